@@ -1,0 +1,1 @@
+"""What a trained network does: recordings, measures and figures."""

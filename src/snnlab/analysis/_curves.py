@@ -1,0 +1,204 @@
+"""Learning curves of one run or of several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from snnlab.analysis import style
+
+Rows = Sequence[Mapping[str, Any]]
+Measure = Callable[[Mapping[str, Any]], Any]
+Dashes = Literal["-", "--"]
+SPLITS = {"train": style.INK, "val": style.BLUE}
+RATE_DASHES: dict[str, Dashes] = {"train": "-", "val": "--"}
+
+
+def learning_curves(
+    metrics: Rows | Sequence[Rows],
+    *,
+    best_epoch: int | Sequence[int] | None = None,
+    rate_label: str = "firing rate (Hz)",
+) -> Figure:
+    """Loss, accuracy and firing rates over the epochs.
+
+    Args:
+        metrics: rows of ``metrics.jsonl``, or such rows of several seeds: then the mean of the
+            seeds with a band of one standard deviation. A row has ``epoch``, ``split``
+            (``train``, ``val`` or ``test``) and what was measured of ``loss``, ``accuracy``
+            (a fraction) and ``firing_rates`` (one per hidden layer). Rows of no epoch are left
+            out. A panel without measurements is not drawn.
+        best_epoch: the epoch that was kept, per seed; by default that of the highest
+            validation accuracy (lowest loss without accuracies), the first of equals.
+        rate_label: label of the firing rates, with the unit of ``firing_rates``.
+
+    Raises:
+        ValueError: no row has anything to draw.
+    """
+    runs = _as_runs(metrics)
+    layers = max((len(r.get("firing_rates") or ()) for run in runs for r in run), default=0)
+    measured = [
+        name
+        for name in ("loss", "accuracy")
+        if any(_at(run, split, _value(name)) for run in runs for split in SPLITS)
+    ]
+    panels = measured + (["rates"] if layers else [])
+    if not panels:
+        raise ValueError("metrics hold no loss, accuracy or firing rates of train or val")
+    bests = _bests(runs, best_epoch)
+    fig = style.figure(2.5 * len(panels) + 0.4, 2.15)
+    axes = dict(zip(panels, fig.subplots(1, len(panels), squeeze=False)[0]))
+    labels = {"loss": "loss", "accuracy": "accuracy (%)"}
+    best = "best epoch" if len(runs) == 1 else "best epoch per seed"
+    for name in measured:
+        ax, scale = axes[name], 100.0 if name == "accuracy" else 1.0
+        value = _value(name, scale)
+        drawn = [_curve(ax, runs, s, value, SPLITS[s]) for s in SPLITS]
+        handles = [line for line in drawn if line is not None]
+        marks = _mark_best(ax, runs, bests, value, best)
+        style.tidy(ax, x="epoch", y=labels[name])
+        if name == measured[0]:  # the others show the same
+            style.legend_above(ax, handles + marks)
+    if "rates" in axes:
+        _rates(axes["rates"], runs, layers, rate_label)
+    if "accuracy" in axes:
+        _test_title(axes["accuracy"], runs, above_legend=measured[0] == "accuracy")
+    for ax in axes.values():
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        ax.margins(x=0.03)
+    return fig
+
+
+def _as_runs(metrics: Rows | Sequence[Rows]) -> list[Rows]:
+    """One list of rows per seed."""
+    several = len(metrics) > 0 and not isinstance(metrics[0], Mapping)
+    return cast(list[Rows], list(metrics) if several else [metrics])
+
+
+def _value(name: str, scale: float = 1.0) -> Measure:
+    def of(row: Mapping[str, Any]) -> float | None:
+        return None if row.get(name) is None else scale * float(row[name])
+
+    return of
+
+
+def _rate(layer: int) -> Measure:
+    def of(row: Mapping[str, Any]) -> float | None:
+        rates = row.get("firing_rates") or ()
+        return float(rates[layer]) if layer < len(rates) else None
+
+    return of
+
+
+def _at(run: Rows, split: str, measure: Measure) -> dict[int, float]:
+    """Epoch -> value; the last row of an epoch counts (a resumed run may repeat one)."""
+    return {
+        int(row["epoch"]): measure(row)
+        for row in run
+        if row.get("split") == split and row.get("epoch") is not None and measure(row) is not None
+    }
+
+
+def _curve(
+    ax: Axes,
+    runs: Sequence[Rows],
+    split: str,
+    measure: Measure,
+    colour: str,
+    dashes: Dashes = "-",
+) -> Line2D | None:
+    """Mean over the runs, with a band of one standard deviation if they are several."""
+    found = [_at(run, split, measure) for run in runs]
+    epochs = np.array(sorted(set().union(*found)), dtype=int)
+    if not len(epochs):
+        return None
+    table = np.array([[run.get(int(e), np.nan) for e in epochs] for run in found])
+    present = np.isfinite(table)
+    n = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, table, 0.0).sum(axis=0) / n
+    spread = np.sqrt((np.where(present, table - mean, 0.0) ** 2).sum(axis=0) / np.maximum(n - 1, 1))
+    mean = np.where(present.any(axis=0), mean, np.nan)
+    (line,) = ax.plot(
+        epochs, mean, color=colour, linestyle=dashes, linewidth=style.LINE_PT, label=split,
+        marker="o" if len(epochs) <= 3 else None, markersize=3,
+    )  # fmt: skip
+    if len(runs) > 1:
+        ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+    return line
+
+
+def _bests(runs: Sequence[Rows], given: int | Sequence[int] | None) -> list[int | None]:
+    if given is not None:
+        return [given] * len(runs) if isinstance(given, int) else list(given)
+    bests: list[int | None] = []
+    for run in runs:
+        high, low = _at(run, "val", _value("accuracy")), _at(run, "val", _value("loss", -1.0))
+        scores = high or low
+        bests.append(min(scores, key=lambda e: (-scores[e], e)) if scores else None)
+    return bests
+
+
+def _mark_best(
+    ax: Axes, runs: Sequence[Rows], bests: Sequence[int | None], measure: Measure, label: str
+) -> list[Line2D]:
+    """A ring around the validation value of each run's best epoch."""
+    points = [
+        (best, _at(run, "val", measure)[best])
+        for run, best in zip(runs, bests)
+        if best is not None and best in _at(run, "val", measure)
+    ]
+    if not points:
+        return []
+    at, height = zip(*points)
+    return ax.plot(
+        at, height, linestyle="none", marker="o", markersize=5, markerfacecolor="none",
+        markeredgecolor=style.VERMILION, markeredgewidth=1.1, label=label, zorder=5,
+        clip_on=False,
+    )  # fmt: skip
+
+
+def _rates(ax: Axes, runs: Sequence[Rows], layers: int, label: str) -> None:
+    """A colour per layer; training solid, validation dashed."""
+    ends: list[tuple[float, str, str]] = []
+    for layer in range(layers):
+        colour = style.CYCLE[layer % len(style.CYCLE)]
+        for split, dashes in RATE_DASHES.items():
+            line = _curve(ax, runs, split, _rate(layer), colour, dashes)
+            if line is not None and (not ends or ends[-1][1] != f"layer {layer + 1}"):
+                ends.append((float(np.asarray(line.get_ydata())[-1]), f"layer {layer + 1}", colour))
+    style.tidy(ax, x="epoch", y=label)
+    ax.set_ylim(bottom=0)
+    style.notes_right(ax, ends)
+    style.legend_above(
+        ax,
+        [
+            Line2D([], [], color=style.INK, linestyle=dashes, linewidth=style.LINE_PT, label=split)
+            for split, dashes in RATE_DASHES.items()
+            if any(_at(run, split, _rate(k)) for run in runs for k in range(layers))
+        ],
+    )
+
+
+def _test_title(ax: Axes, runs: Sequence[Rows], above_legend: bool) -> None:
+    """The test accuracy in words, above the panel."""
+    found = [
+        100.0 * float(row["accuracy"])
+        for run in runs
+        for row in [r for r in run if r.get("split") == "test" and r.get("accuracy") is not None][
+            -1:
+        ]
+    ]
+    if not found:
+        return
+    text = f"test {np.mean(found):.1f} %"
+    if len(found) > 1:
+        text = f"test {np.mean(found):.1f} ± {np.std(found, ddof=1):.1f} % ({len(found)} seeds)"
+    pad = 16.0 if above_legend else 4.0
+    ax.set_title(text, loc="right", fontsize=style.LABEL_PT, color=style.INK, pad=pad)

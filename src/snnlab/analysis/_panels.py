@@ -1,0 +1,313 @@
+"""One axes each: raster, membrane traces, readout, event image.
+
+Every panel over time puts step t at its middle, ``(t + 0.5) * dt_ms``, and spans
+``[0, T * dt_ms]``, so panels of one recording align.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from snnlab.analysis import style
+
+TIME = "time (ms)"
+MANY_SPIKES = 3000  # above, a PDF holds the marks as an image
+
+
+def times_ms(n_steps: int, dt_ms: float) -> np.ndarray:
+    """``(T,)`` the middle of each step."""
+    return (np.arange(n_steps) + 0.5) * dt_ms
+
+
+def raster(
+    ax: Axes,
+    spikes: np.ndarray,
+    dt_ms: float,
+    *,
+    groups: np.ndarray | None = None,
+    colours: Sequence[str] = (style.INK,),
+    x: str = TIME,
+    y: str = "neuron",
+) -> list[Line2D]:
+    """A mark for every spike.
+
+    Args:
+        ax: drawn into.
+        spikes: ``(T, n)``, non-zero at a spike.
+        dt_ms: length of a step.
+        groups: ``(n,)`` which of ``colours`` a neuron has; the first where ``None``.
+        colours: one per group.
+        x, y: axis labels; an empty ``x`` hides the numbers too.
+
+    Returns:
+        One line of marks per group: x in ms, y the neuron.
+    """
+    step, neuron = np.nonzero(spikes)
+    return marks(ax, step, neuron, spikes.shape, dt_ms, groups=groups, colours=colours, x=x, y=y)
+
+
+def marks(
+    ax: Axes,
+    step: np.ndarray,
+    neuron: np.ndarray,
+    shape: tuple[int, int],
+    dt_ms: float,
+    *,
+    groups: np.ndarray | None = None,
+    colours: Sequence[str] = (style.INK,),
+    x: str = TIME,
+    y: str = "neuron",
+) -> list[Line2D]:
+    """:func:`raster` of a list of spikes: ``step`` and ``neuron`` of each, ``shape (T, n)``."""
+    n_steps, n = shape
+    at = times_ms(n_steps, dt_ms)[step]
+    group = np.zeros(n, int) if groups is None else np.asarray(groups)
+    # A mark fills its row and its step, as far as the eye can tell rows apart.
+    row = style.height_pt(ax) / max(n, 1)
+    tall = row >= 1.5
+    form: dict[str, Any] = {"marker": "s", "markersize": min(max(row, 0.9), 1.4)}
+    if tall:
+        form = {"marker": "|", "markersize": min(max(row * 0.85, 2.2), 7.0)}
+    lines = []
+    for which, colour in enumerate(colours):
+        mine = group[neuron] == which
+        lines += ax.plot(
+            at[mine], neuron[mine], linestyle="none", color=colour,
+            markeredgewidth=0.7 if tall else 0.0, rasterized=len(at) > MANY_SPIKES, **form,
+        )  # fmt: skip
+    ax.set(xlim=(0, n_steps * dt_ms), ylim=(-0.5, n - 0.5))
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
+    style.tidy(ax, x=x, y=y, time=True)
+    if not len(step):
+        _words(ax, "no spikes", 0.5, 0.5)
+    return lines
+
+
+def representative(spikes: np.ndarray, n_show: int) -> np.ndarray:
+    """``n_show`` neurons of ``(T, n)`` spikes, from the most to the least active that fire.
+
+    Evenly spaced in the order of activity; silent neurons only where too few fire.
+    """
+    counts = np.count_nonzero(spikes, axis=0)
+    order = np.argsort(-counts, kind="stable")
+    firing = order[: np.count_nonzero(counts)]
+    n_show = min(n_show, len(order))
+    if len(firing) <= n_show:
+        return order[:n_show]
+    return firing[np.linspace(0, len(firing) - 1, n_show).round().astype(int)]
+
+
+def membrane_traces(
+    ax: Axes,
+    v: np.ndarray,
+    spikes: np.ndarray,
+    threshold: np.ndarray | float | None,
+    n_show: int = 3,
+    *,
+    dt_ms: float,
+    neurons: Sequence[int] | None = None,
+    x: str = TIME,
+    y: str = "membrane, neuron",
+) -> list[Artist]:
+    """Membrane potentials, one lane a neuron, with threshold and spikes.
+
+    Args:
+        ax: drawn into.
+        v: ``(T, n)`` membrane potential after the step's reset.
+        spikes: ``(T, n)``, non-zero at a spike.
+        threshold: what broadcasts to ``(T, n)``; drawn dashed. ``None`` draws none.
+        n_show: lanes, unless ``neurons`` says which.
+        dt_ms: length of a step.
+        neurons: indices to show, top to bottom; :func:`representative` ones by default.
+        x, y: axis labels; an empty ``x`` hides the numbers too.
+
+    Returns:
+        Per lane the trace, the spikes and, with a threshold, its line.
+    """
+    n_steps = len(v)
+    shown = representative(spikes, n_show) if neurons is None else np.asarray(neurons, int)
+    at = times_ms(n_steps, dt_ms)
+    level = None if threshold is None else np.broadcast_to(threshold, v.shape)[:, shown]
+    trace = v[:, shown]
+    tops = trace if level is None else np.maximum(trace, level)
+    low, high = (float(trace.min()), float(tops.max())) if trace.size else (0.0, 1.0)
+    span = _span(low, high)
+    mark, lane = 0.3 * span, 1.55 * span  # height of a spike, distance of two lanes
+    artists: list[Artist] = []
+    rests = []
+    for row, neuron in enumerate(shown):
+        base = (len(shown) - 1 - row) * lane - low
+        top = high if level is None else level[:, row]
+        fired = np.nonzero(spikes[:, neuron])[0]
+        bottom = np.broadcast_to(top, (n_steps,))[fired] + base
+        artists += ax.plot(at, trace[:, row] + base, color=style.BLUE, linewidth=0.9)
+        artists.append(
+            ax.vlines(at[fired], bottom, bottom + mark, color=style.INK, linewidth=0.7)
+        )  # fmt: skip
+        if level is not None:
+            artists += ax.plot(
+                at, level[:, row] + base, color=style.FAINT, linewidth=0.7, linestyle=(0, (4, 2))
+            )
+        rests.append(float(np.clip(0.0, low, high)) + base)
+    ax.set(xlim=(0, n_steps * dt_ms))
+    ax.set_ylim(-0.12 * span, max(len(shown), 1) * lane - (lane - span - mark) + 0.05 * span)
+    ax.set_yticks(rests, [str(int(i)) for i in shown])
+    style.tidy(ax, x=x, y=y, time=True)
+    if level is not None and len(shown):
+        last = float(level[-1, 0]) + (len(shown) - 1) * lane - low
+        style.notes_right(ax, [(last, "threshold", style.INK)])
+    return artists
+
+
+def running_decisions(readout: np.ndarray, scored: np.ndarray | None = None) -> np.ndarray:
+    """``(T,)`` class with the largest mean of ``(T, C)`` over the scored steps so far, or -1."""
+    mask = np.ones(len(readout), bool) if scored is None else np.asarray(scored, bool)
+    total = np.cumsum(readout * mask[:, None], axis=0)
+    return np.where(np.cumsum(mask) > 0, total.argmax(axis=1), -1)
+
+
+def readout_traces(
+    ax: Axes,
+    readout: np.ndarray,
+    target: int,
+    prediction: int,
+    class_names: Sequence[str] = (),
+    scored: np.ndarray | None = None,
+    *,
+    dt_ms: float,
+    running: np.ndarray | None = None,
+    limits: tuple[float, float] | None = None,
+    x: str = TIME,
+    y: str = "readout",
+) -> list[Line2D]:
+    """The readout of every class, and below it the decision so far.
+
+    The true class is green, a wrong prediction vermilion, all others grey; a strip at the
+    foot names the class that leads at each time. Steps that are not scored are shaded.
+
+    Args:
+        ax: drawn into.
+        readout: ``(T, C)``.
+        target: true class.
+        prediction: final decision.
+        class_names: C names; the class numbers where empty.
+        scored: ``(T,)`` bool; all where ``None``.
+        dt_ms: length of a step.
+        running: ``(T,)`` the decision so far, -1 for none; :func:`running_decisions` by default.
+        limits: smallest and largest value of the axis; those of ``readout`` by default.
+        x, y: axis labels; an empty ``x`` hides the numbers too.
+
+    Returns:
+        C lines, in the order of the classes.
+    """
+    n_steps, n_classes = readout.shape
+    names = list(class_names) or [str(c) for c in range(n_classes)]
+    at = times_ms(n_steps, dt_ms)
+    colour = dict.fromkeys(range(n_classes), style.FAINT)
+    colour[int(prediction)] = style.VERMILION
+    colour[int(target)] = style.GREEN
+    lines = []
+    for c in range(n_classes):
+        named = colour[c] != style.FAINT
+        lines += ax.plot(
+            at, readout[:, c], color=colour[c], zorder=3 if named else 2,
+            linewidth=1.5 if named else 0.7,
+        )  # fmt: skip
+    low, high = limits or (float(readout.min()), float(readout.max()))
+    span = _span(low, high)
+    ax.set(xlim=(0, n_steps * dt_ms), ylim=(low - 0.3 * span, high + 0.06 * span))
+    ticks = MaxNLocator(nbins=4).tick_values(low, low + span)
+    ax.set_yticks([t for t in ticks if low - 0.05 * span <= t <= high + 0.05 * span])
+    if scored is not None:
+        _shade(ax, ~np.asarray(scored, bool), dt_ms)
+    strip = running_decisions(readout, scored) if running is None else np.asarray(running)
+    _strip(ax, strip, dt_ms, names, colour)
+    style.tidy(ax, x=x, y=y, time=True)
+    ends = {int(prediction): "predicted", int(target): "true"}
+    last = readout[-1]
+    notes = [(float(last[c]), f"{what} {names[c]}", colour[c]) for c, what in ends.items()]
+    foot = ax.get_ylim()[0] + 0.075 * np.ptp(ax.get_ylim())
+    style.notes_right(ax, [*notes, (float(foot), "decision so far", style.INK)])
+    return lines
+
+
+def _runs(values: np.ndarray) -> list[tuple[int, int]]:
+    """``(start, stop)`` of every run of equal values."""
+    cuts = [0, *(np.nonzero(np.diff(values))[0] + 1).tolist(), len(values)]
+    return [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
+
+
+def _shade(ax: Axes, mask: np.ndarray, dt_ms: float) -> None:
+    for start, stop in _runs(mask):
+        if mask[start]:
+            ax.axvspan(start * dt_ms, stop * dt_ms, color=style.SHADE, linewidth=0, zorder=0)
+            if stop - start > 0.2 * len(mask):
+                _words(ax, "not scored", (start + stop) / (2 * len(mask)), 0.93)
+
+
+def _words(ax: Axes, text: str, x: float, y: float) -> None:
+    """A grey remark at a fraction of the axes."""
+    ax.annotate(
+        text, (x, y), xycoords="axes fraction", ha="center", va="center",
+        fontsize=style.NOTE_PT, color=style.GREY,
+    )  # fmt: skip
+
+
+def _span(low: float, high: float) -> float:
+    return high - low if high - low > 1e-9 * max(abs(low), abs(high), 1e-3) else 1.0
+
+
+def _strip(
+    ax: Axes, running: np.ndarray, dt_ms: float, names: list[str], colour: dict[int, str]
+) -> None:
+    """The leading class at each time, along the foot of the axes."""
+    for start, stop in _runs(running):
+        leader = int(running[start])
+        if leader < 0:
+            continue
+        ax.axvspan(
+            start * dt_ms, stop * dt_ms, 0.02, 0.13, facecolor=colour[leader], linewidth=0.6,
+            edgecolor="white", zorder=4,
+        )  # fmt: skip
+        if stop - start >= 0.03 * (1 + len(names[leader])) * len(running):
+            ax.annotate(
+                names[leader], ((start + stop) * dt_ms / 2, 0.073), ha="center", va="center",
+                xycoords=("data", "axes fraction"), fontsize=style.NOTE_PT - 1, zorder=5,
+                color=style.INK if colour[leader] == style.FAINT else "white",
+            )  # fmt: skip
+
+
+def event_image(ax: Axes, cells: np.ndarray, *, full: float | None = None) -> AxesImage:
+    """Accumulated events of a sensor: ON blue, OFF vermilion, both grey; more events, more ink.
+
+    Args:
+        ax: drawn into.
+        cells: ``(H, W, 2)`` counts of OFF and ON, or ``(H, W, 1)``, drawn grey.
+        full: count of full colour; the 99th percentile of the active pixels by default.
+    """
+    if full is None:
+        full = full_count([cells])
+    total = cells.sum(axis=2, keepdims=True)
+    inks = np.array([to_rgb(c) for c in ((style.INK,), (style.OFF, style.ON))[cells.shape[2] - 1]])
+    ink = (cells / np.maximum(total, 1e-9)) @ inks
+    picture = 1.0 - np.clip(total / max(full, 1e-9), 0.0, 1.0) * (1.0 - ink)
+    image = ax.imshow(picture, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(color=style.FAINT, linewidth=style.THIN_PT)
+    return image
+
+
+def full_count(images: Sequence[np.ndarray]) -> float:
+    """The 99th percentile of the events of the active pixels of ``(H, W, P)`` counts."""
+    sums = np.concatenate([cells.sum(axis=2).ravel() for cells in images])
+    return float(np.percentile(sums[sums > 0], 99)) if sums.any() else 1.0

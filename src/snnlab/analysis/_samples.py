@@ -1,0 +1,137 @@
+"""Single test samples: input, activity and decision on one time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from snnlab.analysis import style
+from snnlab.analysis._panels import (
+    TIME,
+    event_image,
+    full_count,
+    membrane_traces,
+    raster,
+    readout_traces,
+)
+from snnlab.analysis.recording import Recording, event_counts
+
+
+def sample_figure(
+    recording: Recording, index: int, *, n_show: int = 3, n_frames: int = 6
+) -> Figure:
+    """One test sample: event images, input raster, a raster per layer, membranes, readout.
+
+    Args:
+        recording: what the network did.
+        index: which sample of its batch.
+        n_show: membrane traces, of the last hidden layer.
+        n_frames: event images, each of its share of the time.
+
+    Raises:
+        IndexError: the batch has no sample ``index``.
+    """
+    return _figure(recording, [index], n_show, n_frames, column_in=5.6)
+
+
+def samples_figure(
+    recording: Recording, indices: Sequence[int], *, n_show: int = 3, n_frames: int = 3
+) -> Figure:
+    """Some test samples side by side, a column each; arguments as :func:`sample_figure`."""
+    return _figure(recording, list(indices), n_show, n_frames, column_in=3.1)
+
+
+def _figure(
+    rec: Recording, indices: list[int], n_show: int, n_frames: int, column_in: float
+) -> Figure:
+    if not indices:
+        raise ValueError("no sample to show")
+    for index in indices:
+        if not 0 <= index < rec.batch_size:
+            raise IndexError(f"sample {index}: the recording has {rec.batch_size}")
+    images = rec.sensor is not None and min(rec.sensor.height, rec.sensor.width) > 1
+    rows = {"image": min(0.95 * column_in / n_frames, 1.0)} if images else {}
+    rows["input"] = 1.15
+    rows |= {f"layer {k + 1}": 0.95 for k in range(len(rec.spikes))}
+    if rec.spikes:
+        rows["membrane"] = max(1.25, 0.32 + 0.3 * n_show)
+    rows["readout"] = 1.25
+    fig = style.figure(column_in * len(indices) + 0.7, sum(rows.values()) + 0.9)
+    grid = fig.subplots(
+        len(rows), len(indices), squeeze=False, gridspec_kw={"height_ratios": list(rows.values())}
+    )
+    shown = rec.readout[:, indices]
+    limits = (float(shown.min()), float(shown.max()))  # the same for all, so that samples compare
+    for column, index in enumerate(indices):
+        axes = dict(zip(rows, grid[:, column]))
+        _column(axes, rec, index, n_show, n_frames, limits, first=column == 0)
+    fig.align_ylabels(grid[:, 0])
+    return fig
+
+
+def _column(
+    axes: dict[str, Axes],
+    rec: Recording,
+    index: int,
+    n_show: int,
+    n_frames: int,
+    limits: tuple[float, float],
+    first: bool,
+) -> None:
+    """Fill the panels of one sample; only the first column names and numbers its rows."""
+
+    def named(text: str) -> str:
+        return text if first else ""
+
+    target, prediction = int(rec.targets[index]), int(rec.predictions[index])
+    inputs, dt = rec.inputs[:, index], rec.dt_ms
+    two = rec.sensor is not None and rec.sensor.polarities == 2
+    if "image" in axes:
+        _frames(axes["image"], rec, index, n_frames, legend=first)
+    groups = np.arange(inputs.shape[1]) // (inputs.shape[1] // 2) if two else None
+    colours = (style.OFF, style.ON) if two else (style.INK,)
+    raster(axes["input"], inputs, dt, groups=groups, colours=colours, x="", y=named("input"))
+    for k, spikes in enumerate(rec.spikes):
+        raster(axes[f"layer {k + 1}"], spikes[:, index], dt, x="", y=named(f"layer {k + 1}"))
+    if rec.spikes:
+        last = len(rec.spikes) - 1
+        membrane_traces(
+            axes["membrane"], rec.membrane[last][:, index], rec.spikes[last][:, index],
+            rec.threshold(last, index), n_show, dt_ms=dt, x="",
+            y=named(f"layer {last + 1}, membrane"),
+        )  # fmt: skip
+    readout_traces(
+        axes["readout"], rec.readout[:, index], target, prediction, rec.class_names, rec.scored,
+        dt_ms=dt, limits=limits, x=TIME, y=named("readout"),
+    )  # fmt: skip
+    for row, ax in axes.items():
+        if not first and row not in ("image", "membrane"):  # neurons differ, the rest is the same
+            ax.tick_params(axis="y", labelleft=False)
+    top = next(iter(axes.values()))
+    top.set_title(
+        f"true {rec.name(target)}, predicted {rec.name(prediction)}", loc="left",
+        fontsize=style.TITLE_PT, color=style.INK if target == prediction else style.VERMILION,
+    )  # fmt: skip
+
+
+def _frames(ax: Axes, rec: Recording, index: int, n_frames: int, legend: bool) -> None:
+    """Event images of equal shares of the time, each above its share."""
+    assert rec.sensor is not None
+    n_frames = max(1, min(n_frames, rec.n_steps))
+    parts = np.array_split(rec.inputs[:, index], n_frames)
+    counts = [event_counts(part, rec.sensor) for part in parts]
+    full, width = full_count(counts), 1.0 / n_frames
+    for k, cells in enumerate(counts):
+        event_image(ax.inset_axes(((k + 0.02) * width, 0.0, 0.96 * width, 1.0)), cells, full=full)
+    ax.set(xlim=(0, rec.n_steps * rec.dt_ms), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    if legend and rec.sensor.polarities == 2:
+        marks = [
+            Line2D([], [], marker="s", linestyle="none", markersize=4, color=colour, label=label)
+            for label, colour in (("ON", style.ON), ("OFF", style.OFF))
+        ]
+        style.legend_above(ax, marks)

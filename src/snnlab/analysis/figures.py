@@ -1,0 +1,61 @@
+"""The one way to draw each thing. Plain numpy arrays in, a matplotlib ``Figure`` out.
+
+Panels draw into given axes; figures are complete. Nothing touches pyplot's state, so figures
+may be drawn in any thread and need no closing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from snnlab.analysis import style
+from snnlab.analysis._curves import learning_curves
+from snnlab.analysis._integrator import integrator_figure
+from snnlab.analysis._panels import (
+    event_image,
+    membrane_traces,
+    raster,
+    readout_traces,
+    representative,
+    running_decisions,
+)
+from snnlab.analysis._samples import sample_figure, samples_figure
+
+__all__ = [
+    "event_image",
+    "integrator_figure",
+    "learning_curves",
+    "membrane_traces",
+    "raster",
+    "readout_traces",
+    "representative",
+    "running_decisions",
+    "sample_figure",
+    "samples_figure",
+    "save",
+]
+
+
+def save(fig: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
+    """Write ``fig`` as PNG, 150 dots per inch, and on demand as PDF beside it.
+
+    Args:
+        fig: what to write.
+        path: of the PNG, with or without ``.png``; its folder is made.
+        pdf: write ``.pdf`` too.
+
+    Returns:
+        The files written.
+    """
+    base = Path(path)
+    if base.suffix in (".png", ".pdf"):
+        base = base.with_suffix("")
+    base.parent.mkdir(parents=True, exist_ok=True)
+    made = [base.parent / f"{base.name}.png"]
+    fig.savefig(made[0], dpi=style.DPI)
+    if pdf:
+        made.append(base.parent / f"{base.name}.pdf")
+        fig.savefig(made[1], dpi=300, metadata={"CreationDate": None})
+    return made

@@ -1,0 +1,189 @@
+"""One cell of a benchmark: a training program of one size, measured in a process of its own.
+
+The whole training program of a batch is timed (events made dense, forward, gradient, clipping,
+Adam), the same loop for every learner. Compilation is apart, the first runs are dropped, every
+run is waited for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from snnlab.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Size and learner of one measurement.
+
+    Attributes:
+        method, backend, chunk_size: the learner; ``chunk_size`` 0 leaves it to the backend.
+        model: layer model.
+        n_in, n_rec, n_layer, batch_size, data_length: sizes.
+        density: share of input lines that are active in a step.
+        update_every: steps between updates; 0 = once per sequence.
+        repeats: timed runs; 0 measures compilation and memory only.
+        seed: of network and input.
+    """
+
+    method: str = "bptt"
+    backend: str = "braintrace"
+    chunk_size: int = 0
+    vjp_method: str = "single-step"
+    model: str = "lif-delta"
+    n_in: int = 2312
+    n_rec: int = 512
+    n_layer: int = 3
+    batch_size: int = 32
+    data_length: int = 100
+    density: float = 0.02
+    update_every: int = 0
+    repeats: int = 5
+    seed: int = 0
+
+
+def make_stream(cell: Cell) -> Any:
+    """Random events of the given density as an :class:`EventStream`."""
+    from snnlab.data.stream import BLOCK, EventStream
+
+    rng = np.random.default_rng(cell.seed)
+    width = cell.batch_size * cell.n_in
+    counts = rng.binomial(width, cell.density, cell.data_length)
+    cells = np.concatenate([np.sort(rng.choice(width, n, replace=False)) for n in counts])
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    padded = np.full(len(cells) + BLOCK, width, np.int32)
+    padded[: len(cells)] = cells
+    return EventStream(
+        padded, offsets, batch_size=cell.batch_size, n_in=cell.n_in, binary=True, block=BLOCK
+    )
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Measure a cell in this process.
+
+    Returns:
+        The cell's fields and ``ms_per_step`` (median), ``ms_per_step_spread`` (interquartile
+        range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes`` (XLA's memory
+        analysis), ``device_peak_bytes`` (``None`` where the device does not tell),
+        ``process_peak_bytes``, ``device``, ``rates`` (Hz).
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
+    from snnlab.models import ModelConfig, build_network
+    from snnlab.training.config import TrainingConfig
+    from snnlab.training.losses import Classification, Targets
+    from snnlab.training.optim import Plateau, make_optimizer
+    from snnlab.training.programs import Programs, TrainState
+
+    n_out = 10
+    model = ModelConfig(model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer)  # type: ignore[arg-type]
+    training = TrainingConfig()
+    learner_config = LearnerConfig(
+        method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]
+        chunk_size=cell.chunk_size or None, update_every=cell.update_every,
+    )  # fmt: skip
+
+    def make(operator: Any):
+        return build_network(model, cell.n_in, n_out, operator, cell.seed)
+
+    goal = Classification(n_out, cell.n_layer, 0, 1.0, training)
+    plain = make("plain")
+    learner = make_learner(learner_config, make, cell.batch_size, goal)
+    optimizer = make_optimizer(training, 1)
+    programs = Programs(
+        learner, optimizer, goal, PureNetwork(plain, 1), cell.data_length, cell.update_every
+    )
+    params = jax.tree.map(jnp.copy, get_params(plain))
+    plateau, key = Plateau(training).init(), jax.random.key_data(jax.random.key(0))
+    state = TrainState(params, optimizer.init(params), plateau, key, jnp.int32(0))
+    stream = make_stream(cell)
+    labels = np.random.default_rng(1).integers(0, n_out, cell.batch_size)
+    targets = Targets(jnp.asarray(labels, jnp.int32), jnp.ones(cell.batch_size, jnp.float32))
+    program = programs.program("train", programs.train_fn, state, stream, targets)
+    analysis = program.memory_analysis()
+    row: dict[str, Any] = {
+        **dataclasses.asdict(cell),
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "compile_seconds": round(programs.compile_seconds, 3),
+        "peak_temp_bytes": int(analysis.temp_size_in_bytes) if analysis else None,
+    }
+    if cell.repeats:
+        times, numbers = [], None
+        for i in range(cell.repeats + 1):
+            began = time.perf_counter()
+            state, numbers = program(state, stream, targets)
+            jax.block_until_ready((state, numbers))
+            if i:  # the first run warms up
+                times.append((time.perf_counter() - began) / cell.data_length * 1e3)
+        quartiles = np.percentile(times, [25, 75])
+        median = statistics.median(times)
+        row |= {
+            "ms_per_step": round(median, 4),
+            "ms_per_step_spread": round(float(quartiles[1] - quartiles[0]), 4),
+            "samples_per_second": round(cell.batch_size / (median * cell.data_length) * 1e3, 2),
+            "rates": [round(float(r), 2) for r in numbers["rates"]] if numbers else [],
+        }
+    stats = jax.devices()[0].memory_stats() or {}
+    row["device_peak_bytes"] = stats.get("peak_bytes_in_use")
+    row["process_peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return row
+
+
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "MemoryError", "std::bad_alloc")
+
+
+def in_fresh_process(cell: Cell) -> dict[str, Any]:
+    """:func:`measure` in a process of its own.
+
+    Returns:
+        The row; ``{"error": "out of memory"}`` beside the cell's fields if it did not fit.
+
+    Raises:
+        UsageError: sizes or a learner that cannot be.
+        RuntimeError: the cell failed otherwise; with what it printed.
+    """
+    job = json.dumps(dataclasses.asdict(cell))
+    done = subprocess.run(
+        [sys.executable, "-m", "snnlab.benchmarks", "cell", "--job", job],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == 0:
+        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return row
+    if done.returncode == 2:
+        raise UsageError(done.stderr.strip().removeprefix("benchmarks: error: "))
+    if done.returncode == -9 or any(word in done.stderr for word in OUT_OF_MEMORY):
+        return {**dataclasses.asdict(cell), "error": "out of memory"}
+    raise RuntimeError(f"cell {cell} failed ({done.returncode}):\n{done.stderr[-4000:]}")
+
+
+def in_turns(cells: list[Cell], rounds: int) -> list[dict[str, Any]]:
+    """Measure cells ``rounds`` times, in turns, so that a slow spell of the machine hits all.
+
+    Returns:
+        A row for each cell, with the median over rounds of ``ms_per_step`` and all values in
+        ``rounds_ms_per_step``.
+    """
+    rows = [[in_fresh_process(c) for c in cells] for _ in range(max(rounds, 1))]
+    merged = []
+    for i in range(len(cells)):
+        mine = [r[i] for r in rows]
+        row = dict(mine[0])
+        times = [r["ms_per_step"] for r in mine if "ms_per_step" in r]
+        if times:
+            row["ms_per_step"] = round(statistics.median(times), 4)
+            row["rounds_ms_per_step"] = times
+        merged.append(row)
+    return merged

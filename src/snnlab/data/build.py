@@ -1,0 +1,120 @@
+"""Composition of the data: config -> splits, transform, loaders."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from snnlab.data.augment import Augment
+from snnlab.data.config import DataConfig
+from snnlab.data.cutting import BatchCutter, capacity
+from snnlab.data.event_digits import load_event_digits
+from snnlab.data.loader import Loader
+from snnlab.data.recordings import load_recordings
+from snnlab.data.splits import stratified
+from snnlab.data.store import TEST, TRAIN, EventStore
+from snnlab.data.stream import BLOCK
+from snnlab.data.transform import Transform
+from snnlab.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A dataset ready to train on.
+
+    Attributes:
+        name: dataset.
+        n_in: inputs, ``height * width * polarities`` of ``sensor``.
+        n_classes: classes.
+        n_steps: steps T of a recording.
+        dt_ms: length of a step.
+        sensor: (height, width, polarities) after down-sampling; an input's index is
+            ``(polarity * height + y) * width + x``.
+        train: shuffled and augmented.
+        val: carved from the training recordings, stratified by the run's seed.
+        test: the dataset's own test split; read it once.
+        counts: recordings of ``train``, ``val`` and ``test``, ``capacity`` (event slots of a
+            batch) and ``late_events`` (dropped behind the time window, all splits).
+    """
+
+    name: str
+    n_in: int
+    n_classes: int
+    n_steps: int
+    dt_ms: float
+    sensor: tuple[int, int, int]
+    train: Loader
+    val: Loader
+    test: Loader
+    counts: dict[str, int]
+
+
+def build_data(config: DataConfig, seed: int) -> Data:
+    """The data of a run.
+
+    Args:
+        config: options.
+        seed: of validation split, order and augmentation; the test split does not depend on it.
+
+    Raises:
+        UsageError: recordings or cache that cannot be used, or options that do not fit them.
+    """
+    if config.dataset == "event-digits":
+        store = load_event_digits()
+    else:
+        store = load_recordings(config.dataset, config.data_path)
+    return data_of(store, config, seed)
+
+
+def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
+    """:func:`build_data` for a store of one's own (``config.dataset`` is not read)."""
+    transform = Transform(
+        store.sensor, config.data_length, config.first_saccade, config.merge_polarity,
+        config.downsample,
+    )  # fmt: skip
+    augment = Augment(
+        config.aug_shift, config.aug_flip, config.aug_drop, config.aug_jitter_ms, config.aug_noise
+    )
+    augment.check(store.sensor)
+    train, test = np.flatnonzero(store.split == TRAIN), np.flatnonzero(store.split == TEST)
+    rest, part = stratified(store.labels[train], config.val_fraction, seed)
+    if not len(part):
+        raise UsageError(
+            f"--val_fraction {config.val_fraction}: {len(train)} training recordings, one of "
+            "each class at most, leave none for validation"
+        )
+    lengths = store.ends_before(transform.cut_us) - store.starts
+    size = config.batch_size
+    # One capacity for all splits, so that validation and test share a program.
+    slots = BLOCK + max(
+        capacity(lengths[train], size, augment.most_noise), capacity(lengths[test], size, 0)
+    )
+    if max(slots, size * transform.n_in) >= 1 << 31:
+        raise UsageError(
+            f"--batch_size {size}: {size} x {transform.n_in} inputs, {slots} events: a batch "
+            "must stay below 2^31"
+        )
+
+    def loader(indices: np.ndarray, training: bool) -> Loader:
+        cutter = BatchCutter(
+            store.subset(indices), transform, size, slots,
+            augment=augment if training else None, shuffle=training, seed=seed,
+        )  # fmt: skip
+        # Evaluation cuts in this process: a second set of workers would idle most of the time.
+        n_worker = config.n_data_worker if training else 0
+        return Loader(cutter, n_worker, training and config.drop_last, config.binary_bins)
+
+    late = store.ends - store.ends_before(transform.sensor.window_us)
+    made = loader(train[rest], True)
+    if not len(made):
+        raise UsageError(f"--drop_last: {len(rest)} training recordings fill no batch of {size}")
+    counts = {
+        "train": len(rest), "val": len(part), "test": len(test),
+        "capacity": slots, "late_events": int(late.sum()),
+    }  # fmt: skip
+    return Data(
+        store.sensor.name, transform.n_in, store.sensor.n_classes, transform.n_steps,
+        transform.dt_ms, transform.shape, made, loader(train[part], False),
+        loader(test, False), counts,
+    )  # fmt: skip

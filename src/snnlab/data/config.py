@@ -1,0 +1,84 @@
+"""Options of the data: which recordings, how they are binned, split and augmented."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from snnlab.config import option, section
+
+
+@section("Data")
+class DataConfig:
+    """What :func:`snnlab.data.build_data` builds.
+
+    ``binary_bins`` is on by default: an input line then spikes at most once per step, as the
+    neurons behind it do, and the drive does not grow when ``data_length`` shrinks. With it off
+    a bin holds the number of its events, exactly as tonic's ``ToFrame`` counts them.
+    """
+
+    dataset: Literal["event-digits", "nmnist", "shd"] = option(
+        default="event-digits",
+        help="recordings: event-digits is made offline, nmnist and shd are read or downloaded",
+    )
+    data_path: str = option(
+        default="",
+        help="folder of the recordings, read-only is fine; empty: the user's cache folder",
+    )
+    data_length: int = option(
+        default=200, help="time bins of a recording", unit="steps", gt=0, le=100_000
+    )
+    batch_size: int = option(default=128, help="recordings of a batch", gt=0, le=65_536)
+    n_data_worker: int = option(
+        default=0, help="processes that cut batches; 0: in the training process", ge=0, le=256
+    )
+    drop_last: bool = option(
+        default=False, help="leave out the short last batch of a training epoch"
+    )
+    val_fraction: float = option(
+        default=0.1,
+        help="share of the training recordings kept for validation, stratified",
+        gt=0,
+        lt=0.5,
+    )
+    first_saccade: bool = option(
+        default=False, help="use the first of the three saccades only (100 ms)"
+    )
+    merge_polarity: bool = option(default=False, help="one input for both polarities of a pixel")
+    downsample: int = option(
+        default=1,
+        help="join blocks of this many pixels a side (shd: this many channels)",
+        ge=1,
+        le=700,
+    )
+    binary_bins: bool = option(
+        default=True,
+        help="a bin is 1 if it holds an event; 0: the number of its events, as tonic's ToFrame",
+    )
+    aug_shift: int = option(
+        default=0,
+        help="training only: largest random shift",
+        unit="pixels or shd channels",
+        ge=0,
+        le=700,
+    )
+    aug_flip: bool = option(
+        default=False,
+        help="training only: mirror half of the recordings (refused where labels change)",
+    )
+    aug_drop: float = option(
+        default=0.0, help="training only: share of events left out", ge=0, lt=1
+    )
+    aug_jitter_ms: float = option(
+        default=0.0,
+        help="training only: standard deviation of event times",
+        unit="ms",
+        ge=0,
+        le=1000,
+    )
+    aug_noise: float = option(
+        default=0.0,
+        help="training only: mean number of noise events added to a recording",
+        unit="events",
+        ge=0,
+        le=100_000,
+    )

@@ -1,0 +1,122 @@
+"""Cutting of batches out of a store, in the training process or a worker.
+
+This module and all it imports use numpy and scipy only: a worker never loads JAX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from snnlab.data.augment import Augment, Events
+from snnlab.data.store import EventStore
+from snnlab.data.transform import Transform, sort_by_step
+
+
+class CutBatch(NamedTuple):
+    """A batch as numpy arrays, padded to static shapes; see ``loader.Batch``."""
+
+    cell: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray
+    indices: np.ndarray
+
+
+def order_of(n: int, seed: int, epoch: int) -> np.ndarray:
+    """The shuffled order of an epoch, a pure function of the arguments."""
+    return np.random.default_rng([seed & 0xFFFFFFFF, epoch, 0x0D]).permutation(n)
+
+
+def capacity(lengths: np.ndarray, batch_size: int, extra: int) -> int:
+    """The most events a batch can have: the largest recordings plus ``extra`` for each."""
+    n = min(batch_size, len(lengths))
+    largest = np.partition(lengths, len(lengths) - n)[len(lengths) - n :] if n else lengths
+    return int(largest.sum()) + n * extra
+
+
+@dataclasses.dataclass
+class BatchCutter:
+    """A map-style dataset of whole batches: ``cutter[epoch, k]``.
+
+    Attributes:
+        store: the recordings of the split.
+        transform: to inputs and steps.
+        batch_size: B, the static size.
+        capacity: length of ``cell``.
+        augment: of the training split, or None.
+        shuffle: order by (seed, epoch), or as stored.
+        seed: of order and augmentation.
+    """
+
+    store: EventStore
+    transform: Transform
+    batch_size: int
+    capacity: int
+    augment: Augment | None
+    shuffle: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._ends = self.store.ends_before(self.transform.cut_us)
+        self._map = self.transform.address_map()
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the short last one included."""
+        return -(-len(self.store) // self.batch_size)
+
+    def indices(self, epoch: int, k: int) -> np.ndarray:
+        """Positions in the split of batch ``k`` of an epoch, ``(b,)`` with b <= B."""
+        if not self.shuffle:
+            first = k * self.batch_size
+            return np.arange(first, min(first + self.batch_size, len(self.store)))
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, order_of(len(self.store), self.seed, epoch)
+        return self._order[1][k * self.batch_size : (k + 1) * self.batch_size]
+
+    def __getitem__(self, key: tuple[int, int]) -> CutBatch:
+        epoch, k = key
+        return self.cut(self.indices(epoch, k), epoch)
+
+    def cut(self, indices: np.ndarray, epoch: int = 0) -> CutBatch:
+        """Events of the recordings ``indices`` as one padded batch.
+
+        Returns:
+            ``cell (capacity,) int32``, ``offsets (T + 1,) int32``, ``labels (B,) int32``,
+            ``mask (B,) float32`` 1 for a recording and 0 for padding, ``indices (B,) int64``
+            with -1 for padding.
+        """
+        events = self._gather(indices)
+        sensor, n_in = self.transform.sensor, self.transform.n_in
+        if self.augment is not None and self.augment.active:
+            recordings = self.store.indices[indices]
+            events = self.augment.apply(
+                events, recordings, self.seed, epoch, sensor, self.transform.cut_us
+            )
+        cells = self._map[events.address]
+        cells += events.owner * np.int32(n_in)
+        cell, offsets = sort_by_step(
+            self.transform.steps(events.time_us), cells, self.transform.n_steps
+        )
+        b, size = len(indices), self.batch_size
+        padded = np.zeros(self.capacity, np.int32)
+        padded[: len(cell)] = cell
+        labels = np.zeros(size, np.int32)
+        labels[:b] = self.store.labels[indices]
+        mask = np.zeros(size, np.float32)
+        mask[:b] = 1
+        which = np.full(size, -1, np.int64)
+        which[:b] = indices
+        return CutBatch(padded, offsets, labels, mask, which)
+
+    def _gather(self, indices: np.ndarray) -> Events:
+        starts = self.store.starts[indices]
+        lengths = self._ends[indices] - starts
+        where = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        where += np.arange(len(where))
+        owner = np.repeat(np.arange(len(indices), dtype=np.int32), lengths)
+        time_us, address = self.store.decode(np.asarray(self.store.events[where]))
+        return Events(owner, time_us, address)

@@ -1,0 +1,340 @@
+"""The packed event cache: recordings decoded once, then memory-mapped.
+
+A store is a folder of ``.npy`` files and a manifest:
+
+``events.npy``   one unsigned integer an event, ``time_us << address_bits | address``; 32 bits
+                 where they suffice (N-MNIST 20 + 12, SHD 22 + 10), else 64
+``offsets.npy``  ``(n + 1,) int64``; recording ``i`` is ``events[offsets[i]:offsets[i + 1]]``
+``labels.npy``   ``(n,) int32``
+``split.npy``    ``(n,) uint8``, 0 = train, 1 = test
+``manifest.json`` format, sensor, source fingerprint, counts, checksums
+
+An address is ``(polarity * height + y) * width + x``, the order of tonic's frames. Events of a
+recording are in time order. Nothing is ever pickled: arrays are opened with
+``allow_pickle=False`` and a store travels to another process as its path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from snnlab.errors import UsageError, one_line
+
+FORMAT = 1
+TRAIN, TEST = 0, 1
+_FILES = ("events", "offsets", "labels", "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensor:
+    """What the recordings were made with.
+
+    Attributes:
+        name: dataset.
+        height, width, polarities: address space; SHD is 1 x 700 x 1.
+        n_classes: labels are ``0 <= label < n_classes``.
+        window_us: length that the time bins divide; later events are dropped and counted.
+        saccade_us: length of the first saccade, 0 where there are none.
+        resolution_us: coarsest step of the source's time stamps within the window.
+        flippable: whether a mirrored recording keeps its label.
+    """
+
+    name: str
+    height: int
+    width: int
+    polarities: int
+    n_classes: int
+    window_us: int
+    saccade_us: int = 0
+    resolution_us: float = 1.0
+    flippable: bool = False
+
+    @property
+    def n_addresses(self) -> int:
+        return self.height * self.width * self.polarities
+
+    @property
+    def address_bits(self) -> int:
+        return max(1, (self.n_addresses - 1).bit_length())
+
+    @property
+    def packed_dtype(self) -> np.dtype[Any]:
+        """uint32 if an address and twice the window fit, else uint64."""
+        span = (2 * self.window_us).bit_length()
+        return np.dtype(np.uint32 if span + self.address_bits <= 32 else np.uint64)
+
+
+def cache_root() -> Path:
+    """``$SNNLAB_CACHE``, or the user's cache folder of ``snnlab``."""
+    named = os.environ.get("SNNLAB_CACHE", "")
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("snnlab"))
+
+
+class EventStore:
+    """Recordings of one dataset, or a subset of them, memory-mapped.
+
+    Args:
+        path: folder of the store.
+        indices: recordings of this view, all of them by default.
+    """
+
+    def __init__(self, path: str | Path, indices: np.ndarray | None = None) -> None:
+        self.path = Path(path)
+        manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        self.manifest: dict[str, Any] = manifest
+        self.sensor = Sensor(**manifest["sensor"])
+        arrays = {
+            name: np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in _FILES
+        }
+        self.events: np.ndarray = arrays["events"]
+        n = len(arrays["labels"])
+        self.indices = np.arange(n) if indices is None else np.asarray(indices, np.int64)
+        self.starts: np.ndarray = np.asarray(arrays["offsets"][:-1])[self.indices]
+        self.ends: np.ndarray = np.asarray(arrays["offsets"][1:])[self.indices]
+        self.labels: np.ndarray = np.asarray(arrays["labels"])[self.indices]
+        self.split: np.ndarray = np.asarray(arrays["split"])[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EventStore, (str(self.path), self.indices)
+
+    def subset(self, indices: np.ndarray) -> EventStore:
+        """A view of the recordings ``indices`` (positions in this view)."""
+        return EventStore(self.path, self.indices[np.asarray(indices)])
+
+    def decode(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(time_us, address)`` of packed events, in the packed type."""
+        bits = self.sensor.address_bits
+        kind = packed.dtype.type
+        return packed >> kind(bits), packed & kind((1 << bits) - 1)
+
+    def ends_before(self, time_us: int) -> np.ndarray:
+        """Per recording, the end of its events earlier than ``time_us``: ``(n,) int64``.
+
+        A bisection of all recordings at once; events are in time order.
+        """
+        limit = min(time_us << self.sensor.address_bits, np.iinfo(self.events.dtype).max)
+        low, high = self.starts.copy(), self.ends.copy()
+        while True:
+            open_ = np.flatnonzero(low < high)
+            if not len(open_):
+                return low
+            middle = (low[open_] + high[open_]) // 2
+            before = self.events[middle] < self.events.dtype.type(limit)
+            low[open_[before]] = middle[before] + 1
+            high[open_[~before]] = middle[~before]
+
+    def events_of(self, i: int) -> np.ndarray:
+        """Recording ``i`` as tonic returns it.
+
+        Returns:
+            structured array of int64: ``x, y, t, p`` (t in us, p 0 or 1) as ``tonic.datasets
+            .NMNIST``; on a sensor of one line ``t, x, p`` with p = 1 as ``tonic.datasets.SHD``.
+        """
+        t, address = self.decode(np.asarray(self.events[self.starts[i] : self.ends[i]]))
+        s = self.sensor
+        if s.height == 1 and s.polarities == 1:
+            out = np.empty(len(t), [("t", int), ("x", int), ("p", int)])
+            out["t"], out["x"], out["p"] = t, address, 1
+            return out
+        out = np.empty(len(t), [("x", int), ("y", int), ("t", int), ("p", int)])
+        out["t"], out["x"] = t, address % s.width
+        out["y"], out["p"] = address // s.width % s.height, address // (s.width * s.height)
+        return out
+
+
+# ---------------------------------------------------------------------- writing
+
+
+class StoreWriter:
+    """Appends decoded recordings to a store that is being built."""
+
+    def __init__(self, folder: Path, sensor: Sensor) -> None:
+        self.sensor = sensor
+        self._folder = folder
+        self._file = open(folder / "events.npy", "wb")  # noqa: SIM115
+        self._count = 0
+        self._lengths: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+        self._split: list[np.ndarray] = []
+        self._header()
+
+    def _header(self) -> None:
+        # numpy reserves room in a version 1.0 header, so that it can be rewritten in place
+        # when the array has grown.
+        self._file.seek(0)
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self.sensor.packed_dtype),
+                "fortran_order": False,
+                "shape": (self._count,),
+            },
+        )
+
+    def add(
+        self,
+        times_us: np.ndarray,
+        addresses: np.ndarray,
+        lengths: np.ndarray,
+        labels: np.ndarray,
+        split: int | np.ndarray,
+    ) -> None:
+        """Append recordings.
+
+        Args:
+            times_us: ``(n_events,)`` >= 0; put into time order within a recording, keeping
+                the order of equal times. Times beyond the packed range are stored as its end,
+                which lies outside of every window.
+            addresses: ``(n_events,)`` in ``[0, sensor.n_addresses)``.
+            lengths: ``(n,)`` events of each recording.
+            labels: ``(n,)``.
+            split: TRAIN or TEST, for all or one each.
+        """
+        dtype = self.sensor.packed_dtype
+        bits = self.sensor.address_bits
+        top = np.iinfo(dtype).max >> bits
+        t = np.minimum(times_us.astype(np.uint64), np.uint64(top))
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        late = (t[1:] < t[:-1]) & (owner[1:] == owner[:-1])
+        if late.any():
+            order = np.lexsort((t, owner))
+            t, addresses = t[order], addresses[order]
+        packed = (t << np.uint64(bits)) | addresses.astype(np.uint64)
+        with _cache_errors(self._folder):
+            self._file.write(packed.astype(dtype).tobytes())
+        self._count += len(packed)
+        self._lengths.append(np.asarray(lengths, np.int64))
+        self._labels.append(np.asarray(labels, np.int32))
+        self._split.append(np.broadcast_to(np.asarray(split, np.uint8), (len(lengths),)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self, key: Mapping[str, Any]) -> None:
+        """Write the index and the manifest; the store is complete after this."""
+        with _cache_errors(self._folder):
+            self._header()
+            self._file.close()
+            lengths = np.concatenate(self._lengths or [np.zeros(0, np.int64)])
+            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+            arrays = {
+                "offsets": offsets,
+                "labels": np.concatenate(self._labels or [np.zeros(0, np.int32)]),
+                "split": np.concatenate(self._split or [np.zeros(0, np.uint8)]),
+            }
+            for name, array in arrays.items():
+                np.save(self._folder / f"{name}.npy", array, allow_pickle=False)
+            manifest = {
+                "format": FORMAT,
+                "sensor": dataclasses.asdict(self.sensor),
+                "n_recordings": len(lengths),
+                "n_events": self._count,
+                "key": dict(key),
+                "checksums": {n: _checksum(self._folder / f"{n}.npy") for n in _FILES},
+            }
+            text = json.dumps(manifest, indent=1, sort_keys=True)
+            (self._folder / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def _checksum(path: Path, block: int = 1 << 20, blocks: int = 64) -> int:
+    """CRC-32 of a file; above 64 MiB of its size and 64 blocks spread evenly over it."""
+    size = path.stat().st_size
+    crc = zlib.crc32(str(size).encode())
+    with open(path, "rb") as handle:
+        for k in range(min(blocks, -(-size // block))):
+            if size > block * blocks:
+                handle.seek(k * (size - block) // (blocks - 1))
+            crc = zlib.crc32(handle.read(block), crc)
+    return crc
+
+
+@contextlib.contextmanager
+def _cache_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the cache folder {folder.parent} "
+            f"({one_line(error.strerror or str(error))}); "
+            "set SNNLAB_CACHE to a folder that can be written"
+        ) from None
+
+
+def is_complete(path: Path) -> bool:
+    """Whether ``path`` holds a store of this format that was written to its end."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            return False
+        sums = manifest["checksums"]
+        if any(_checksum(path / f"{name}.npy") != sums[name] for name in _FILES):
+            return False
+        return len(EventStore(path)) == manifest["n_recordings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def cached(
+    sensor: Sensor, key: Mapping[str, Any], write: Callable[[StoreWriter], None]
+) -> EventStore:
+    """The store of ``key``, built by ``write`` unless a complete one is there.
+
+    Args:
+        sensor: of the recordings; part of the key.
+        key: JSON-able facts that the content depends on: version, source, parameters.
+        write: adds all recordings to the writer it is given.
+
+    Raises:
+        UsageError: the cache folder cannot be written, or ``write`` refuses its source.
+    """
+    facts = {"format": FORMAT, "sensor": dataclasses.asdict(sensor), "key": dict(key)}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    final = cache_root() / "events" / f"{sensor.name}-{digest}"
+    if is_complete(final):
+        return EventStore(final)
+    scratch = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
+    with _cache_errors(final):
+        scratch.mkdir(parents=True)
+    try:
+        with _cache_errors(scratch):
+            writer = StoreWriter(scratch, sensor)
+        try:
+            write(writer)
+            writer.finish(key)
+        finally:
+            writer.close()
+        _publish(scratch, final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return EventStore(final)
+
+
+def _publish(scratch: Path, final: Path) -> None:
+    """Move a finished store to its place in one step, over a broken one if need be."""
+    with _cache_errors(scratch):
+        try:
+            os.rename(scratch, final)
+        except OSError:
+            if is_complete(final):  # another process was faster
+                return
+            broken = scratch.with_name(f"{scratch.name}-broken")
+            os.rename(final, broken)
+            os.rename(scratch, final)
+            shutil.rmtree(broken, ignore_errors=True)

@@ -1,0 +1,151 @@
+"""Input streams: what a network sees at step ``t``, as a function inside the program.
+
+A stream is a pytree with ``n_steps`` (T), ``batch_size`` (B), ``n_in``, ``at(t) -> (B, n_in)
+float32`` and ``window(start, length) -> (length, B, n_in)``. Streams are inputs: nothing is
+differentiated with respect to them.
+
+Memory: an :class:`EventStream` under ``lax.scan`` holds one ``(B, n_in)`` buffer. Reverse mode
+keeps what the backward pass needs, and the gradient of ``at(t) @ w`` needs ``at(t)``: put the
+step under ``jax.checkpoint`` and the events are scattered again instead of stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+BLOCK = 2048
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """The protocol; see the module."""
+
+    @property
+    def n_steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def n_in(self) -> int: ...
+    def at(self, t: jax.Array | int) -> jax.Array: ...
+    def window(self, start: jax.Array | int, length: int) -> jax.Array: ...
+
+
+class DenseStream:
+    """An array ``xs (T, B, n_in)`` as a stream."""
+
+    def __init__(self, xs: jax.Array | np.ndarray) -> None:
+        self.xs = xs
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.xs.shape[0])
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.xs.shape[1])
+
+    @property
+    def n_in(self) -> int:
+        return int(self.xs.shape[2])
+
+    def at(self, t: jax.Array | int) -> jax.Array:
+        """Step ``t``: ``(B, n_in) float32``."""
+        xs = lax.stop_gradient(jnp.asarray(self.xs))
+        return lax.dynamic_index_in_dim(xs, t, keepdims=False).astype(jnp.float32)
+
+    def window(self, start: jax.Array | int, length: int) -> jax.Array:
+        """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
+        xs = lax.stop_gradient(jnp.asarray(self.xs))
+        return lax.dynamic_slice_in_dim(xs, start, length).astype(jnp.float32)
+
+
+class EventStream:
+    """A batch of binned events, made dense one step at a time on the device.
+
+    Shapes depend on the dataset and the batch size only, so one compiled program serves all
+    batches; the cost of a step grows with its events, not with the capacity.
+
+    Args:
+        cell: ``(capacity,) int32``, ``sample * n_in + input`` of every event, sorted by step;
+            what lies behind the last event is not read.
+        offsets: ``(T + 1,) int32``; events of step t are ``cell[offsets[t]:offsets[t + 1]]``.
+        batch_size: B.
+        n_in: inputs.
+        binary: a cell is 1 if it has an event, else the number of its events.
+        block: events scattered at once; ``capacity`` must exceed the number of events by it.
+    """
+
+    def __init__(
+        self,
+        cell: jax.Array | np.ndarray,
+        offsets: jax.Array | np.ndarray,
+        *,
+        batch_size: int,
+        n_in: int,
+        binary: bool,
+        block: int = BLOCK,
+    ) -> None:
+        self.cell = cell
+        self.offsets = offsets
+        self.batch_size = batch_size
+        self.n_in = n_in
+        self.binary = binary
+        self.block = block
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.offsets.shape[0]) - 1
+
+    def at(self, t: jax.Array | int) -> jax.Array:
+        """Step ``t``: ``(B, n_in) float32``."""
+        n_cells = self.batch_size * self.n_in
+        cell, offsets = jnp.asarray(self.cell), jnp.asarray(self.offsets)
+        t = jnp.asarray(t)
+        start, stop = offsets[t], offsets[t + 1]
+        lane = jnp.arange(self.block, dtype=jnp.int32)
+
+        def scatter(k: jax.Array, dense: jax.Array) -> jax.Array:
+            first = start + k * self.block
+            where = lax.dynamic_slice(cell, (first,), (self.block,))
+            where = jnp.where(first + lane < stop, where, n_cells)  # out of range: dropped
+            if self.binary:
+                return dense.at[where].set(1.0, mode="drop")
+            return dense.at[where].add(1.0, mode="drop")
+
+        blocks = (stop - start + self.block - 1) // self.block
+        dense = lax.fori_loop(0, blocks, scatter, jnp.zeros(n_cells, jnp.float32))
+        return lax.stop_gradient(dense).reshape(self.batch_size, self.n_in)
+
+    def window(self, start: jax.Array | int, length: int) -> jax.Array:
+        """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
+        return lax.map(self.at, start + jnp.arange(length))
+
+
+def _flatten_dense(stream: DenseStream) -> tuple[tuple[object, ...], None]:
+    return (stream.xs,), None
+
+
+def _unflatten_dense(_: None, leaves: tuple[Any, ...]) -> DenseStream:
+    return DenseStream(*leaves)
+
+
+_Static = tuple[int, int, bool, int]
+
+
+def _flatten_events(stream: EventStream) -> tuple[tuple[object, ...], _Static]:
+    static = (stream.batch_size, stream.n_in, stream.binary, stream.block)
+    return (stream.cell, stream.offsets), static
+
+
+def _unflatten_events(static: _Static, leaves: tuple[Any, ...]) -> EventStream:
+    batch_size, n_in, binary, block = static
+    return EventStream(*leaves, batch_size=batch_size, n_in=n_in, binary=binary, block=block)
+
+
+jax.tree_util.register_pytree_node(DenseStream, _flatten_dense, _unflatten_dense)
+jax.tree_util.register_pytree_node(EventStream, _flatten_events, _unflatten_events)

@@ -1,0 +1,108 @@
+"""The deterministic part of cutting: address map, time bins, packing into a step-sorted list.
+
+numpy only, vectorised over the events of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import sparse
+
+from snnlab.data.store import Sensor
+from snnlab.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """How the events of a sensor become inputs and steps.
+
+    Bins divide ``[0, cut_us)`` evenly: the step of time t is ``floor(t * n_steps / cut_us)``,
+    for all recordings of a dataset alike, so a step has one length in ms.
+
+    Attributes:
+        sensor: of the recordings.
+        n_steps: bins T.
+        first_saccade: cut after the first saccade.
+        merge_polarity: both polarities of a pixel share an input.
+        downsample: blocks of this many pixels a side (channels on a line) share an input.
+    """
+
+    sensor: Sensor
+    n_steps: int
+    first_saccade: bool = False
+    merge_polarity: bool = False
+    downsample: int = 1
+
+    def __post_init__(self) -> None:
+        name = self.sensor.name
+        if self.first_saccade and not self.sensor.saccade_us:
+            raise UsageError(f"--first_saccade: {name} has no saccades")
+        if self.merge_polarity and self.sensor.polarities == 1:
+            raise UsageError(f"--merge_polarity: {name} has one polarity")
+        largest = max(self.sensor.height, self.sensor.width)
+        if self.downsample > largest:
+            raise UsageError(
+                f"--downsample {self.downsample}: {name} has {self.sensor.width} x "
+                f"{self.sensor.height} pixels"
+            )
+        sense = int(self.cut_us / self.sensor.resolution_us)
+        if self.n_steps > sense:
+            raise UsageError(
+                f"--data_length {self.n_steps}: more bins than sense; {name} has time steps of "
+                f"{self.sensor.resolution_us:g} us in {self.cut_us / 1000:g} ms, "
+                f"so at most {sense}"
+            )
+
+    @property
+    def cut_us(self) -> int:
+        return self.sensor.saccade_us if self.first_saccade else self.sensor.window_us
+
+    @property
+    def dt_ms(self) -> float:
+        return self.cut_us / self.n_steps / 1000
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and polarities of the input."""
+        f, s = self.downsample, self.sensor
+        return -(-s.height // f), -(-s.width // f), 1 if self.merge_polarity else s.polarities
+
+    @property
+    def n_in(self) -> int:
+        height, width, polarities = self.shape
+        return height * width * polarities
+
+    def address_map(self) -> np.ndarray:
+        """Input of every address: ``(sensor.n_addresses,) int32``."""
+        s, f = self.sensor, self.downsample
+        p, y, x = np.indices((s.polarities, s.height, s.width))
+        height, width, _ = self.shape
+        p = np.zeros_like(p) if self.merge_polarity else p
+        return (((p * height + y // f) * width) + x // f).ravel().astype(np.int32)
+
+    def steps(self, time_us: np.ndarray) -> np.ndarray:
+        """Step of every time in ``[0, cut_us)``, unsigned integers."""
+        small = self.cut_us * self.n_steps < 1 << 32
+        time: np.ndarray = time_us.astype(np.uint32 if small else np.uint64, copy=False)
+        # The factors take the array's type: plain integers are weak in numpy's promotion.
+        return time * self.n_steps // self.cut_us
+
+
+def sort_by_step(step: np.ndarray, cell: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Order events by step; events of a step keep their order.
+
+    Args:
+        step: ``(n_events,)`` integers below ``n_steps``.
+        cell: ``(n_events,) int32``.
+        n_steps: T.
+
+    Returns:
+        The cells in that order and the offsets of the steps ``(n_steps + 1,) int32``.
+    """
+    # A sparse matrix of one row turned from rows to columns is a counting sort in C: its
+    # columns are the steps, its data the cells. Several times faster than numpy's sorts.
+    row = np.array([0, len(cell)], np.int32)
+    columns = sparse.csr_array((cell, step.astype(np.int32), row), (1, n_steps)).tocsc()
+    return columns.data, columns.indptr.astype(np.int32, copy=False)

@@ -1,0 +1,104 @@
+"""The learner protocol.
+
+A learner turns a network and a loss into gradients. It advances a *segment* of the sequence and
+returns the gradient of the loss of that segment's steps; what came before reaches the gradient
+through the carry (hidden states, and the eligibility traces of an online rule; BPTT carries
+hidden states only, so segments shorter than the sequence make it truncated BPTT). When the
+optimiser acts is not the learner's business.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnlab.learners.functional import Carry, Params
+from snnlab.models.base import StepOutput
+
+
+class Stream(Protocol):
+    """Input of one batch; see :mod:`snnlab.data.stream`."""
+
+    @property
+    def n_steps(self) -> int: ...
+    def at(self, t: jax.Array | int) -> jax.Array: ...
+
+
+class Objective(Protocol):
+    """Loss of one step and what is measured beside it; see :mod:`snnlab.training.losses`."""
+
+    def step(self, out: StepOutput, t: jax.Array, batch: Any) -> tuple[jax.Array, Any]:
+        """Scalar loss of step ``t``, and a pytree of metrics that are summed over steps."""
+        ...
+
+    def example(self, batch_size: int) -> Any:
+        """A batch (targets, mask) of the right shapes and dtypes."""
+        ...
+
+
+class Segment(NamedTuple):
+    """What a learner returns for a segment.
+
+    Attributes:
+        carry: state at its end.
+        gradients: by parameter name; summed over steps.
+        metrics: the objective's metrics, summed over steps.
+    """
+
+    carry: Carry
+    gradients: Params
+    metrics: Any
+
+
+class Learner(abc.ABC):
+    """One rule for the gradient; built for one network, batch size and objective.
+
+    ``segment`` is pure and meant to be called inside a compiled program; ``start`` may be
+    traced, ``length`` is static.
+    """
+
+    #: Carry of a fresh sequence.
+    initial: Carry
+
+    @abc.abstractmethod
+    def segment(
+        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+    ) -> Segment:
+        """Advance ``length`` steps from step ``start`` on."""
+
+    def fresh(self) -> Carry:
+        """A carry at rest, made inside the program rather than kept as a constant."""
+        return jax.tree.map(_materialise, self.initial)
+
+
+def template(carry: Carry) -> Carry:
+    """``carry`` with zeros replaced by their shapes: traces can be large, and start at zero."""
+
+    def compact(value: Any) -> Any:
+        array = np.asarray(jnp.asarray(value))  # in the dtype that JAX gives it
+        return array if array.any() else jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+    return jax.tree.map(compact, carry)
+
+
+def _materialise(value: Any) -> jax.Array:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return jnp.zeros(value.shape, value.dtype)
+    return jnp.asarray(value)
+
+
+def zeros_like_params(params: Params) -> Params:
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def add(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)
+
+
+def sum_over_steps(tree: Any) -> Any:
+    """Sum of every leaf over its leading (time) axis."""
+    return jax.tree.map(lambda a: a.sum(0), tree)

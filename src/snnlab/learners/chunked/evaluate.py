@@ -1,0 +1,247 @@
+"""Programs made of the equations of a cut step: pure functions of arrays.
+
+Shapes: B samples, K steps of a chunk; a state leaf ``(B, n)``; ``ys`` is one ``(B, n)`` for each
+cut. Functions of one step are mapped over the steps of a chunk by ``jax.vmap``, so that whatever
+does not depend on the step before runs as one product for the chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from snnlab.learners.chunked.graph import Cut, Env, Piece, StepGraph, bind, read
+from snnlab.learners.functional import Params
+
+Arrays = list[jax.Array]
+#: By (cut, piece).
+ByPiece = dict[tuple[int, int], jax.Array]
+
+
+@dataclasses.dataclass
+class Frame:
+    """What is constant during a segment.
+
+    Attributes:
+        graph: the cut step.
+        static: values of the static variables.
+        blocks: ``blocks[r][k] (size, n)`` are the rows of cut ``r`` that its piece ``k`` meets.
+        evolving: rows of all pieces of a cut that evolve; ``None`` if none does.
+        live: the same for the pieces that are live.
+    """
+
+    graph: StepGraph
+    static: Env
+    blocks: list[tuple[jax.Array, ...]]
+    evolving: list[jax.Array | None]
+    live: list[jax.Array | None]
+
+
+def _static(graph: StepGraph, params: Params) -> Env:
+    env: Env = dict(zip(graph.jaxpr.constvars, graph.consts, strict=True))
+    env.update({v: params[name] for name, v in graph.param_vars.items()})
+    for eqn in graph.static_eqns:
+        env.update(zip(eqn.outvars, bind(eqn, [read(env, v) for v in eqn.invars]), strict=True))
+    return env
+
+
+def weights(graph: StepGraph, params: Params) -> Arrays:
+    """Effective weight ``(n_in, n)`` of every trained cut: what the parameters act through."""
+    env = _static(graph, params)
+    return [env[cut.w] for cut in graph.cuts if cut.trained]
+
+
+def make_frame(graph: StepGraph, params: Params) -> Frame:
+    env = _static(graph, params)
+    blocks = [
+        tuple(env[cut.w][p.start : p.start + p.size] for p in cut.pieces) for cut in graph.cuts
+    ]
+
+    def join(wanted: Callable[[Piece], bool]) -> list[jax.Array | None]:
+        joined: list[jax.Array | None] = []
+        for cut, rows in zip(graph.cuts, blocks, strict=True):
+            chosen = [w for p, w in zip(cut.pieces, rows, strict=True) if wanted(p)]
+            joined.append(jnp.concatenate(chosen) if chosen else None)
+        return joined
+
+    return Frame(graph, env, blocks, join(lambda p: p.evolves), join(lambda p: p.live))
+
+
+# ---------------------------------------------------------------------- input
+
+
+def inputs_of_chunk(frame: Frame, xs: jax.Array) -> tuple[ByPiece, Arrays]:
+    """From the input ``xs (K, B, n_in)``: pieces that do not evolve, and other step inputs."""
+    graph = frame.graph
+
+    def one(x: jax.Array) -> tuple[ByPiece, Arrays]:
+        env = {**frame.static, graph.input_var: x}
+        for eqn in graph.input_eqns:
+            env.update(zip(eqn.outvars, bind(eqn, [read(env, v) for v in eqn.invars]), strict=True))
+        pieces = {
+            (r, k): env[p.var]
+            for r, cut in enumerate(graph.cuts)
+            for k, p in enumerate(cut.pieces)
+            if not p.evolves
+        }
+        return pieces, [env[v] for v in graph.step_inputs]
+
+    return jax.vmap(one)(xs)
+
+
+def project_inputs(frame: Frame, known: ByPiece) -> dict[int, jax.Array]:
+    """The part of each ``y (K, B, n)`` that is known before the chunk runs."""
+    outside: dict[int, jax.Array] = {}
+    for (r, k), x in known.items():
+        y = x @ frame.blocks[r][k]
+        outside[r] = outside[r] + y if r in outside else y
+    return outside
+
+
+# ---------------------------------------------------------------------- one step
+
+Product = Callable[[int, Cut, list[jax.Array]], jax.Array]
+
+
+def _env(frame: Frame, h: Sequence[jax.Array], extra: Sequence[jax.Array]) -> Env:
+    env = dict(frame.static)
+    env.update(zip(frame.graph.step_inputs, extra, strict=True))
+    env.update(zip(frame.graph.state_vars, h, strict=True))
+    return env
+
+
+def run(
+    frame: Frame, h: Sequence[jax.Array], extra: Sequence[jax.Array], product: Product
+) -> tuple[Arrays, Any, ByPiece]:
+    """One step with ``product(cut, pieces that evolve)`` in the place of each map.
+
+    Returns:
+        new state leaves, StepOutput, and the pieces that evolve.
+    """
+    graph = frame.graph
+    env = _env(frame, h, extra)
+    pieces: ByPiece = {}
+    for eqn in graph.state_eqns:
+        r = graph.cut_index(eqn)
+        if r is None:
+            out = bind(eqn, [read(env, v) for v in eqn.invars])
+            env.update(zip(eqn.outvars, out, strict=True))
+            continue
+        cut = graph.cuts[r]
+        mine = {(r, k): env[p.var] for k, p in enumerate(cut.pieces) if p.evolves}
+        pieces.update(mine)
+        env[cut.y] = product(r, cut, list(mine.values()))
+    new = [read(env, v) for v in graph.new_vars]
+    out = jax.tree.unflatten(graph.out_tree, [read(env, v) for v in graph.out_vars])
+    return new, out, pieces
+
+
+def forward_product(frame: Frame, outside: dict[int, jax.Array]) -> Product:
+    """The map itself: evolving pieces times their rows, plus what is known already."""
+
+    def product(r: int, cut: Cut, evolving: list[jax.Array]) -> jax.Array:
+        y, w = outside.get(r), frame.evolving[r]
+        if w is not None:
+            x = jnp.concatenate(evolving, axis=-1) if len(evolving) > 1 else evolving[0]
+            y = x @ w if y is None else y + x @ w
+        assert y is not None
+        return y
+
+    return product
+
+
+@jax.custom_vjp
+def _given(y: jax.Array, xs: tuple[jax.Array, ...], w: jax.Array) -> jax.Array:
+    """``y``, known to be ``concat(xs) @ w`` plus a constant: backward only."""
+    return y
+
+
+def _given_fwd(y, xs, w):
+    return y, (w, xs)
+
+
+def _given_bwd(residuals, y_bar):
+    w, xs = residuals
+    x_bar = y_bar @ w.T
+    xs_bar, start = [], 0
+    for x in xs:
+        xs_bar.append(x_bar[..., start : start + x.shape[-1]])
+        start += x.shape[-1]
+    return y_bar, tuple(xs_bar), jnp.zeros_like(w)
+
+
+_given.defvjp(_given_fwd, _given_bwd)
+
+
+def given_product(frame: Frame, ys: Sequence[jax.Array]) -> Product:
+    """Known outputs, through which reverse mode passes as through the map.
+
+    The adjoint of ``ys[r]`` is then that of the map's output.
+    """
+
+    def product(r: int, cut: Cut, evolving: list[jax.Array]) -> jax.Array:
+        return _given(ys[r], tuple(evolving), frame.evolving[r]) if evolving else ys[r]
+
+    return product
+
+
+def run_perturbed(
+    frame: Frame,
+    h: Sequence[jax.Array],
+    extra: Sequence[jax.Array],
+    ys: Sequence[jax.Array],
+    eps: dict[int, jax.Array],
+    taps: dict[int, jax.Array],
+) -> tuple[Any, ByPiece]:
+    """One step whose new states are independent variables: the learning signal's program.
+
+    ``eps[b]`` is added to new state ``b`` for everything that reads it: outputs, and inputs of
+    maps above, whose outputs then change the states that they drive. It is NOT added where one
+    new state is computed from another at fixed map outputs (a membrane from the new synaptic
+    current): that path is part of the trace already. ``taps[r]`` is added to ``y_r`` for
+    everything but new states.
+
+    Returns:
+        StepOutput and the pieces that evolve.
+    """
+    graph = frame.graph
+    local = _env(frame, h, extra)  # functions of h and ys alone
+    seen: Env = {}  # what differs from it for those who see eps and taps
+    new_of: dict[Any, list[int]] = {}
+    for b in eps:
+        new_of.setdefault(graph.new_vars[b], []).append(b)
+
+    def look(v: Any) -> Any:
+        return seen[v] if not hasattr(v, "val") and v in seen else read(local, v)
+
+    pieces: ByPiece = {}
+    for eqn in graph.state_eqns:
+        r = graph.cut_index(eqn)
+        if r is not None:
+            cut = graph.cuts[r]
+            mine = {(r, k): look(p.var) for k, p in enumerate(cut.pieces) if p.evolves}
+            pieces.update(mine)
+            live = [k for k, p in enumerate(cut.pieces) if p.live]
+            y = ys[r]
+            if live:
+                y = _given(y, tuple(mine[r, k] for k in live), frame.live[r])
+            local[cut.y] = y
+            if r in taps:
+                seen[cut.y] = y + taps[r]
+        else:
+            out = bind(eqn, [read(local, v) for v in eqn.invars])
+            local.update(zip(eqn.outvars, out, strict=True))
+            if any(not hasattr(v, "val") and v in seen for v in eqn.invars):
+                out = bind(eqn, [look(v) for v in eqn.invars])
+                seen.update(zip(eqn.outvars, out, strict=True))
+        for v in eqn.outvars:
+            if v in new_of:
+                base = local[v]
+                for b in new_of[v]:
+                    base = base + eps[b]
+                seen[v] = base
+    return jax.tree.unflatten(graph.out_tree, [look(v) for v in graph.out_vars]), pieces

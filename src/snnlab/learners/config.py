@@ -1,0 +1,120 @@
+"""The section of the config that chooses the learner."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from snnlab.config import option, section
+
+METHOD_ALIASES = {
+    "d-rtrl": "diag", "d_rtrl": "diag", "drtrl": "diag",
+    "esd-rtrl": "expsm_diag", "es-d-rtrl": "expsm_diag", "esd_rtrl": "expsm_diag",
+    "es_d_rtrl": "expsm_diag", "expsm-diag": "expsm_diag", "pp-prop": "expsm_diag",
+    "pp_prop": "expsm_diag",
+}  # fmt: skip
+
+Method = Annotated[
+    Literal["bptt", "diag", "expsm_diag", "hybrid"],
+    pydantic.BeforeValidator(lambda v: METHOD_ALIASES.get(str(v).lower(), v)),
+]
+
+
+@section("Learner")
+class LearnerConfig:
+    """Which gradient, and how often it is used."""
+
+    method: Method = option(
+        default="bptt",
+        help="bptt; diag (= d-rtrl); expsm_diag (= es-d-rtrl, esd-rtrl); hybrid (diag for maps "
+        "with fewer weights than inputs + outputs, expsm_diag for the others)",
+    )
+    backend: Literal["braintrace", "brainscale", "snnlab"] = option(
+        default="braintrace",
+        help="implementation; snnlab: our own, in chunks; brainscale: jax < 0.10",
+    )
+    etrace_decay: float | None = option(
+        default=None,
+        help="decay in [0, 1) of expsm_diag and hybrid, or an integer rank k > 1, which stands "
+        "for the decay (k-1)/(k+1); without it 0.9",
+    )
+    vjp_time: Literal["t", "t_minus_1"] = option(
+        default="t",
+        help="step at which the learning signal is taken (old name; only t is implemented)",
+    )
+    vjp_method: Literal["single-step", "multi-step"] = option(
+        default="single-step",
+        help="learning signal of a step alone, or of a window of --chunk_size steps "
+        "(backpropagation inside the window, traces before it)",
+    )
+    chunk_size: int | None = option(
+        default=None,
+        help="steps of a window with --vjp_method multi-step; with --backend snnlab of a chunk, "
+        "on which the gradient does not depend (none: chosen from --memory_budget)",
+        unit="steps",
+        gt=0,
+    )
+    memory_budget: float = option(
+        default=0.0,
+        help="memory for the traces and chunks of --backend snnlab; 0 = half of what is there",
+        unit="GB",
+        ge=0,
+    )
+    remat: bool = option(
+        default=False,
+        help="bptt with --backend snnlab: keep the state every sqrt(T) steps and compute the steps "
+        "between again",
+    )
+    checkpoint_block: int = option(
+        default=0,
+        help="bptt: store the state once in so many steps and run the steps between again in the "
+        "backward pass; 0 = store every step",
+        unit="steps",
+        ge=0,
+    )
+    update_every: int = option(
+        default=0,
+        help="update the weights every so many steps, online; 0 = once after the sequence",
+        unit="steps",
+        ge=0,
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> LearnerConfig:
+        decay = self.etrace_decay
+        if decay is not None:
+            if self.method in ("bptt", "diag"):
+                raise ValueError(
+                    f"--etrace_decay {decay:g} has no meaning with --method {self.method}; "
+                    "it belongs to expsm_diag and hybrid"
+                )
+            is_rank = decay > 1 and float(decay).is_integer()
+            if not (0 <= decay < 1 or is_rank):
+                raise ValueError(
+                    f"--etrace_decay {decay:g}: must be a decay in [0, 1) or an integer rank > 1"
+                )
+        if self.vjp_time == "t_minus_1":
+            raise ValueError(
+                "--vjp_time t_minus_1 is not implemented; use t, the rule of the paper"
+            )
+        if self.vjp_method == "multi-step":
+            if self.method == "bptt":
+                raise ValueError("--vjp_method multi-step belongs to the online methods, not bptt")
+            if self.chunk_size is None:
+                raise ValueError("--vjp_method multi-step needs --chunk_size (steps of a window)")
+            if self.chunk_size == 1:
+                raise ValueError("--vjp_method multi-step: --chunk_size must be at least 2")
+        elif self.chunk_size is not None and self.backend != "snnlab":
+            raise ValueError("--chunk_size needs --vjp_method multi-step or --backend snnlab")
+        if self.remat and (self.method != "bptt" or self.backend != "snnlab"):
+            raise ValueError("--remat belongs to --method bptt with --backend snnlab")
+        if self.backend == "brainscale" and self.method == "bptt":
+            raise ValueError("--backend brainscale implements the online methods, not bptt")
+        return self
+
+    @property
+    def decay(self) -> float:
+        """The smoothing factor in [0, 1) that ``etrace_decay`` stands for."""
+        value = 0.9 if self.etrace_decay is None else self.etrace_decay
+        return (value - 1) / (value + 1) if value > 1 else value

@@ -1,0 +1,346 @@
+"""Layers of balanced networks: LIF, adLIF, RLIF and RadLIF are one layer with parts left out.
+
+One step, in this order, from the membrane ``u``, the adaptation ``w`` and the last spikes ``s``:
+
+    drive = norm(x W) + s V + r V_slow          (parts that a model has)
+    w     = b w + A u + B s ;  drive = drive - w                      (adLIF, RadLIF)
+    u     = a (u - reset) + (1-a) drive          with a = exp(-1/tau), reset from s
+    s     = 1 where u > theta                    (single spike: the largest u only)
+    r     = a r + s                                                   (slow dynamics)
+
+Time is in steps, potentials and currents in units of the threshold of an unbalanced layer.
+``reset``: ``default`` subtracts s, and nothing where V is fixed, whose diagonal then resets;
+``voltage`` subtracts s u, ``threshold`` s theta. V has no diagonal where it is trained, and in
+RadLIF. The surrogate derivative of a spike is 1 for theta - 0.5 < u <= theta + 0.5, else 0.
+
+Ranges, to which trained values are clipped in use: tau in [5, 25] (LIF, adLIF, RadLIF), [1900 R,
+2100 R] (RLIF; R = repetitions of a step), tau_w in [30, 120], A in [-1, 1], B in [0, 2].
+
+Sources: Bittar & Garner 2022 (Front. Neurosci. 16:865897), eqs. 1-13; Stadtmann, Paessens &
+Gemmeke 2024. Departures from their code: the initial state is zero and not random; the surrogate
+of a single spike is taken of the membrane (their program evaluates it on the 0/1 spikes that had
+overwritten the membrane).
+
+Spikes are recomputed from u at the start of a step rather than kept, so that (u) or (u, w) or
+(u, r) is all that evolves: an online learner has one trace for each.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import brainstate
+import jax
+import jax.numpy as jnp
+
+from snnlab.models.base import Network, StepOutput
+from snnlab.models.maps import DenseMap, Operator
+
+HALF_WIDTH = 0.5
+Reset = Literal["one", "none", "voltage", "threshold"]
+
+
+@jax.custom_jvp
+def boxcar(x: jax.Array, hard: jax.Array) -> jax.Array:
+    """``hard``, with the derivative 1 for -0.5 < x <= 0.5, else 0, with respect to ``x``."""
+    return hard
+
+
+@boxcar.defjvp
+def _boxcar_jvp(primals: Any, tangents: Any) -> Any:
+    x, hard = primals
+    inside = (x > -HALF_WIDTH) & (x <= HALF_WIDTH)
+    return hard, jnp.where(inside, tangents[0], 0.0)
+
+
+def spike(u: jax.Array, theta: jax.Array, single: bool) -> jax.Array:
+    """``(B, n)`` spikes of the membrane ``u (B, n)``; ``single``: of the largest u at most."""
+    above = u > theta
+    if single:
+        largest = jnp.argmax(u, axis=-1, keepdims=True)
+        above &= jnp.arange(u.shape[-1]) == largest
+    return boxcar(u - theta, jax.lax.stop_gradient(above.astype(u.dtype)))
+
+
+class Held(brainstate.nn.Module):
+    """An array that no gradient changes.
+
+    With ``renewed`` it is a parameter all the same, so that a refit may replace it between
+    epochs and a checkpoint holds it; otherwise a constant of the program.
+    """
+
+    def __init__(self, value: jax.Array, renewed: bool = False) -> None:
+        super().__init__()
+        self._constant = None if renewed else value
+        if renewed:
+            self.weight = brainstate.ParamState({"weight": value})
+
+    def update(self) -> jax.Array:
+        if self._constant is not None:
+            return self._constant
+        return jax.lax.stop_gradient(self.weight.value["weight"])
+
+
+class FixedMap(brainstate.nn.Module):
+    """``y = x @ W`` with a W (n_in, n_out) that is not trained; see :class:`Held`."""
+
+    def __init__(self, weight: jax.Array, renewed: bool = False) -> None:
+        super().__init__()
+        self.in_size, self.out_size = (weight.shape[0],), (weight.shape[1],)
+        self.held = Held(weight, renewed)
+
+    def effective_weight(self) -> jax.Array:
+        return self.held()
+
+    def update(self, x: jax.Array) -> jax.Array:
+        return x @ self.held()
+
+
+class VectorParam(brainstate.nn.Module):
+    """A value for each neuron, ``(n,)``; trained ones are clipped to ``limits`` in use."""
+
+    def __init__(
+        self, value: jax.Array, limits: tuple[float, float], operator: Operator, fixed: bool
+    ) -> None:
+        super().__init__()
+        self.limits = limits
+        self.operator = operator
+        self.fixed = value if fixed else None
+        if not fixed:
+            self.weight = brainstate.ParamState({"weight": value})
+
+    def update(self) -> jax.Array:
+        if self.fixed is not None:
+            return self.fixed
+        value = self.weight.value["weight"]
+        return clip(value, *self.limits)
+
+
+@jax.custom_jvp
+def clip(x: jax.Array, low: Any, high: Any) -> jax.Array:
+    """Clip; the derivative at the limits themselves is 1."""
+    return jnp.clip(x, low, high)
+
+
+@clip.defjvp
+def _clip_jvp(primals: Any, tangents: Any) -> Any:
+    x, low, high = primals
+    return jnp.clip(x, low, high), jnp.where((x >= low) & (x <= high), tangents[0], 0.0)
+
+
+class Adaptation(brainstate.nn.Module):
+    """``w = b w + A u + B s``, the second variable of adLIF and RadLIF."""
+
+    def __init__(self, beta: VectorParam, a: VectorParam, b: VectorParam) -> None:
+        super().__init__()
+        self.beta, self.a, self.b = beta, a, b
+
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        n = self._size()
+        lead = () if batch_size is None else (batch_size,)
+        self.w = brainstate.HiddenState(jnp.zeros((*lead, n), jnp.float32))
+
+    def _size(self) -> int:
+        value = self.beta.fixed if self.beta.fixed is not None else self.beta.weight.value["weight"]
+        return value.shape[0]
+
+    def update(self, u: jax.Array, s: jax.Array) -> jax.Array:
+        self.w.value = self.beta() * self.w.value + self.a() * u + self.b() * s
+        return self.w.value
+
+
+class LayerNorm(brainstate.nn.Module):
+    """``g (x - mean) / sqrt(var + 1e-5) + h`` over the neurons of a step (Ba et al. 2016)."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.gain = brainstate.ParamState({"weight": jnp.ones(n, jnp.float32)})
+        self.shift = brainstate.ParamState({"weight": jnp.zeros(n, jnp.float32)})
+
+    def update(self, x: jax.Array) -> jax.Array:
+        centred = x - x.mean(-1, keepdims=True)
+        scale = jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return self.gain.value["weight"] * centred * scale + self.shift.value["weight"]
+
+
+class SpikingLayer(brainstate.nn.Module):
+    """``n`` spiking neurons; ``update(x (B, n_in)) -> spikes (B, n)``. See the module.
+
+    Args:
+        w: input map (n_in, n).
+        alpha: membrane decay a.
+        theta: ``(n,)`` thresholds.
+        v: recurrent map (n, n), or ``None``.
+        v_slow: ``(n, n)`` slow recurrent weights, or ``None``.
+        adaptation: or ``None``.
+        norm: normalisation of the feed-forward drive, or ``None``.
+        reset: what a spike subtracts.
+        single: at most one spike per sample and step.
+        adc: function of the drive (quantisation), or ``None``.
+        renewed: whether a refit replaces the thresholds between epochs.
+    """
+
+    def __init__(
+        self,
+        w: DenseMap | FixedMap,
+        alpha: VectorParam,
+        theta: jax.Array,
+        *,
+        v: DenseMap | FixedMap | None = None,
+        v_slow: jax.Array | None = None,
+        adaptation: Adaptation | None = None,
+        norm: LayerNorm | None = None,
+        reset: Reset = "one",
+        single: bool = False,
+        adc: Any = None,
+        renewed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.w, self.v, self.alpha = w, v, alpha
+        self.adaptation, self.norm = adaptation, norm
+        self.reset, self.single, self.adc = reset, single, adc
+        self.n = w.out_size[0]
+        self._v_slow = v_slow
+        self.theta = Held(jnp.asarray(theta, jnp.float32), renewed)
+
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        lead = () if batch_size is None else (batch_size,)
+        self.u = brainstate.HiddenState(jnp.zeros((*lead, self.n), jnp.float32))
+        if self._v_slow is not None:
+            self.r = brainstate.HiddenState(jnp.zeros((*lead, self.n), jnp.float32))
+
+    def spikes(self) -> jax.Array:
+        """``(B, n)`` spikes of the last step."""
+        return spike(self.u.value, self.theta(), self.single)
+
+    def update(self, x: jax.Array) -> jax.Array:
+        u, s, theta = self.u.value, self.spikes(), self.theta()
+        drive = self.w(x)
+        if self.norm is not None:
+            drive = self.norm(drive)
+        if self.v is not None:
+            drive = drive + self.v(s)
+        if self._v_slow is not None:
+            drive = drive + self.r.value @ self._v_slow
+        if self.adc is not None:
+            drive = self.adc(drive)
+        if self.adaptation is not None:
+            drive = drive - self.adaptation(u, s)
+        a = self.alpha()
+        kept = {
+            "one": lambda: u - s, "none": lambda: u, "voltage": lambda: u - s * u,
+            "threshold": lambda: u - s * theta,
+        }[self.reset]()  # fmt: skip
+        self.u.value = a * kept + (1 - a) * drive
+        new = self.spikes()
+        if self._v_slow is not None:
+            self.r.value = a * self.r.value + new
+        return new
+
+    def currents(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Excitation and inhibition ``(B, n)`` of the step just made with input ``x``.
+
+        The parts of x W, s V and r V_slow from positive and from negative weights, where s and r
+        are those that the step has made (they arrive in the next one). Inputs, spikes and r are
+        not negative. Departure: the source takes s for r, which is not what is injected.
+        """
+        pairs = [(x, self.w.effective_weight())]
+        if self.v is not None:
+            pairs.append((self.spikes(), self.v.effective_weight()))
+        if self._v_slow is not None:
+            pairs.append((self.r.value, self._v_slow))
+        exc = inh = jnp.zeros_like(self.u.value)
+        for y, m in pairs:
+            exc += y @ jnp.maximum(m, 0.0)
+            inh += y @ jnp.minimum(m, 0.0)
+        return exc, inh
+
+    @property
+    def membrane(self) -> jax.Array:
+        return self.u.value
+
+
+class SoftmaxReadout(brainstate.nn.Module):
+    """Leaky units, read by a softmax that is summed over time.
+
+        u = a u + (1-a) s W ;   o = o + softmax(u) - 1/C in the steps from ``t_crop`` on
+
+    The 1/C, of which no cross-entropy depends, keeps o small: after thousands of steps float32
+    would lose the differences between classes. Departure: the source's o has no 1/C.
+
+    Args:
+        w: map (n, C).
+        alpha: decay a, or ``None`` for ``u = s W``.
+        t_crop: first step that counts.
+        accumulate: return ``o``, on whose last value the loss of the whole sequence is taken;
+            otherwise ``u``, for a loss in every step.
+    """
+
+    def __init__(
+        self, w: DenseMap | FixedMap, alpha: VectorParam | None, t_crop: int, accumulate: bool
+    ) -> None:
+        super().__init__()
+        self.w, self.alpha = w, alpha
+        self.t_crop, self.accumulate = t_crop, accumulate
+
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        lead = () if batch_size is None else (batch_size,)
+        zero = jnp.zeros((*lead, *self.w.out_size), jnp.float32)
+        if self.alpha is not None:
+            self.u = brainstate.HiddenState(zero)
+        if self.accumulate:
+            self.o = brainstate.HiddenState(zero)
+            self.t = brainstate.ShortTermState(jnp.int32(0))
+
+    def update(self, s: jax.Array) -> jax.Array:
+        u = self.w(s)
+        if self.alpha is not None:
+            a = self.alpha()
+            u = a * self.u.value + (1 - a) * u
+            self.u.value = u
+        if not self.accumulate:
+            return u
+        counts = self.t.value >= self.t_crop
+        more = jax.nn.softmax(u, axis=-1) - 1.0 / u.shape[-1]
+        self.o.value = self.o.value + jnp.where(counts, more, 0.0)
+        self.t.value = self.t.value + 1
+        return self.o.value
+
+
+class BalancedNetwork(Network):
+    """Hidden layers, then a readout. Layers are spiking ones or those of the baselines."""
+
+    def __init__(
+        self, layers: list[Any], readout: SoftmaxReadout, n_in: int, dt_ms: float = 1.0
+    ) -> None:
+        super().__init__(n_in, readout.w.out_size[0], dt_ms)
+        self.layers = layers
+        self.readout = readout
+        spiking = [layer for layer in layers if isinstance(layer, SpikingLayer)]
+        self.thresholds = tuple(layer.theta() for layer in spiking)
+
+    def step(self, x: jax.Array) -> StepOutput:
+        outs = []
+        for layer in self.layers:
+            x = layer(x)
+            outs.append(x)
+        membrane = tuple(layer.membrane for layer in self.layers)
+        return StepOutput(self.readout(x), tuple(outs), membrane)
+
+    def step_with_currents(
+        self, x: jax.Array
+    ) -> tuple[StepOutput, tuple[tuple[jax.Array, jax.Array], ...]]:
+        """:meth:`update`, and the currents that each layer received: ``((exc, inh), ...)``."""
+        outs, currents = [], []
+        for layer in self.layers:
+            y = layer(x)
+            currents.append(layer.currents(x))
+            outs.append(x := y)
+        membrane = tuple(layer.membrane for layer in self.layers)
+        return StepOutput(self.readout(x), tuple(outs), membrane), tuple(currents)
+
+
+def decay(tau: float) -> float:
+    """``exp(-1 / tau)`` for a time constant in steps."""
+    return math.exp(-1.0 / tau)

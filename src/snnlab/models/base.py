@@ -1,0 +1,57 @@
+"""What a network is to the rest of the suite: a module that advances one step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import brainstate
+import brainunit as u
+import jax
+
+
+class StepOutput(NamedTuple):
+    """What one step of a network shows to the outside.
+
+    Attributes:
+        readout: ``(B, n_out)``, dimensionless.
+        spikes: one ``(B, n)`` array of 0 and 1 for each recurrent layer.
+        membrane: one ``(B, n)`` array in mV for each recurrent layer.
+    """
+
+    readout: jax.Array
+    spikes: tuple[jax.Array, ...]
+    membrane: tuple[jax.Array, ...]
+
+
+class Network(brainstate.nn.Module):
+    """Base class of networks.
+
+    A subclass defines ``step(x)`` with ``x (B, n_in)``, which advances every
+    ``brainstate.HiddenState`` by ``dt_ms`` and returns a :class:`StepOutput`. Everything that is
+    trained is a ``brainstate.ParamState`` inside a :class:`snnlab.models.maps.DenseMap`.
+
+    Attributes:
+        n_in, n_out: numbers of inputs and of readout units.
+        dt_ms: length of a step in ms.
+        thresholds: firing threshold of each recurrent layer in mV, for figures.
+    """
+
+    def __init__(self, n_in: int, n_out: int, dt_ms: float) -> None:
+        super().__init__()
+        self.n_in = n_in
+        self.n_out = n_out
+        self.dt_ms = float(dt_ms)
+        self.thresholds: tuple[float, ...] = ()
+
+    def step(self, x: jax.Array) -> StepOutput:
+        raise NotImplementedError
+
+    def update(self, x: jax.Array) -> StepOutput:
+        """Advance one step of ``dt_ms`` with input ``x (B, n_in)``."""
+        with brainstate.environ.context(dt=self.dt_ms * u.ms):
+            return self.step(x)
+
+    def init_states(self, batch_size: int | None) -> None:
+        """Set every hidden state to rest, with batch axis ``batch_size`` (none if ``None``)."""
+        with brainstate.environ.context(dt=self.dt_ms * u.ms):
+            brainstate.nn.init_all_states(self, batch_size=batch_size)

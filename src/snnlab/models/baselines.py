@@ -1,0 +1,69 @@
+"""Baselines without spikes: MLP, RNN, LiGRU, GRU; steps ``update(x (B, n_in)) -> y (B, n)``.
+
+    MLP    y = relu(x W)
+    RNN    y = tanh(x W + y V)
+    LiGRU  z = sigmoid(x W_z + y V_z) ;  y = z y + (1-z) relu(x W + y V)
+    GRU    z = sigmoid(x W_z + y V_z) ;  r = sigmoid(x W_r + y V_r) ;
+           y = z y + (1-z) tanh(x W + (r y) V)
+
+with the normalisation of the layer on every x W. Sources: Ravanelli et al. 2018 (LiGRU, IEEE
+Trans. Emerg. Top. Comput. Intell. 2:92); Cho et al. 2014 (GRU); as in Bittar & Garner 2022,
+without biases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import brainstate
+import jax
+import jax.numpy as jnp
+
+from snnlab.models.maps import DenseMap
+
+
+class BaselineLayer(brainstate.nn.Module):
+    """One layer of a baseline.
+
+    Args:
+        kind: MLP, RNN, LiGRU or GRU.
+        w: input maps: candidate, then z and r where the kind has gates.
+        v: recurrent maps in the same order (none for MLP).
+        norms: normalisations in the same order, or empty.
+    """
+
+    def __init__(
+        self, kind: str, w: list[DenseMap], v: list[DenseMap], norms: list[Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.kind, self.w, self.v, self.norms = kind, w, v, norms or []
+        self.n = w[0].out_size[0]
+
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        lead = () if batch_size is None else (batch_size,)
+        self.y = brainstate.HiddenState(jnp.zeros((*lead, self.n), jnp.float32))
+
+    def _drive(self, k: int, x: jax.Array) -> jax.Array:
+        drive = self.w[k](x)
+        return self.norms[k](drive) if self.norms else drive
+
+    def update(self, x: jax.Array) -> jax.Array:
+        y = self.y.value
+        if self.kind == "MLP":
+            new = jax.nn.relu(self._drive(0, x))
+        elif self.kind == "RNN":
+            new = jnp.tanh(self._drive(0, x) + self.v[0](y))
+        else:
+            z = jax.nn.sigmoid(self._drive(1, x) + self.v[1](y))
+            if self.kind == "LiGRU":
+                candidate = jax.nn.relu(self._drive(0, x) + self.v[0](y))
+            else:
+                r = jax.nn.sigmoid(self._drive(2, x) + self.v[2](y))
+                candidate = jnp.tanh(self._drive(0, x) + self.v[0](r * y))
+            new = z * y + (1 - z) * candidate
+        self.y.value = new
+        return new
+
+    @property
+    def membrane(self) -> jax.Array:
+        return self.y.value

@@ -1,0 +1,179 @@
+"""The section of the config that describes the network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+
+from snnlab.config import option, section
+
+ModelName = Literal[
+    "lif-delta", "lif-exp-cu", "alif-delta", "alif-exp-cu", "if-delta", "lif-exp-co",
+    "lif-std-exp-cu", "lif-stp-exp-cu", "gif-delta",
+]  # fmt: skip
+
+
+@section("Model")
+class ModelConfig:
+    """Neurons, synapses and size of the layered recurrent network."""
+
+    model: ModelName = option(
+        default="lif-delta",
+        help="layer model: neuron, then synapse (delta, exp-cu = exponential current, "
+        "exp-co = exponential conductance; std/stp = short-term depression/plasticity)",
+    )
+    n_rec: int = option(default=200, help="neurons of each recurrent layer", gt=0, le=1_000_000)
+    n_layer: int = option(default=2, help="recurrent layers", aliases=("n_layers",), gt=0, le=100)
+    spk_fun: Literal["relu", "s2nn", "multi_gaussian", "boxcar"] = option(
+        default="relu", help="surrogate gradient of the spike"
+    )
+    spk_reset: Literal["soft", "hard"] = option(
+        default="soft",
+        help="a spike subtracts the threshold (soft) or sets the membrane to rest (hard)",
+    )
+    detach_reset: bool = option(
+        default=False, help="let no gradient flow through the reset after a spike"
+    )
+    V_th: float = option(default=1.0, help="firing threshold above rest", unit="mV", gt=0)
+    tau_mem: float = option(
+        default=10.0, help="mean membrane time constant", unit="ms", gt=0, aliases=("tau_neu",)
+    )
+    tau_mem_sigma: float = option(
+        default=1.0,
+        help="its standard deviation over neurons (each at least 1 ms)",
+        unit="ms",
+        ge=0,
+    )
+    tau_syn: float = option(default=10.0, help="synaptic time constant", unit="ms", gt=0)
+    tau_o: float = option(
+        default=10.0, help="time constant of the readout; 0 = no memory", unit="ms", ge=0
+    )
+    tau_a: float = option(default=100.0, help="time constant of adaptation (alif)", unit="ms", gt=0)
+    beta: float = option(default=1.0, help="strength of adaptation (alif)", unit="mV", ge=0)
+    tau_I2: float = option(
+        default=100.0, help="time constant of the after-spike current (gif)", unit="ms", gt=0
+    )
+    A2: float = option(default=1.0, help="jump of the after-spike current (gif)", unit="mA", ge=0)
+    tau_std: float = option(
+        default=200.0, help="recovery from short-term depression", unit="ms", gt=0
+    )
+    tau_f: float = option(default=100.0, help="decay of short-term facilitation", unit="ms", gt=0)
+    release: float = option(
+        default=0.15, help="fraction of resources that a spike uses (std, stp)", gt=0, le=1
+    )
+    ff_scale: float = option(default=10.0, help="Kaiming-normal scale of the input weights", ge=0)
+    rec_scale: float = option(
+        default=2.0, help="Kaiming-normal scale of the recurrent weights", ge=0
+    )
+    out_scale: float = option(default=2.0, help="Kaiming-normal scale of the readout weights", ge=0)
+    dt: float = option(
+        default=1.0, help="length of a simulation step (one bin of input)", unit="ms", gt=0
+    )
+
+
+@section("Model")
+class GIFConfig:
+    """One recurrent population of GIF neurons, read out from its standardised membrane."""
+
+    n_rec: int = option(default=200, help="neurons", gt=0, le=1_000_000)
+    spk_fun: Literal["relu", "s2nn", "multi_gaussian", "boxcar"] = option(
+        default="relu", help="surrogate gradient of the spike"
+    )
+    spk_reset: Literal["soft", "hard"] = option(
+        default="soft",
+        help="a spike subtracts the threshold (soft) or sets the membrane to rest (hard)",
+    )
+    diff_spike: bool = option(
+        default=False, help="let gradients flow through the reset and the after-spike jumps"
+    )
+    V_th: float = option(default=1.0, help="firing threshold above rest", unit="mV", gt=0)
+    tau_neu: float = option(
+        default=100.0, help="membrane time constant", unit="ms", gt=0, aliases=("tau_mem",)
+    )
+    tau_syn: float = option(default=100.0, help="synaptic time constant", unit="ms", gt=0)
+    tau_o: float = option(
+        default=10.0, help="time constant of the readout; 0 = no memory", unit="ms", ge=0
+    )
+    tau_I2: float = option(
+        default=1500.0,
+        help="scale of the after-spike current's time constants: uniform on [100 ms, 1.5 tau_I2]",
+        unit="ms",
+        ge=100,
+    )
+    A2: float = option(default=1.0, help="jump of the after-spike current", unit="mA", ge=0)
+    tau_I1: float = option(
+        default=10.0, help="time constant of a second, fast one", unit="ms", gt=0
+    )
+    A1: float = option(default=0.0, help="its jump; 0 leaves it out", unit="mA")
+    tau_th: float = option(
+        default=100.0, help="time constant of the moving threshold", unit="ms", gt=0
+    )
+    Ath: float = option(default=0.0, help="its jump at a spike; 0 leaves it out", unit="mV", ge=0)
+    ff_scale: float = option(default=6.0, help="Kaiming-normal scale of the input weights", ge=0)
+    rec_scale: float = option(
+        default=2.0, help="Kaiming-normal scale of the recurrent weights", ge=0
+    )
+    out_scale: float = option(
+        default=0.02,
+        help="Kaiming-normal scale of the readout weights (small: the readout sums its drive over "
+        "tau_o, and large first guesses cost many updates to unlearn)",
+        ge=0,
+    )
+    dt: float = option(default=1.0, help="length of a simulation step", unit="ms", gt=0)
+
+
+@section("Model")
+class EIConfig(GIFConfig):
+    """Excitatory and inhibitory GIF neurons with sign-constrained sparse projections."""
+
+    net: Literal["coba", "cuba"] = option(
+        default="coba", help="synapses are conductances with reversal potentials, or currents"
+    )
+    n_rec: int = option(default=800, help="neurons of both kinds", gt=1, le=1_000_000)
+    n_exc: int = option(default=0, help="excitatory ones among them; 0: 80 %", ge=0, le=1_000_000)
+    sparsity: float = option(
+        default=1.0,
+        help="connection probability of the three projections; 1: all connections",
+        gt=0,
+        le=1,
+    )
+    w_ei_ratio: float = option(
+        default=4.0,
+        help="Kaiming scale of the inhibitory weights over that of the excitatory ones",
+        gt=0,
+    )
+    E_exc: float = option(
+        default=5.0, help="excitatory reversal potential above rest (coba)", unit="mV", gt=0
+    )
+    E_inh: float = option(
+        default=-10.0, help="inhibitory reversal potential (coba)", unit="mV", lt=0
+    )
+    tau_neu: float = option(
+        default=200.0, help="membrane time constant", unit="ms", gt=0, aliases=("tau_mem",)
+    )
+    tau_syn: float = option(default=10.0, help="synaptic time constant", unit="ms", gt=0)
+    tau_I2: float = option(
+        default=2000.0,
+        help="scale of the after-spike current's time constants: uniform on [100 ms, 1.5 tau_I2]",
+        unit="ms",
+        ge=100,
+    )
+    ff_scale: float = option(default=4.0, help="Kaiming-normal scale of the input weights", ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _populations(self) -> EIConfig:
+        if self.n_exc > self.n_rec:
+            raise ValueError(
+                f"--n_exc {self.n_exc}: more excitatory neurons than neurons (--n_rec {self.n_rec})"
+            )
+        if self.n_exc == self.n_rec:
+            raise ValueError(
+                f"--n_exc {self.n_exc} of --n_rec {self.n_rec} leaves no inhibitory neuron"
+            )
+        return self
+
+    @property
+    def n_excitatory(self) -> int:
+        """Excitatory neurons: ``n_exc``, or 80 %, at least one of each kind."""
+        return self.n_exc or max(1, min(self.n_rec - 1, round(0.8 * self.n_rec)))

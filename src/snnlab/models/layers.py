@@ -1,0 +1,118 @@
+"""A recurrent layer is a neuron population and the pathways that drive it.
+
+A pathway takes the layer's input and the population's own last spikes (all of them, or those of
+its excitatory or inhibitory part), sends them through ONE dense map and delivers the result as
+a voltage jump (delta), through an exponential current synapse, or as a conductance.
+"""
+
+from __future__ import annotations
+
+import brainpy.state
+import brainstate
+import braintools
+import brainunit as u
+import jax
+import jax.numpy as jnp
+
+from snnlab.models.maps import DenseMap
+
+
+def settle(module: brainstate.nn.Module) -> None:
+    """Store a module's states as values of their own, apart from those that the step goes on with.
+
+    An online learner asks how the loss of a step changes with each state *after* the step. If a
+    synapse's new state were the very value that drives the membrane in the same step, its part
+    would be counted twice: as the synapse's and as the membrane's (braintrace and brainscale
+    perturb the value itself). A copy separates the two; compilers remove it.
+    """
+    for state in module.states(brainstate.HiddenState).values():
+        state.value = state.value * 1.0
+
+
+class Pathway(brainstate.nn.Module):
+    """Map, optional plasticity of the recurrent spikes before it, optional synapse after it.
+
+    Args:
+        dense: map of ``concat(input, own spikes)``, or of own spikes alone.
+        takes_input: whether the layer's input enters.
+        own: slice of the population whose spikes enter.
+        plasticity: short-term plasticity of those spikes (brainpy.state STD or STP).
+        synapse: brainpy.state synapse of the map's output, or ``None`` for a delta synapse.
+        output: brainpy.state COBA for conductances, else ``None``.
+    """
+
+    def __init__(
+        self,
+        dense: DenseMap,
+        *,
+        takes_input: bool = True,
+        own: slice = slice(None),
+        plasticity: brainstate.nn.Module | None = None,
+        synapse: brainpy.state.Expon | None = None,
+        output: brainpy.state.COBA | None = None,
+    ) -> None:
+        super().__init__()
+        self.map = dense
+        self.takes_input = takes_input
+        self.own = own
+        self.plasticity = plasticity
+        self.synapse = synapse
+        self.output = output
+
+    def update(self, x: jax.Array, spikes: jax.Array):
+        own = spikes[..., self.own]
+        if self.plasticity is not None:
+            own = self.plasticity(own)
+            settle(self.plasticity)
+        y = self.map(jnp.concatenate([x, own], axis=-1) if self.takes_input else own)
+        if self.synapse is None:
+            return y * u.mV
+        drive = self.synapse(y * self.synapse_unit)
+        settle(self.synapse)
+        return drive
+
+    @property
+    def synapse_unit(self):
+        return u.siemens if self.output is not None else u.mA
+
+
+class RecurrentLayer(brainstate.nn.Module):
+    """Neurons driven by pathways; ``update(x (B, n_in)) -> spikes (B, n)``."""
+
+    def __init__(self, neuron: brainpy.state.Neuron, pathways: list[Pathway]) -> None:
+        super().__init__()
+        self.neuron = neuron
+        self.pathways = pathways
+        for i, pathway in enumerate(pathways):
+            if pathway.output is not None:
+                neuron.add_current_input(f"conductance{i}", pathway.output)
+
+    def update(self, x: jax.Array) -> jax.Array:
+        spikes = self.neuron.get_spike()
+        current = 0.0 * u.mA
+        for i, pathway in enumerate(self.pathways):
+            drive = pathway(x, spikes)
+            if pathway.output is not None:
+                pathway.output.bind_cond(drive)
+            elif pathway.synapse is not None:
+                current = current + drive
+            else:
+                self.neuron.add_delta_input(f"delta{i}", drive)
+        return self.neuron(current)
+
+    @property
+    def membrane(self) -> jax.Array:
+        """``(B, n)`` membrane potential in mV."""
+        return self.neuron.V.value.to_decimal(u.mV)
+
+
+def exponential_current(n: int, tau_ms: float) -> brainpy.state.Expon:
+    """``dI/dt = -I / tau``, jump by the map's output; mA."""
+    zero = braintools.init.Constant(0.0 * u.mA)
+    return brainpy.state.Expon(n, tau=tau_ms * u.ms, g_initializer=zero)
+
+
+def exponential_conductance(n: int, tau_ms: float) -> brainpy.state.Expon:
+    """``dg/dt = -g / tau``, jump by the map's output; siemens."""
+    zero = braintools.init.Constant(0.0 * u.siemens)
+    return brainpy.state.Expon(n, tau=tau_ms * u.ms, g_initializer=zero)

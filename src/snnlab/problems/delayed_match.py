@@ -1,0 +1,157 @@
+"""Delayed match to sample (DMS): was the test stimulus the sample, a delay ago?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from snnlab.config import option, section
+from snnlab.data.trials import Period, TrialLoader, Trials, n_steps, period_steps, steps_of
+from snnlab.experiment import Problem, RunConfig
+from snnlab.learners import LearnerConfig
+from snnlab.models.config import GIFConfig
+from snnlab.models.gif_networks import build_memory_network
+from snnlab.problems.match_probe import probe
+from snnlab.problems.trial_config import TrialConfig
+from snnlab.training.config import TrainingConfig
+
+N_DIRECTIONS = 8
+BACKGROUND, SAMPLE, TEST = range(3)
+
+
+@section("Task")
+class MatchConfig(TrialConfig):
+    """Periods and stimuli of a trial. Durations are whole steps of --dt."""
+
+    dataset: Literal["dms"] = option(default="dms", help="the task of this script")
+    t_fixation: float = option(default=10.0, help="before the sample (0: none)", unit="ms")
+    t_sample: float = option(default=500.0, help="sample stimulus", unit="ms")
+    t_delay: float = option(
+        default=1000.0, help="between sample and test; at least a step", unit="ms"
+    )
+    t_test: float = option(
+        default=500.0, help="test stimulus; the loss is on this period", unit="ms"
+    )
+    n_in: int = option(
+        default=100, help="input neurons, with evenly spaced directions", gt=0, le=1_000_000
+    )
+    kappa: float = option(default=3.0, help="concentration of the von Mises tuning", ge=0)
+    peak_rate: float = option(
+        default=100.0, help="rate at the preferred direction", unit="Hz", ge=0, le=1000
+    )
+    background_rate: float = option(
+        default=1.0, help="rate added to all inputs", unit="Hz", ge=0, le=1000
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayedMatch:
+    """The task: fixation, sample, delay, test.
+
+    Sample directions are uniform over 8; with probability 1/2 the test has the same one (label
+    0, match), otherwise one of the other seven (label 1, non-match). An input with preferred
+    direction p fires at ``background + peak exp(kappa (cos(d - p) - 1))`` Hz for a stimulus of
+    direction d.
+
+    Args:
+        fixation, sample, delay, test: steps.
+        n_in: inputs.
+        kappa: tuning.
+        peak, background: Hz.
+        dt_ms: length of a step.
+    """
+
+    fixation: int
+    sample: int
+    delay: int
+    test: int
+    n_in: int = 100
+    kappa: float = 3.0
+    peak: float = 100.0
+    background: float = 1.0
+    dt_ms: float = 1.0
+
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        return (
+            Period("fixation", self.fixation, BACKGROUND),
+            Period("sample", self.sample, SAMPLE),
+            Period("delay", self.delay, BACKGROUND),
+            Period("test", self.test, TEST),
+        )
+
+    def rates(self) -> jax.Array:
+        """``(8, n_in)`` Hz, of every direction."""
+        preferred = jnp.arange(self.n_in) * (2 * jnp.pi / self.n_in)
+        direction = jnp.arange(N_DIRECTIONS) * (2 * jnp.pi / N_DIRECTIONS)
+        tuning = jnp.exp(self.kappa * (jnp.cos(direction[:, None] - preferred) - 1.0))
+        return self.background + self.peak * tuning
+
+    def draw(self, key: jax.Array, batch_size: int) -> Trials:
+        of_sample, of_match, of_other = jax.random.split(key, 3)
+        sample = jax.random.randint(of_sample, (batch_size,), 0, N_DIRECTIONS)
+        match = jax.random.bernoulli(of_match, 0.5, (batch_size,))
+        other = sample + jax.random.randint(of_other, (batch_size,), 1, N_DIRECTIONS)
+        test = jnp.where(match, sample, other % N_DIRECTIONS)
+        rates = self.rates()
+        level = jnp.full((batch_size, self.n_in), self.background)
+        hz = jnp.stack([level, rates[sample], rates[test]])
+        conditions = {"sample": sample, "test": test}
+        return Trials(hz * (self.dt_ms / 1000.0), 1 - match.astype(jnp.int32), conditions)
+
+
+@dataclasses.dataclass(frozen=True)
+class LongTermDependency:
+    """Config of ``tasks/task-rsnn-long-term-dependency.py``."""
+
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+    data: MatchConfig = dataclasses.field(default_factory=MatchConfig)
+    model: GIFConfig = dataclasses.field(default_factory=GIFConfig)
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        task_of(self)  # durations
+
+
+def task_of(config: Any) -> DelayedMatch:
+    """The task of a config.
+
+    Raises:
+        UsageError: a duration that is no whole number of steps, or zero where that has no
+            meaning.
+    """
+    data, dt = config.data, config.model.dt
+    return DelayedMatch(
+        fixation=steps_of("t_fixation", data.t_fixation, dt, zero=True),
+        sample=steps_of("t_sample", data.t_sample, dt),
+        delay=steps_of("t_delay", data.t_delay, dt),
+        test=steps_of("t_test", data.t_test, dt),
+        n_in=data.n_in, kappa=data.kappa, peak=data.peak_rate, background=data.background_rate,
+        dt_ms=dt,
+    )  # fmt: skip
+
+
+def build(config: LongTermDependency) -> Problem:
+    """Trials and network of a config."""
+    task, data, seed = task_of(config), config.data, config.run.seed
+
+    def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
+        return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
+
+    def make_network(operator: Any):
+        return build_memory_network(config.model, task.n_in, 2, operator, seed)
+
+    return Problem(
+        task="long-term-dependency", dataset="dms",
+        train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
+        test=loader(2, data.test_batches), n_in=task.n_in, n_classes=2, n_steps=n_steps(task),
+        batch_size=data.batch_size, note=data.note, sensor=None, make_network=make_network,
+        layer_names=("GIF population",), first_scored=period_steps(task, "test").start,
+        class_names=("match", "non-match"),
+        facts={"t_delay_ms": data.t_delay},
+        probe=lambda *args: probe(config, build, *args),
+    )  # fmt: skip

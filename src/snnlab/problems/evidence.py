@@ -1,0 +1,197 @@
+"""Evidence accumulation with excitatory/inhibitory networks: which side had more cues?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from snnlab.analysis.balance_probe import balance_program
+from snnlab.config import option, section
+from snnlab.data.trials import Period, TrialLoader, Trials, n_steps, period_steps, steps_of
+from snnlab.errors import UsageError
+from snnlab.experiment import Problem, RunConfig
+from snnlab.learners import LearnerConfig
+from snnlab.models.config import EIConfig
+from snnlab.models.gif_networks import build_ei_network
+from snnlab.problems.trial_config import TrialConfig
+from snnlab.training.config import TrainingConfig
+
+#: Trials on which the balance of currents is measured, and the number of their split.
+N_BALANCE, BALANCE_SPLIT = 16, 4
+#: Groups of inputs, in this order.
+LEFT, RIGHT, RECALL, NOISE = range(4)
+
+
+@section("Task")
+class EvidenceConfig(TrialConfig):
+    """Periods and stimuli of a trial. Durations are whole steps of --dt."""
+
+    dataset: Literal["evidence"] = option(default="evidence", help="the task of this script")
+    n_cue: int = option(default=7, help="cues of a trial, an odd number", gt=0, le=1001)
+    t_interval: float = option(default=50.0, help="gap before every cue (0: none)", unit="ms")
+    t_cue: float = option(default=100.0, help="a cue", unit="ms")
+    t_delay: float = option(
+        default=1000.0, help="between last cue and recall; at least a step", unit="ms"
+    )
+    t_recall: float = option(
+        default=150.0, help="recall signal; the loss is on this period", unit="ms"
+    )
+    n_group: int = option(default=25, help="inputs of each of the four groups", gt=0, le=100_000)
+    cue_prob: float = option(
+        default=0.3, help="p: a cue is left with p or, as often, with 1 - p", ge=0, le=1
+    )
+    cue_rate: float = option(default=40.0, help="rate of a cued group", unit="Hz", ge=0, le=1000)
+    noise_rate: float = option(
+        default=10.0, help="rate of the noise group", unit="Hz", ge=0, le=1000
+    )
+    balance_metric: Literal["lowpass", "median", "raw"] = option(
+        default="lowpass", help="filter of the currents whose balance is measured after every epoch"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """The task: cues after gaps, delay, recall (Morcos & Harvey 2016, Nat. Neurosci. 19:1672).
+
+    Inputs are four groups: left, right, recall, noise. In every trial a cue is left with
+    probability ``prob`` or ``1 - prob``, each in half of the trials; label 0 is more left cues,
+    label 1 more right ones. The noise group fires all the time.
+
+    Args:
+        n_cue: odd.
+        interval, cue, delay, recall: steps.
+        n_group: inputs of a group.
+        prob: see above.
+        cue_rate, noise_rate: Hz.
+        dt_ms: length of a step.
+    """
+
+    n_cue: int
+    interval: int
+    cue: int
+    delay: int
+    recall: int
+    n_group: int = 25
+    prob: float = 0.3
+    cue_rate: float = 40.0
+    noise_rate: float = 10.0
+    dt_ms: float = 1.0
+
+    @property
+    def n_in(self) -> int:
+        return 4 * self.n_group
+
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """Level 0 is noise alone, 1 .. n_cue the cues, the last one recall."""
+        cues = [
+            period
+            for k in range(self.n_cue)
+            for period in (
+                Period(f"gap {k}", self.interval, 0), Period(f"cue {k}", self.cue, k + 1)
+            )
+        ]  # fmt: skip
+        end = (Period("delay", self.delay, 0), Period("recall", self.recall, self.n_cue + 1))
+        return (*cues, *end)
+
+    def draw(self, key: jax.Array, batch_size: int) -> Trials:
+        of_side, of_cues = jax.random.split(key)
+        mostly_right = jax.random.bernoulli(of_side, 0.5, (batch_size,))
+        p_left = jnp.where(mostly_right, self.prob, 1.0 - self.prob)
+        left = jax.random.bernoulli(of_cues, p_left[:, None], (batch_size, self.n_cue))
+        right = jnp.logical_not(left)
+        silent = jnp.zeros((batch_size, 1), bool)
+        recalled = jnp.zeros(self.n_cue + 2, bool).at[-1].set(True)
+        on = jnp.stack(
+            [
+                jnp.concatenate([silent, left, silent], axis=1),
+                jnp.concatenate([silent, right, silent], axis=1),
+                jnp.broadcast_to(recalled, (batch_size, self.n_cue + 2)),
+            ],
+            axis=-1,
+        )  # (B, n_levels, 3 groups)
+        noise = jnp.full((batch_size, self.n_cue + 2, 1), self.noise_rate)
+        hz = jnp.concatenate([on * self.cue_rate, noise], axis=-1)
+        hz = jnp.repeat(hz, self.n_group, axis=-1).transpose(1, 0, 2)
+        labels = (right.sum(1) > left.sum(1)).astype(jnp.int32)
+        return Trials(hz * (self.dt_ms / 1000.0), labels, {"right": right})
+
+
+@dataclasses.dataclass(frozen=True)
+class CobaEI:
+    """Config of ``tasks/task-coba-ei-rsnn.py``."""
+
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+    data: EvidenceConfig = dataclasses.field(default_factory=EvidenceConfig)
+    model: EIConfig = dataclasses.field(default_factory=EIConfig)
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        task_of(self)  # durations
+
+
+def task_of(config: Any) -> Evidence:
+    """The task of a config.
+
+    Raises:
+        UsageError: an even number of cues, or a duration that is no whole number of steps.
+    """
+    data, dt = config.data, config.model.dt
+    if data.n_cue % 2 == 0:
+        raise UsageError(f"--n_cue {data.n_cue}: must be odd, or a trial may have no majority")
+    return Evidence(
+        n_cue=data.n_cue,
+        interval=steps_of("t_interval", data.t_interval, dt, zero=True),
+        cue=steps_of("t_cue", data.t_cue, dt),
+        delay=steps_of("t_delay", data.t_delay, dt),
+        recall=steps_of("t_recall", data.t_recall, dt),
+        n_group=data.n_group, prob=data.cue_prob, cue_rate=data.cue_rate,
+        noise_rate=data.noise_rate, dt_ms=dt,
+    )  # fmt: skip
+
+
+def build(config: CobaEI) -> Problem:
+    """Trials and network of a config."""
+    task, data, seed = task_of(config), config.data, config.run.seed
+
+    def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
+        return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
+
+    def make_network(operator: Any):
+        return build_ei_network(config.model, task.n_in, 2, operator, seed)
+
+    n_exc = config.model.n_excitatory
+    return Problem(
+        task="coba-ei", dataset="evidence",
+        train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
+        test=loader(2, data.test_batches), n_in=task.n_in, n_classes=2, n_steps=n_steps(task),
+        batch_size=data.batch_size, note=data.note, sensor=None, make_network=make_network,
+        layer_names=(f"{config.model.net} population",),
+        first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
+        measure=_measure(config, make_network, task),
+        facts={"net": config.model.net, "n_exc": n_exc, "n_inh": config.model.n_rec - n_exc},
+    )  # fmt: skip
+
+
+def _measure(config: CobaEI, make_network: Any, task: Evidence) -> Any:
+    """Parameters -> balance of excitation and inhibition over a few trials, for a metrics row."""
+    made: list[Any] = []
+
+    def measure(params: Any) -> dict[str, Any]:
+        if not made:
+            stream = TrialLoader(task, N_BALANCE, 1, config.run.seed, BALANCE_SPLIT).batch(0).stream
+            network = make_network("plain")
+            program = balance_program(network, N_BALANCE, n_steps(task), config.data.balance_metric)
+            made.extend([program, stream])
+        (found,) = jax.device_get(made[0](params, made[1]))
+        scored = int(found.n_scored)
+        return {
+            "balance": [float(found.value) if scored else None],
+            "balance_constant": [int(found.n_constant)],
+        }
+
+    return measure

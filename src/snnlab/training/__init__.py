@@ -1,0 +1,1 @@
+"""Training: the one loop, objectives, optimisers, checkpoints, metrics."""

@@ -1,0 +1,121 @@
+"""The section of the config that describes training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+
+from snnlab.config import option, section
+
+
+@section("Training")
+class TrainingConfig:
+    """Loss, optimiser, schedule, regularisers, stopping."""
+
+    epochs: int = option(
+        default=16, help="passes over the training set", aliases=("epoch", "n_epochs"), gt=0
+    )
+    acc_th: float = option(
+        default=0.0, help="stop when an epoch reaches this training accuracy; 0: never", ge=0, le=1
+    )
+    loss: Literal["cel", "mse"] = option(
+        default="cel",
+        help="softmax cross-entropy at every scored step (cel), or squared error to one-hot",
+    )
+    warmup_ratio: float = option(
+        default=0.0,
+        help="first part of the sequence that is run without loss: a fraction below 1, or a "
+        "number of steps",
+        ge=0,
+    )
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = option(
+        default="adam", help="optax optimiser"
+    )
+    lr: float = option(default=1e-3, help="learning rate", gt=0)
+    lr_schedule: Literal["constant", "milestones", "cosine", "plateau"] = option(
+        default="constant",
+        help="milestones: times --lr_gamma after each of --lr_milestones; cosine: to zero "
+        "at the last epoch; plateau: times --lr_gamma when validation accuracy stalls",
+    )
+    lr_milestones: str = option(
+        default="", help="comma list of epochs, for example 40,80 (sets milestones)"
+    )
+    lr_gamma: float = option(
+        default=0.1,
+        help="factor of milestones and plateau",
+        aliases=("scheduler_factor",),
+        gt=0,
+        le=1,
+    )
+    lr_patience: int = option(
+        default=1,
+        help="epochs without improvement before plateau acts",
+        aliases=("scheduler_patience",),
+        ge=0,
+    )
+    momentum: float = option(default=0.0, help="momentum of sgd and rmsprop", ge=0, lt=1)
+    weight_decay: float = option(default=0.0, help="decoupled weight decay (adamw)", ge=0)
+    weight_L1: float = option(default=0.0, help="L1 penalty of all weights", ge=0)
+    weight_L2: float = option(default=0.0, help="L2 penalty of all weights", ge=0)
+    clip_norm: float = option(
+        default=1.0, help="global norm to which gradients are clipped; 0 = never", ge=0
+    )
+    spk_reg_factor: float = option(
+        default=0.0, help="strength of the firing-rate regulariser", ge=0
+    )
+    spk_reg_rate: float = option(
+        default=10.0, help="target firing rate of each neuron", unit="Hz", ge=0
+    )
+    v_reg_factor: float = option(default=0.0, help="strength of the membrane regulariser", ge=0)
+    v_reg_low: float = option(default=-20.0, help="membrane below which it acts", unit="mV")
+    v_reg_high: float = option(default=1.4, help="membrane above which it acts", unit="mV")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        if self.v_reg_low >= self.v_reg_high:
+            raise ValueError(
+                f"--v_reg_low {self.v_reg_low:g} must lie below --v_reg_high {self.v_reg_high:g}"
+            )
+        if self.warmup_ratio >= 1 and not float(self.warmup_ratio).is_integer():
+            raise ValueError(
+                f"--warmup_ratio {self.warmup_ratio:g}: a fraction below 1, or a whole number "
+                "of steps"
+            )
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(
+                f"--weight_decay belongs to --optimizer adamw, not {self.optimizer}; "
+                "--weight_L2 is the penalty for the others"
+            )
+        if self.lr_schedule == "milestones" and not self.lr_milestones:
+            raise ValueError("--lr_schedule milestones needs --lr_milestones, for example 40,80")
+        self.milestones  # noqa: B018 (validates)
+        return self
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """Epochs of ``lr_milestones``, increasing."""
+        if not self.lr_milestones.strip():
+            return ()
+        parts = self.lr_milestones.strip("[]() ").replace(" ", ",").split(",")
+        try:
+            epochs = tuple(int(p) for p in parts if p)
+        except ValueError:
+            epochs = ()
+        if not epochs or list(epochs) != sorted(set(epochs)) or epochs[0] <= 0:
+            raise ValueError(
+                f"--lr_milestones {self.lr_milestones}: must be increasing epochs, such as 40,80"
+            )
+        return epochs
+
+    @property
+    def schedule(self) -> str:
+        """The schedule in force: ``--lr_milestones`` alone implies milestones."""
+        if self.lr_schedule == "constant" and self.lr_milestones:
+            return "milestones"
+        return self.lr_schedule
+
+    def warmup_steps(self, n_steps: int) -> int:
+        """Steps without loss, of ``n_steps``."""
+        r = self.warmup_ratio
+        return int(r) if r >= 1 else round(r * n_steps)

@@ -1,0 +1,75 @@
+"""Optimisers and schedules by name; optax underneath."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.contrib import reduce_on_plateau
+
+from snnlab.training.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, updates_per_epoch: int) -> Any:
+    """Learning rate as a number or as an optax schedule of the update count."""
+    if config.schedule == "milestones":
+        steps = {m * updates_per_epoch: config.lr_gamma for m in config.milestones}
+        return optax.piecewise_constant_schedule(config.lr, steps)
+    if config.schedule == "cosine":
+        return optax.cosine_decay_schedule(config.lr, config.epochs * updates_per_epoch)
+    return config.lr
+
+
+def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.GradientTransformation:
+    """Penalties, then clipping to a global norm, then the optimiser.
+
+    ``weight_L1 * sum |w|`` and ``weight_L2 * sum w^2`` enter as gradients of the loss;
+    ``weight_decay`` is decoupled (adamw).
+    """
+    rate = learning_rate(config, updates_per_epoch)
+    momentum = config.momentum or None
+    rules = {
+        "adam": lambda: optax.adam(rate),
+        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay),
+        "sgd": lambda: optax.sgd(rate, momentum=momentum),
+        "rmsprop": lambda: optax.rmsprop(rate, momentum=momentum),
+    }
+    steps = []
+    if config.weight_L1 > 0:
+        steps.append(_l1_penalty(config.weight_L1))
+    if config.weight_L2 > 0:
+        steps.append(optax.add_decayed_weights(2.0 * config.weight_L2))
+    if config.clip_norm > 0:
+        steps.append(optax.clip_by_global_norm(config.clip_norm))
+    return optax.chain(*steps, rules[config.optimizer]())
+
+
+def _l1_penalty(strength: float) -> optax.GradientTransformation:
+    def with_sign(updates, params):
+        return jax.tree.map(lambda g, w: g + strength * jnp.sign(w), updates, params)
+
+    return optax.stateless(with_sign)
+
+
+class Plateau:
+    """Learning-rate factor that falls when a validation score stalls (optax's rule).
+
+    ``scale`` multiplies every update; ``observe`` is called once per epoch. Without
+    ``--lr_schedule plateau`` the scale stays 1.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.active = config.schedule == "plateau"
+        self._rule = reduce_on_plateau(factor=config.lr_gamma, patience=config.lr_patience)
+
+    def init(self) -> Any:
+        return self._rule.init(jnp.zeros(()))
+
+    def observe(self, state: Any, score: float) -> Any:
+        """The state after an epoch with ``score`` in [0, 1], higher is better."""
+        if not self.active:
+            return state
+        _, state = self._rule.update(jnp.zeros(()), state, value=jnp.float32(1.0 - score))
+        return state

@@ -1,0 +1,189 @@
+"""The compiled programs of a run: one for a training batch, one for evaluation.
+
+A whole batch (input made dense step by step, forward, gradient, clipping, optimiser) is one
+compiled program; the batch enters as an argument, so no data is baked into it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from snnlab.learners.base import Learner, Stream
+from snnlab.learners.functional import Params, PureNetwork
+from snnlab.models.base import StepOutput
+from snnlab.training.losses import Classification, Targets, summarise
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes.
+
+    Attributes:
+        params: by name.
+        opt_state: of the optax chain.
+        plateau: of the plateau rule; its ``scale`` multiplies the updates.
+        key: random key data (uint32) from which randomness inside programs is drawn.
+        updates: optimiser steps so far.
+    """
+
+    params: Params
+    opt_state: Any
+    plateau: Any
+    key: jax.Array
+    updates: jax.Array
+
+
+class Programs:
+    """Training, evaluation and recording of one network on batches of one shape.
+
+    Args:
+        learner: source of gradients.
+        optimizer: optax chain.
+        objective: loss and metrics.
+        network: pure network for evaluation, at rest with the evaluation batch size.
+        n_steps: T.
+        update_every: steps between optimiser updates; 0 = once, after the sequence.
+    """
+
+    #: Several trials at once: :class:`snnlab.training.trials.TrialPrograms`.
+    n_trials: int | None = None
+
+    def __init__(
+        self,
+        learner: Learner,
+        optimizer: optax.GradientTransformation,
+        objective: Classification,
+        network: PureNetwork,
+        n_steps: int,
+        update_every: int = 0,
+    ) -> None:
+        self.learner = learner
+        self.optimizer = optimizer
+        self.objective = objective
+        self.network = network
+        self.n_steps = n_steps
+        self.update_every = min(update_every or n_steps, n_steps)
+        self.compile_seconds = 0.0
+        self._compiled: dict[Any, Any] = {}
+
+    @property
+    def updates_per_batch(self) -> int:
+        return -(-self.n_steps // self.update_every)
+
+    # -- running
+
+    def train(
+        self, state: TrainState, stream: Stream, targets: Targets
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One batch; ``state`` is consumed. Returns the new state and the batch's numbers."""
+        return self.program("train", self.train_fn, state, stream, targets)(state, stream, targets)
+
+    def evaluate(self, params: Params, stream: Stream, targets: Targets) -> dict[str, jax.Array]:
+        """Loss, accuracy, rates and predictions of one batch."""
+        return self.program("eval", self.evaluate_fn, params, stream, targets)(
+            params, stream, targets
+        )
+
+    def program(self, name: str, fun: Any, *args: Any) -> Any:
+        """The executable of ``fun`` for the shapes of ``args``; compiled at first use."""
+        shapes = tuple((jnp.shape(a), jnp.result_type(a)) for a in jax.tree.leaves(args))
+        key = (name, shapes)
+        if key not in self._compiled:
+            began = time.perf_counter()
+            donate = (0,) if name == "train" else ()
+            self._compiled[key] = jax.jit(fun, donate_argnums=donate).lower(*args).compile()
+            self.compile_seconds += time.perf_counter() - began
+        return self._compiled[key]
+
+    @property
+    def n_compiled(self) -> int:
+        """How many programs were compiled so far."""
+        return len(self._compiled)
+
+    # -- the functions that are compiled
+
+    def train_fn(self, state: TrainState, stream: Stream, targets: Targets):
+        scale = state.plateau.scale
+
+        def part(params, opt_state, carry, start, length):
+            segment = self.learner.segment(params, carry, stream, targets, start, length)
+            updates, new_opt = self.optimizer.update(segment.gradients, opt_state, params)
+            updates = jax.tree.map(lambda u: u * scale, updates)
+            new_params = optax.apply_updates(params, updates)
+            learned = segment.metrics.scored > 0  # nothing to learn from warm-up alone
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(learned, new, old),
+                (new_params, new_opt), (params, opt_state),
+            )  # fmt: skip
+            norm = optax.tree.norm(segment.gradients)
+            bad = {n: ~jnp.all(jnp.isfinite(g)) for n, g in segment.gradients.items()}
+            return params, opt_state, segment.carry, (segment.metrics, norm, bad)
+
+        params, opt_state, carry = state.params, state.opt_state, self.learner.fresh()
+        if self.updates_per_batch == 1:
+            params, opt_state, carry, (metrics, norm, bad) = part(
+                params, opt_state, carry, 0, self.n_steps
+            )
+        else:
+            n, rest = divmod(self.n_steps, self.update_every)
+
+            def body(c, i):
+                p, o, k = c
+                p, o, k, measured = part(p, o, k, i * self.update_every, self.update_every)
+                return (p, o, k), measured
+
+            (params, opt_state, carry), measured = jax.lax.scan(
+                body, (params, opt_state, carry), jnp.arange(n)
+            )
+            metrics, norm, bad = jax.tree.map(lambda a: a.sum(0), measured)
+            if rest:
+                params, opt_state, carry, last = part(
+                    params, opt_state, carry, n * self.update_every, rest
+                )
+                metrics, norm, bad = jax.tree.map(jnp.add, (metrics, norm, bad), last)
+        numbers = summarise(metrics, targets, self.objective.dt_ms)
+        numbers["grad_norm"] = norm / self.updates_per_batch
+        numbers["broken_gradients"] = jax.tree.map(lambda b: b > 0, bad)
+        key = jax.random.key_data(jax.random.split(jax.random.wrap_key_data(state.key), 1)[0])
+        done = state.updates + self.updates_per_batch
+        return TrainState(params, opt_state, state.plateau, key, done), numbers
+
+    def evaluate_fn(self, params: Params, stream: Stream, targets: Targets):
+        def body(state, t):
+            carry, total = state
+            carry, out = self.network.step(params, carry, stream.at(t))
+            _, metrics = self.objective.step(out, t, targets)
+            return (carry, jax.tree.map(jnp.add, total, metrics)), None
+
+        start = self._eval_start()
+        shapes = jax.eval_shape(
+            lambda: self.objective.step(
+                self.network.step(params, start, stream.at(0))[1], jnp.int32(0), targets
+            )[1]
+        )
+        zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        (_, metrics), _ = jax.lax.scan(body, (start, zero), jnp.arange(self.n_steps))
+        return summarise(metrics, targets, self.objective.dt_ms)
+
+    def _eval_start(self):
+        return jax.tree.map(jnp.asarray, self.network.initial)
+
+    def record(
+        self, params: Params, stream: Stream, which: np.ndarray
+    ) -> tuple[jax.Array, StepOutput]:
+        """Input ``(T, b, n_in)`` and output (leading axis T) of the samples ``which (b,)``."""
+
+        def fun(params, stream, which):
+            def body(carry, t):
+                x = stream.at(t)
+                carry, out = self.network.step(params, carry, x)
+                return carry, jax.tree.map(lambda a: a[which], (x, out))
+
+            return jax.lax.scan(body, self._eval_start(), jnp.arange(self.n_steps))[1]
+
+        return self.program("record", fun, params, stream, which)(params, stream, which)

@@ -1,0 +1,84 @@
+"""What a user sees while a run goes on: a bar, and a line for every epoch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from snnlab.training.loop import Averages
+
+
+def show_rates(rates: list[float]) -> str:
+    """``"12.1/8.3 Hz"``: one mean rate for each layer."""
+    return "/".join(f"{r:.1f}" for r in rates) + " Hz"
+
+
+class ProgressDisplay:
+    """A bar over all batches of the run, with running loss, accuracy, rates and speed.
+
+    On a terminal the bar is redrawn in place; otherwise only the lines of the epochs appear.
+
+    Args:
+        epochs: last epoch.
+        first_epoch: where the run starts.
+        batches: batches of an epoch.
+        steps_per_batch: time steps of a batch, for steps/s.
+        console: where to write.
+    """
+
+    def __init__(
+        self, epochs: int, first_epoch: int, batches: int, steps_per_batch: int, console: Console
+    ) -> None:
+        self.console = console
+        self._steps = steps_per_batch
+        self._epochs = epochs
+        self._batches = batches
+        self._first = first_epoch
+        self._began: float | None = None
+        self._done = 0
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=24),
+            TextColumn("{task.fields[numbers]}"), TextColumn("left"), TimeRemainingColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task(
+            "train", total=(epochs - first_epoch + 1) * batches, epoch=f"{first_epoch}/{epochs}",
+            numbers="compiling",
+        )  # fmt: skip
+
+    def __enter__(self) -> ProgressDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def batch(self, epoch: int, number: int, batches: int, totals: Averages) -> None:
+        if self._began is None:  # the first batch compiles
+            self._began = time.perf_counter()
+            speed = 0.0
+        else:
+            self._done += 1
+            speed = self._done * self._steps / max(time.perf_counter() - self._began, 1e-9)
+        row = totals.row(epoch, "train")
+        numbers = (
+            f"loss {row['loss']:.3f}  acc {row['accuracy']:6.1%}  "
+            f"{show_rates(row['firing_rates'])}  {speed:,.0f} steps/s"
+        )
+        done = (epoch - self._first) * self._batches + number
+        self._bar.update(
+            self._task, completed=done, epoch=f"{epoch}/{self._epochs}", numbers=numbers
+        )
+
+    def epoch(self, epoch: int, rows: list[dict[str, Any]], best: bool) -> None:
+        train, val = rows
+        mark = " *" if best else ""
+        self.console.print(
+            f"epoch {epoch:3d}/{self._epochs}  train loss {train['loss']:.4f} "
+            f"acc {train['accuracy']:6.2%}  val loss {val['loss']:.4f} acc {val['accuracy']:6.2%}"
+            f"  rate {show_rates(val['firing_rates'])}  {val['seconds']:.1f} s{mark}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip

@@ -1,0 +1,194 @@
+"""Several trials (seeds) of one experiment as one program, over a leading trial axis.
+
+The programs of two trials are the same computation with other constants: drawn time constants,
+connection masks. :class:`TrialPrograms` traces every trial's program, checks that they differ in
+nothing but such constants, and vmaps the computation over them. Every trial then sees the
+numbers that it would see alone, up to the rounding of a batched matrix product.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from snnlab.learners.functional import Params
+from snnlab.training.programs import Programs
+
+
+class NotAlike(Exception):
+    """The trials' programs differ in more than constants."""
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Pytrees of the same structure as one, with a leading trial axis."""
+
+    def join(*leaves: Any) -> Any:
+        on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
+        return np.stack(leaves) if on_host else jnp.stack(leaves)
+
+    return jax.tree.map(join, *trees)
+
+
+def member(tree: Any, trial: int) -> Any:
+    """One trial of a stacked pytree."""
+    return jax.tree.map(lambda a: a[trial], tree)
+
+
+class TrialLoaders:
+    """The loaders of several trials as one whose batches have a leading trial axis."""
+
+    def __init__(self, loaders: Sequence[Any]) -> None:
+        if len({len(loader) for loader in loaders}) != 1:
+            raise NotAlike("the trials have different numbers of batches")
+        self.loaders = list(loaders)
+
+    def __len__(self) -> int:
+        return len(self.loaders[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        for batches in zip(*self.loaders):
+            yield stack(batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        for loader in self.loaders:
+            loader.set_epoch(epoch)
+
+
+class TrialPrograms:
+    """:class:`~snnlab.training.programs.Programs` of several trials, vmapped.
+
+    Every argument and result has a leading axis of length ``n_trials``.
+
+    Args:
+        members: the programs of each trial; their own compiled programs are not used.
+    """
+
+    def __init__(self, members: Sequence[Programs]) -> None:
+        self.members = list(members)
+        self.n_trials = len(self.members)
+        self.compile_seconds = 0.0
+        self._compiled: dict[Any, Any] = {}
+
+    def train(self, state: Any, stream: Any, targets: Any) -> tuple[Any, dict[str, jax.Array]]:
+        """One batch of every trial; ``state`` is consumed."""
+        args = (state, stream, targets)
+        return self.program("train", [m.train_fn for m in self.members], args)(*args)
+
+    def evaluate(self, params: Params, stream: Any, targets: Any) -> dict[str, jax.Array]:
+        """Loss, accuracy, rates and predictions of one batch of every trial."""
+        args = (params, stream, targets)
+        return self.program("eval", [m.evaluate_fn for m in self.members], args)(*args)
+
+    def train_bytes(self, state: Any, stream: Any, targets: Any) -> int:
+        """Memory of the training program in bytes, compiled for these arguments."""
+        args = (state, stream, targets)
+        compiled = self.program("train", [m.train_fn for m in self.members], args)
+        found: Any = compiled.compiled.memory_analysis()
+        return int(found.temp_size_in_bytes + found.argument_size_in_bytes)
+
+    def program(self, name: str, functions: Sequence[Any], args: tuple) -> _Program:
+        """The executable for the shapes of ``args``; compiled at first use.
+
+        Raises:
+            NotAlike: the functions differ in more than constants.
+        """
+        shapes = tuple((jnp.shape(a), jnp.result_type(a)) for a in jax.tree.leaves(args))
+        key = (name, shapes)
+        if key not in self._compiled:
+            began = time.perf_counter()
+            self._compiled[key] = _Program(functions, args, donate=name == "train")
+            self.compile_seconds += time.perf_counter() - began
+        return self._compiled[key]
+
+
+class _Program:
+    """Functions that differ in constants only, vmapped over constants and arguments."""
+
+    def __init__(self, functions: Sequence[Any], args: tuple, donate: bool) -> None:
+        example = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(jnp.shape(a)[1:], jnp.result_type(a)), args
+        )
+        traced = [jax.make_jaxpr(f, return_shape=True)(*example) for f in functions]
+        jaxprs = [jaxpr for jaxpr, _ in traced]
+        treedef = jax.tree.structure(traced[0][1])
+        signatures = [_signature(j.jaxpr) for j in jaxprs]
+        if any(s != signatures[0] for s in signatures):
+            raise NotAlike("the trials' programs are not the same computation")
+        columns = list(zip(*(j.consts for j in jaxprs)))
+        shared = [all(_same(c, column[0]) for c in column) for column in columns]
+        self._consts = [c[0] if same else jnp.stack(c) for c, same in zip(columns, shared)]
+        axes = [None if same else 0 for same in shared]
+
+        def one(consts, *args):
+            flat = jax.core.eval_jaxpr(jaxprs[0].jaxpr, consts, *jax.tree.leaves(args))
+            return jax.tree.unflatten(treedef, flat)
+
+        vmapped = jax.vmap(one, in_axes=(axes, *(0 for _ in args)))
+        jitted = jax.jit(vmapped, donate_argnums=(1,) if donate else ())
+        self.compiled = jitted.lower(self._consts, *args).compile()
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compiled(self._consts, *args)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (
+        jnp.shape(a) == jnp.shape(b) and bool(np.array_equal(np.asarray(a), np.asarray(b)))
+    )
+
+
+def _signature(jaxpr: Any) -> list[Any]:
+    """What a jaxpr computes, constants of its own left open: names, shapes, embedded values."""
+    found: list[Any] = [str(v.aval) for v in (*jaxpr.constvars, *jaxpr.invars)]
+    for eqn in jaxpr.eqns:
+        found.append(eqn.primitive.name)
+        found += [_value(v) for v in eqn.invars]
+        found += [str(v.aval) for v in eqn.outvars]
+        for param in eqn.params.values():
+            for part in param if isinstance(param, list | tuple) else (param,):
+                if isinstance(part, jex.ClosedJaxpr):
+                    found.append([_bytes(c) for c in part.consts])
+                    found.append(_signature(part.jaxpr))
+                elif isinstance(part, jex.Jaxpr):
+                    found.append(_signature(part))
+    return found
+
+
+def _value(atom: Any) -> Any:
+    return (str(atom.aval), _bytes(atom.val)) if hasattr(atom, "val") else str(atom.aval)
+
+
+def _bytes(value: Any) -> bytes:
+    return np.asarray(value).tobytes()
+
+
+def aggregate(results: Sequence[dict[str, Any]], goal: float) -> dict[str, Any]:
+    """Figures over trials: every seed, mean, standard deviation, how many reached the goal.
+
+    Args:
+        results: what ``results.json`` of each trial holds; one that failed has ``error`` and
+            counts as not reached, and in no mean.
+        goal: test accuracy to be reached; 0 for none.
+    """
+    scores = [r["test_accuracy"] for r in results if r.get("test_accuracy") is not None]
+    found: dict[str, Any] = {
+        "trials": len(results),
+        "failed": sum(1 for r in results if "error" in r),
+        "test_accuracy": statistics.fmean(scores) if scores else None,
+        "test_accuracy_sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        "test_accuracies": [r.get("test_accuracy") for r in results],
+        "seeds": [r["seed"] for r in results],
+        "batches": [r["batches"] for r in results],
+        "seconds": [r["seconds"] for r in results],
+    }
+    if goal > 0:
+        found["goal"] = goal
+        found["reached_goal"] = sum(1 for s in scores if s >= goal)
+    return found

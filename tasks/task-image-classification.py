@@ -1,0 +1,18 @@
+"""Classify event recordings (event-digits, N-MNIST, SHD) with a recurrent spiking network.
+
+Without --dataset the embedded event-digits are used, with defaults of their own: --data_length
+60 --batch_size 64 --n_layer 1 --n_rec 256 --epochs 14 --lr 0.002 --lr_schedule cosine
+--aug_shift 1.
+"""
+
+from snnlab.errors import run_command
+from snnlab.experiment import command
+from snnlab.problems.image_classification import ImageClassification, adapt, build
+
+PROG = "task-image-classification.py"
+
+if __name__ == "__main__":
+    run_command(
+        lambda: command(ImageClassification, build, prog=PROG, description=__doc__, adapt=adapt),
+        PROG,
+    )

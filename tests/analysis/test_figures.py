@@ -1,0 +1,209 @@
+"""Complete figures: panels, alignment, files, and no global state."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from snnlab.analysis import figures, style
+from snnlab.analysis.recording import Recording, SensorShape
+
+
+def recording(
+    n_steps: int = 30, layers: int = 1, batch: int = 2, sensor: SensorShape | None = None,
+    p: float = 0.1,
+) -> Recording:  # fmt: skip
+    rng = np.random.default_rng(1)
+    n_in = sensor.size if sensor else 12
+    shape = (n_steps, batch)
+    return Recording(
+        inputs=(rng.random((*shape, n_in)) < p) * 1.0,
+        spikes=tuple((rng.random((*shape, 7 + k)) < p) * 1.0 for k in range(layers)),
+        membrane=tuple(rng.normal(size=(*shape, 7 + k)) for k in range(layers)),
+        readout=rng.normal(size=(*shape, 3)),
+        targets=np.arange(batch) % 3,
+        predictions=np.arange(batch) % 2,
+        dt_ms=2.0,
+        sensor=sensor,
+        scored=np.arange(n_steps) >= n_steps // 3,
+        thresholds=(1.0,) * layers,
+    )
+
+
+GRID = SensorShape(6, 5, 2)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+@pytest.mark.parametrize("n_steps", [20, 1000])
+def test_a_sample_has_a_panel_for_each_stage(layers: int, n_steps: int) -> None:
+    rec = recording(n_steps, layers)
+    fig = figures.sample_figure(rec, 1)
+    labels = [ax.get_ylabel() for ax in fig.axes]
+    hidden = [f"layer {k + 1}" for k in range(layers)]
+    membrane = [f"layer {layers}, membrane"] if layers else []
+    assert labels == ["input", *hidden, *membrane, "readout"]
+    assert fig.axes[0].get_title(loc="left") == "true 1, predicted 1"
+    assert fig.axes[-1].get_xlabel() == "time (ms)"
+
+
+def test_panels_share_the_time_axis(tmp_path: Path) -> None:
+    fig = figures.sample_figure(recording(layers=3, sensor=GRID), 0)
+    figures.save(fig, tmp_path / "x")  # lays the figure out
+    boxes = [ax.get_position() for ax in fig.axes]
+    assert len({(round(b.x0, 6), round(b.x1, 6)) for b in boxes}) == 1
+    assert {ax.get_xlim() for ax in fig.axes} == {(0.0, 60.0)}
+    tops = [b.y0 for b in boxes]
+    assert tops == sorted(tops, reverse=True)
+
+
+@pytest.mark.parametrize(("n_frames", "drawn"), [(1, 1), (6, 6), (99, 30)])
+def test_event_images_of_a_sensor(n_frames: int, drawn: int) -> None:
+    fig = figures.sample_figure(recording(sensor=GRID), 0, n_frames=n_frames)
+    assert len(fig.axes[0].child_axes) == drawn
+
+
+def test_a_line_sensor_has_no_image() -> None:
+    fig = figures.sample_figure(recording(sensor=SensorShape(1, 60, 1)), 0)
+    assert fig.axes[0].get_ylabel() == "input"
+
+
+def test_the_sample_drawn_is_the_one_asked_for() -> None:
+    rec = recording(layers=2)
+    for index in (0, 1):
+        ax = figures.sample_figure(rec, index).axes[2]
+        assert len(ax.lines[0].get_xdata()) == rec.spikes[1][:, index].sum()
+
+
+def test_several_samples_are_columns_that_compare() -> None:
+    rec = recording(layers=1, batch=4)
+    fig = figures.samples_figure(rec, [3, 0, 2])
+    assert len(fig.axes) == 4 * 3
+    titles = [ax.get_title(loc="left") for ax in fig.axes[:3]]
+    assert titles == ["true 0, predicted 1", "true 0, predicted 0", "true 2, predicted 0"]
+    assert len({ax.get_ylim() for ax in fig.axes[-3:]}) == 1
+    assert [ax.get_ylabel() for ax in fig.axes[:3]] == ["input", "", ""]
+
+
+def test_a_silent_network_is_drawn(tmp_path: Path) -> None:
+    fig = figures.sample_figure(recording(layers=2, sensor=GRID, p=0.0), 0)
+    words = [t.get_text() for ax in fig.axes for t in ax.texts]
+    assert words.count("no spikes") == 3
+    figures.save(fig, tmp_path / "x")
+
+
+def test_samples_that_are_not_there() -> None:
+    with pytest.raises(IndexError, match="sample 2: the recording has 2"):
+        figures.sample_figure(recording(), 2)
+    with pytest.raises(IndexError):
+        figures.sample_figure(recording(), -1)
+    with pytest.raises(ValueError, match="no sample"):
+        figures.samples_figure(recording(), [])
+
+
+# ------------------------------------------------------------- learning curves
+
+
+def rows(n: int = 6, layers: int = 2, shift: float = 0.0, test: bool = True) -> list[dict]:
+    made = [
+        {
+            "epoch": e, "split": split, "loss": 2.0 / (e + 1) + shift + 0.1 * (split == "val"),
+            "accuracy": min(0.5 + 0.1 * e, 0.8), "firing_rates": [5.0 + k for k in range(layers)],
+        }
+        for e in range(n)
+        for split in ("train", "val")
+    ]  # fmt: skip
+    return made + ([{"epoch": 3, "split": "test", "accuracy": 0.75 + shift}] if test else [])
+
+
+def test_curves_of_one_run() -> None:
+    fig = figures.learning_curves(rows())
+    loss, accuracy, rates = fig.axes
+    assert [ax.get_ylabel() for ax in fig.axes] == ["loss", "accuracy (%)", "firing rate (Hz)"]
+    train, val, best = loss.lines
+    np.testing.assert_allclose(train.get_ydata(), [2.0 / (e + 1) for e in range(6)])
+    np.testing.assert_allclose(val.get_ydata(), [2.0 / (e + 1) + 0.1 for e in range(6)])
+    assert list(best.get_xdata()) == [3]  # the first epoch of the highest accuracy
+    np.testing.assert_allclose(best.get_ydata(), [0.6])
+    assert accuracy.get_title(loc="right") == "test 75.0 %"
+    assert len(rates.lines) == 4
+    assert not any(ax.collections for ax in fig.axes)
+
+
+def test_curves_of_several_seeds_have_mean_and_spread() -> None:
+    fig = figures.learning_curves([rows(shift=0.0), rows(shift=0.2)])
+    loss, accuracy, _ = fig.axes
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), [2.0 / (e + 1) + 0.1 for e in range(6)])
+    band = loss.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(2.1 + np.std([0.0, 0.2], ddof=1))
+    assert len(loss.lines[2].get_xdata()) == 2
+    assert accuracy.get_title(loc="right") == "test 85.0 ± 14.1 % (2 seeds)"
+
+
+def test_seeds_of_different_length() -> None:
+    fig = figures.learning_curves([rows(3), rows(6)])
+    assert len(fig.axes[0].lines[0].get_xdata()) == 6
+
+
+def test_best_epoch_may_be_given_and_falls_back_to_the_loss() -> None:
+    assert list(figures.learning_curves(rows(), best_epoch=1).axes[0].lines[2].get_xdata()) == [1]
+    only_loss = [{k: r[k] for k in ("epoch", "split", "loss")} for r in rows(test=False)]
+    fig = figures.learning_curves(only_loss)
+    assert len(fig.axes) == 1
+    assert list(fig.axes[0].lines[2].get_xdata()) == [5]
+
+
+def test_curves_without_validation_and_of_one_epoch(tmp_path: Path) -> None:
+    fig = figures.learning_curves([r for r in rows(1) if r["split"] != "val"])
+    assert len(fig.axes[0].lines) == 1
+    figures.save(fig, tmp_path / "x")
+
+
+def test_a_repeated_epoch_counts_once() -> None:
+    again = {"epoch": 0, "split": "train", "loss": 7.0}
+    fig = figures.learning_curves([*rows(2), again])
+    np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), [7.0, 1.0])
+
+
+@pytest.mark.parametrize("metrics", [[], [[]], [{"epoch": 1, "split": "test", "loss": 1.0}]])
+def test_nothing_to_draw(metrics) -> None:
+    with pytest.raises(ValueError, match="metrics hold no loss"):
+        figures.learning_curves(metrics)
+
+
+# --------------------------------------------------------------- files, state
+
+
+@pytest.mark.parametrize("name", ["a/b/fig", "fig.png", "fig.pdf", "run-0.5"])
+def test_save(tmp_path: Path, name: str) -> None:
+    fig = style.figure(2.0, 1.0)
+    fig.subplots()
+    png, pdf = figures.save(fig, tmp_path / name, pdf=True)
+    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert pdf.read_bytes()[:5] == b"%PDF-"
+    assert png.stem == pdf.stem == Path(name).name.removesuffix(".png").removesuffix(".pdf")
+    assert [p.suffix for p in figures.save(fig, tmp_path / name)] == [".png"]
+
+
+def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
+    files = [
+        figures.save(figures.sample_figure(recording(sensor=GRID), 0), tmp_path / name)[0]
+        for name in ("a", "b")
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_drawing_changes_no_setting(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    figures.save(figures.sample_figure(recording(sensor=GRID), 0), tmp_path / "x")
+    figures.save(figures.learning_curves(rows()), tmp_path / "y")
+    assert dict(mpl.rcParams) == before
+
+
+def test_pyplot_is_never_imported() -> None:
+    code = "import sys, snnlab.analysis.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

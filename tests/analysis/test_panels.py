@@ -1,0 +1,176 @@
+"""Panels show what they are given, where it belongs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from snnlab.analysis import figures, style
+
+
+@pytest.fixture
+def ax():
+    return style.figure(4.0, 2.0).subplots()
+
+
+def spikes_of(rng: np.random.Generator, n_steps: int, n: int, p: float = 0.1) -> np.ndarray:
+    return (rng.random((n_steps, n)) < p).astype(np.float32)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+# ---------------------------------------------------------------------- raster
+
+
+@pytest.mark.parametrize(("n_steps", "n"), [(20, 3), (200, 2312), (1000, 40)])
+def test_raster_shows_exactly_the_spikes(ax, rng, n_steps: int, n: int) -> None:
+    spikes, dt = spikes_of(rng, n_steps, n, 0.02), 0.5
+    (line,) = figures.raster(ax, spikes, dt)
+    shown = np.zeros_like(spikes)
+    step = np.asarray(line.get_xdata()) / dt - 0.5
+    np.testing.assert_allclose(step, step.round(), atol=1e-9)
+    shown[step.round().astype(int), np.asarray(line.get_ydata()).astype(int)] += 1
+    np.testing.assert_array_equal(shown, spikes)
+    assert ax.get_xlim() == (0, n_steps * dt)
+    assert ax.get_ylim() == (-0.5, n - 0.5)
+    assert ax.get_xlabel() == "time (ms)"
+
+
+def test_raster_colours_groups(ax, rng) -> None:
+    spikes, groups = spikes_of(rng, 50, 10, 0.3), np.repeat([0, 1], 5)
+    off, on = figures.raster(ax, spikes, 1.0, groups=groups, colours=(style.OFF, style.ON))
+    assert len(off.get_xdata()) == spikes[:, :5].sum()
+    assert len(on.get_xdata()) == spikes[:, 5:].sum()
+    assert (off.get_color(), on.get_color()) == (style.OFF, style.ON)
+    assert np.asarray(on.get_ydata()).min() >= 5
+
+
+def test_empty_raster_says_so(ax) -> None:
+    (line,) = figures.raster(ax, np.zeros((30, 4)), 2.0)
+    assert len(line.get_xdata()) == 0
+    assert [t.get_text() for t in ax.texts] == ["no spikes"]
+    assert ax.get_xlim() == (0, 60.0)
+
+
+# ------------------------------------------------------------------- membranes
+
+
+def test_representative_neurons() -> None:
+    spikes = np.zeros((10, 6))
+    for neuron, count in enumerate([0, 4, 9, 0, 1, 2]):
+        spikes[:count, neuron] = 1
+    assert figures.representative(spikes, 2).tolist() == [2, 4]
+    assert figures.representative(spikes, 4).tolist() == [2, 1, 5, 4]
+    assert figures.representative(spikes, 5).tolist() == [2, 1, 5, 4, 0]
+    assert len(figures.representative(spikes, 99)) == 6
+    assert figures.representative(np.zeros((3, 2)), 1).tolist() == [0]
+
+
+@pytest.mark.parametrize("threshold", [None, 1.0, "per neuron", "per step"])
+def test_membrane_traces(ax, rng, threshold) -> None:
+    spikes, v = spikes_of(rng, 40, 6), rng.normal(size=(40, 6))
+    per = {"per neuron": np.linspace(1, 2, 6), "per step": np.full((40, 6), 1.5)}
+    level = per.get(threshold, threshold)
+    artists = figures.membrane_traces(ax, v, spikes, level, 3, dt_ms=0.5, neurons=[4, 0, 2])
+    assert len(artists) == 3 * (2 if level is None else 3)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["4", "0", "2"]
+    each = 2 if level is None else 3
+    for lane, neuron in enumerate([4, 0, 2]):
+        trace, marks = artists[lane * each], artists[lane * each + 1]
+        np.testing.assert_allclose(np.diff(trace.get_ydata()), np.diff(v[:, neuron]), atol=1e-12)
+        assert len(marks.get_segments()) == spikes[:, neuron].sum()
+        low, high = ax.get_ylim()
+        assert low < trace.get_ydata().min()
+        assert trace.get_ydata().max() < high
+    tops = [np.asarray(artists[lane * each].get_ydata()) for lane in range(3)]
+    assert tops[0].min() > tops[1].max() > tops[1].min() > tops[2].max()
+    assert [t.get_text() for t in ax.texts] == ([] if level is None else ["threshold"])
+
+
+def test_constant_membranes_have_room(ax) -> None:
+    figures.membrane_traces(ax, np.zeros((9, 2)), np.zeros((9, 2)), None, 3, dt_ms=1.0)
+    assert len(ax.get_yticks()) == 2
+    assert np.ptp(ax.get_ylim()) > 1
+
+
+# -------------------------------------------------------------------- readouts
+
+
+def test_running_decisions() -> None:
+    readout = np.array([[9.0, 0.0], [0.0, 1.0], [0.0, 1.0], [5.0, 0.0]])
+    assert figures.running_decisions(readout).tolist() == [0, 0, 0, 0]
+    scored = np.array([False, True, True, True])
+    assert figures.running_decisions(readout, scored).tolist() == [-1, 1, 1, 0]
+
+
+def test_readout_names_truth_and_prediction(ax, rng) -> None:
+    readout = rng.normal(size=(50, 4)).cumsum(axis=0)
+    scored = np.arange(50) >= 20
+    lines = figures.readout_traces(ax, readout, 1, 3, ("a", "b", "c", "d"), scored, dt_ms=2.0)
+    for c, line in enumerate(lines):
+        np.testing.assert_array_equal(line.get_ydata(), readout[:, c])
+    colours = [line.get_color() for line in lines]
+    assert colours == [style.FAINT, style.GREEN, style.FAINT, style.VERMILION]
+    words = {t.get_text() for t in ax.texts}
+    assert {"true b", "predicted d", "decision so far", "not scored"} <= words
+    assert ax.get_xlim() == (0, 100.0)
+    assert ax.get_ylim()[0] < readout.min()
+    assert ax.get_ylim()[1] > readout.max()
+
+
+def test_a_right_prediction_is_green_and_named_once(ax, rng) -> None:
+    lines = figures.readout_traces(ax, rng.normal(size=(9, 3)), 2, 2, dt_ms=1.0)
+    assert lines[2].get_color() == style.GREEN
+    words = [t.get_text() for t in ax.texts]
+    assert "true 2" in words
+    assert not any("predicted" in word for word in words)
+
+
+def test_the_strip_follows_a_given_decision(ax) -> None:
+    running = np.array([-1, -1, 0, 0, 0, 1])
+    figures.readout_traces(ax, np.zeros((6, 2)), 1, 1, dt_ms=1.0, running=running)
+    spans = [(p.get_x(), p.get_width()) for p in ax.patches]
+    assert spans == [(2.0, 3.0), (5.0, 1.0)]
+
+
+# ---------------------------------------------------------------------- images
+
+
+def test_event_image_inks() -> None:
+    cells = np.zeros((2, 3, 2))
+    cells[0, 0, 1], cells[0, 1, 0], cells[1, 2, 1] = 4, 4, 2
+    image = figures.event_image(style.figure(2, 2).subplots(), cells, full=4.0)
+    rgb = np.asarray(image.get_array())
+    np.testing.assert_allclose(rgb[0, 0], to_rgb(style.ON))
+    np.testing.assert_allclose(rgb[0, 1], to_rgb(style.OFF))
+    np.testing.assert_allclose(rgb[1, 0], 1.0)
+    np.testing.assert_allclose(rgb[1, 2], 1 - 0.5 * (1 - np.array(to_rgb(style.ON))))
+
+
+@pytest.mark.parametrize("polarities", [1, 2])
+def test_event_image_without_events_is_white(polarities: int) -> None:
+    image = figures.event_image(style.figure(2, 2).subplots(), np.zeros((4, 5, polarities)))
+    assert np.asarray(image.get_array()).shape == (4, 5, 3)
+    assert np.asarray(image.get_array()).min() == 1.0
+
+
+# ----------------------------------------------------------------------- notes
+
+
+@pytest.mark.parametrize(
+    ("heights", "expected"),
+    [
+        ([], []),
+        ([1.0], [1.0]),
+        ([0.0, 5.0], [0.0, 5.0]),
+        ([1.0, 1.0], [0.5, 1.5]),
+        ([0.0, 5.0, 5.0], [0.0, 4.5, 5.5]),
+        ([1.0, 1.0, 1.0], [0.0, 1.0, 2.0]),
+    ],
+)
+def test_notes_that_touch_move_apart(heights, expected) -> None:
+    np.testing.assert_allclose(style.spread(heights, 1.0), expected)

@@ -1,0 +1,38 @@
+"""What every test shares: the CPU, a cache folder of its own, no state left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before anything imports JAX or matplotlib.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["MPLBACKEND"] = "agg"
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The session's own data cache, so that no test reads or fills the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SNNLAB_CACHE", str(folder))
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _environ_of_brainstate() -> Iterator[None]:
+    """Global settings of brainstate (``dt``, precision) end with the test that made them."""
+    from brainstate import environ
+
+    before = dict(environ.all())
+    yield
+    after = environ.all()
+    for name in set(after) - set(before):
+        environ.pop(name)
+    changed = {k: v for k, v in before.items() if k not in after or after[k] is not v}
+    if changed:
+        environ.set(**changed)

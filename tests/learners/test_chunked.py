@@ -1,0 +1,265 @@
+"""The suite's own learners against braintrace, BPTT, and themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import brainstate
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snnlab.data.stream import DenseStream
+from snnlab.errors import UsageError
+from snnlab.learners import LearnerConfig, Segment, get_params, make_learner
+from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, rules
+from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
+from snnlab.models.maps import DenseMap, kaiming_normal
+from snnlab.models.readouts import LeakyReadout
+from snnlab.training.config import TrainingConfig
+from snnlab.training.losses import Classification, Targets
+
+T, B, N_IN, N, N_OUT = 16, 2, 6, 8, 3
+TOLERANCE = 1e-4
+#: Input scale that makes a model fire at between 1 % and 50 % of the steps.
+FF_SCALE = {"lif-exp-co": 1.5, "if-delta": 20.0, "lif-delta": 30.0}
+MODELS = sorted(LAYER_MODELS)
+
+
+def data(t: int = T) -> tuple[DenseStream, Targets]:
+    rng = np.random.default_rng(0)
+    xs = (rng.random((t, B, N_IN)) < 0.4).astype(np.float32)
+    labels = jnp.asarray(rng.integers(0, N_OUT, B), jnp.int32)
+    return DenseStream(jnp.asarray(xs)), Targets(labels, jnp.ones(B, jnp.float32))
+
+
+def objective(n_layers: int = 2) -> Classification:
+    config = TrainingConfig(spk_reg_factor=0.1, v_reg_factor=0.01)
+    return Classification(N_OUT, n_layers, 2, 1.0, config)
+
+
+def maker(model: str, **options: Any) -> Callable[[Any], Network]:
+    scale = FF_SCALE.get(model, 60.0)
+    config = ModelConfig(model=model, n_rec=N, n_layer=2, ff_scale=scale, rec_scale=2.0, **options)  # type: ignore[arg-type]
+    return lambda operator: build_network(config, N_IN, N_OUT, operator, 1)
+
+
+def run(learner: Any, params: Any, segments: tuple[int, ...] = (T,), n_layers: int = 2) -> Segment:
+    """One sequence, possibly in several segments; gradients and metrics are summed."""
+    stream, batch = data(sum(segments))
+
+    @jax.jit
+    def program(params):
+        carry, total, start = learner.fresh(), None, 0
+        for length in segments:
+            s = learner.segment(params, carry, stream, batch, start, length)
+            carry, start = s.carry, start + length
+            part = (s.gradients, s.metrics)
+            total = part if total is None else jax.tree.map(jnp.add, total, part)
+        return Segment(carry, *total)
+
+    return program(params)
+
+
+@functools.cache
+def reference(model: str, detach: bool = False, **options: Any) -> Segment:
+    """Gradients of another implementation: braintrace, or the plain BPTT."""
+    make = maker(model, detach_reset=detach)
+    learner = make_learner(LearnerConfig(**options), make, B, objective())
+    result = run(learner, get_params(make("plain")))
+    rates = np.asarray(result.metrics.spikes) / T
+    assert np.all((rates > 0.01) & (rates < 0.5)), f"{model} is not live: {rates}"
+    for name, value in result.gradients.items():
+        assert np.linalg.norm(value) > 1e-4, f"{model}: gradient of {name} is near zero"
+    return result
+
+
+def own(model: str, kind: Any, *args: Any, detach: bool = False, segments=(T,), **options: Any):
+    make = maker(model, detach_reset=detach)
+    learner = kind(make("plain"), B, objective(), *args, **options)
+    return run(learner, get_params(make("plain")), segments)
+
+
+def error(a: Segment, b: Segment) -> float:
+    """Largest relative error over the parameters."""
+    assert list(a.gradients) == list(b.gradients)
+    return max(
+        float(np.linalg.norm(a.gradients[k] - b.gradients[k]) / np.linalg.norm(b.gradients[k]))
+        for k in b.gradients
+    )
+
+
+def same(a: Segment, b: Segment) -> None:
+    assert error(a, b) < TOLERANCE
+    for x, y in zip(jax.tree.leaves(a.metrics), jax.tree.leaves(b.metrics), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
+# ---------------------------------------------------------------------- against braintrace
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("chunk", [3, T])
+def test_chunked_is_step_by_step_drtrl(model: str, chunk: int) -> None:
+    same(own(model, ChunkedDRTRL, chunk), reference(model, method="diag"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("chunk", [1, 7])
+@pytest.mark.parametrize("detach", [False, True])
+def test_chunked_is_step_by_step_drtrl_slow(model: str, chunk: int, detach: bool) -> None:
+    ours = own(model, ChunkedDRTRL, chunk, detach=detach)
+    same(ours, reference(model, detach, method="diag"))
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_chunk_size_and_detached_reset(chunk: int) -> None:
+    ours = own("lif-delta", ChunkedDRTRL, chunk, detach=True)
+    same(ours, reference("lif-delta", True, method="diag"))
+    assert error(ours, reference("lif-delta", method="diag")) > 1e-2
+
+
+SOME = ["lif-delta", "lif-exp-co"]
+
+
+@pytest.mark.parametrize(
+    "model", [m if m in SOME else pytest.param(m, marks=pytest.mark.slow) for m in MODELS]
+)
+def test_windows(model: str) -> None:
+    options = {"method": "diag", "vjp_method": "multi-step", "chunk_size": 5}
+    theirs = reference(model, **options)
+    same(own(model, ChunkedDRTRL, 5, windowed=True), theirs)
+    assert error(theirs, reference(model)) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "model", [m if m in SOME else pytest.param(m, marks=pytest.mark.slow) for m in MODELS]
+)
+@pytest.mark.parametrize("chunk", [4, T])
+def test_chunked_es_drtrl(model: str, chunk: int) -> None:
+    theirs = reference(model, method="expsm_diag", etrace_decay=0.8)
+    same(own(model, ChunkedESDRTRL, chunk, 0.8), theirs)
+
+
+# ---------------------------------------------------------------------- against BPTT
+
+
+@pytest.mark.parametrize("model", SOME)
+def test_online_gradient_is_not_bptt(model: str) -> None:
+    assert error(reference(model, method="diag"), reference(model)) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "model", [m if m in SOME else pytest.param(m, marks=pytest.mark.slow) for m in MODELS]
+)
+@pytest.mark.parametrize(("block", "remat"), [(T, False), (5, False), (5, True)])
+def test_block_bptt_is_bptt(model: str, block: int, remat: bool) -> None:
+    same(own(model, BlockBPTT, block, remat=remat), reference(model))
+
+
+# ---------------------------------------------------------------------- segments
+
+
+def test_segments_of_drtrl_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "ROWS", 4)  # traces in several blocks of rows
+    ours = own("gif-delta", ChunkedDRTRL, 4, segments=(7, 9), resumed=True)
+    same(ours, reference("gif-delta", method="diag"))
+
+
+def test_segments_of_es_drtrl_continue() -> None:
+    ours = own("lif-delta", ChunkedESDRTRL, 4, 0.8, segments=(7, 9))
+    same(ours, reference("lif-delta", method="expsm_diag", etrace_decay=0.8))
+
+
+def test_segment_without_trace_cannot_continue() -> None:
+    with pytest.raises(ValueError, match="update_every"):
+        own("lif-delta", ChunkedDRTRL, T, segments=(7, 9))
+
+
+def test_carry_has_traces_only_if_resumed() -> None:
+    def size(resumed: bool) -> int:
+        learner = ChunkedDRTRL(maker("lif-delta")("plain"), B, objective(), 4, resumed=resumed)
+        return sum(int(np.prod(a.shape)) for a in jax.tree.leaves(learner.initial))
+
+    weights = sum(v.size for v in get_params(maker("lif-delta")("plain")).values())
+    assert size(True) - size(False) == B * weights
+
+
+def test_hybrid() -> None:
+    make, params = maker("lif-delta"), get_params(maker("lif-delta")("plain"))
+    ours = make_learner(LearnerConfig(method="hybrid", backend="snnlab"), make, B, objective())
+    theirs = make_learner(LearnerConfig(method="hybrid"), make, B, objective())
+    same(run(ours, params), run(theirs, params))
+
+
+# ---------------------------------------------------------------------- a user's own network
+
+
+class Own(Network):
+    """A leaky layer written by hand: signed and masked map, synapse without a copy, no reset."""
+
+    def __init__(self, change: str = "", tau_o: float = 0.0) -> None:
+        super().__init__(N_IN, N_OUT, 1.0)
+        rng = np.random.default_rng(0)
+        with brainstate.random.seed_context(0):
+            self.map = DenseMap(
+                kaiming_normal(N_IN, N, 20.0), sign=np.sign(rng.standard_normal(N_IN)),
+                mask=(rng.random((N_IN, N)) < 0.8).astype(np.float32),
+            )  # fmt: skip
+            self.readout = LeakyReadout(DenseMap(kaiming_normal(N, N_OUT, 2.0)), tau_o, 1.0)
+        self.change = change
+        self.bias = brainstate.ParamState(jnp.zeros(N)) if change == "bias" else None
+
+    def init_states(self, batch_size: int | None) -> None:
+        zeros = jnp.zeros((batch_size, N), jnp.float32)
+        self.v, self.g = brainstate.HiddenState(zeros), brainstate.HiddenState(zeros)
+        super().init_states(batch_size)
+
+    def step(self, x: jax.Array) -> StepOutput:
+        self.g.value = 0.7 * self.g.value + self.map(x)
+        v = self.v.value
+        if self.change == "mixing":
+            v = v - 0.1 * v.mean(-1, keepdims=True)
+        new = 0.9 * v + 0.3 * self.g.value
+        if self.bias is not None:
+            new = new + self.bias.value
+        self.v.value = new
+        spikes = jax.nn.sigmoid(4 * (new - 1))
+        if self.change == "silent":
+            spikes, new = jax.lax.stop_gradient((spikes, new))
+        return StepOutput(self.readout(spikes), (spikes,), (new,))
+
+
+@pytest.mark.parametrize("chunk", [3, T])
+def test_drtrl_is_exact_without_recurrence(chunk: int) -> None:
+    """Neuron-local dynamics with two states below a readout without memory: BPTT itself."""
+    network, params = Own(), get_params(Own())
+    exact = make_learner(LearnerConfig(), lambda _: Own(), B, objective(1))
+    ours = ChunkedDRTRL(network, B, objective(1), chunk)
+    same(run(ours, params, n_layers=1), run(exact, params, n_layers=1))
+
+
+def test_leaky_readout_is_exact() -> None:
+    params = get_params(Own(tau_o=20.0))
+    exact = make_learner(LearnerConfig(), lambda _: Own(tau_o=20.0), B, objective(1))
+    ours = ChunkedDRTRL(Own(tau_o=20.0), B, objective(1), 5)
+    name = "readout.map.weight"
+    a, b = (run(k, params, n_layers=1).gradients[name] for k in (ours, exact))
+    np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [("bias", "parameter bias"), ("mixing", "mixes neurons"), ("silent", "map.weight")],
+)
+def test_refused_at_build_time(change: str, reason: str) -> None:
+    obj = dataclasses.replace(objective(1), config=TrainingConfig())
+    with pytest.raises(UsageError, match=reason) as caught:
+        ChunkedDRTRL(Own(change), B, obj, 4)
+    assert "\n" not in str(caught.value)
+    assert "use --" in str(caught.value)

@@ -1,0 +1,44 @@
+"""The learner's options: aliases, and combinations that make no sense."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnlab.learners.config import LearnerConfig
+
+
+@pytest.mark.parametrize(
+    ("spelling", "method"),
+    [("d-rtrl", "diag"), ("diag", "diag"), ("esd-rtrl", "expsm_diag"),
+     ("ES-D-RTRL", "expsm_diag"), ("expsm_diag", "expsm_diag"), ("bptt", "bptt")],
+)  # fmt: skip
+def test_names_of_methods(spelling: str, method: str) -> None:
+    assert LearnerConfig(method=spelling).method == method
+
+
+@pytest.mark.parametrize(
+    ("value", "decay"), [(None, 0.9), (0.99, 0.99), (0, 0.0), (19, 0.9), (3, 0.5), (2.0, 1 / 3)]
+)
+def test_decay_and_rank(value: float | None, decay: float) -> None:
+    config = LearnerConfig(method="expsm_diag", etrace_decay=value)
+    assert config.decay == pytest.approx(decay)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": "expsm_diag", "etrace_decay": 1.0}, r"\[0, 1\) or an integer rank"),
+        ({"method": "expsm_diag", "etrace_decay": -0.1}, r"\[0, 1\) or an integer rank"),
+        ({"method": "expsm_diag", "etrace_decay": 1.5}, r"\[0, 1\) or an integer rank"),
+        ({"method": "bptt", "etrace_decay": 0.9}, "no meaning with --method bptt"),
+        ({"method": "diag", "etrace_decay": 0.9}, "no meaning with --method diag"),
+        ({"method": "diag", "vjp_time": "t_minus_1"}, "not implemented; use t"),
+        ({"method": "diag", "vjp_method": "multi-step"}, "needs --chunk_size"),
+        ({"method": "bptt", "vjp_method": "multi-step", "chunk_size": 5}, "not bptt"),
+        ({"method": "rtrl"}, "bptt"),
+        ({"update_every": -1}, "greater than or equal"),
+    ],
+)
+def test_bad_combinations(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LearnerConfig(**values)

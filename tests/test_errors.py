@@ -1,0 +1,93 @@
+"""A user's mistake is one line and exit code 2; a bug keeps its traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from snnlab.errors import UsageError, nearest, one_line, run_command
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "expected"),
+    [
+        ("batchsize", ["batch_size", "epochs"], " (did you mean 'batch_size'?)"),
+        ("zzz", ["batch_size", "epochs"], ""),
+        ("x", [], ""),
+        ("bpt", iter(["bptt"]), " (did you mean 'bptt'?)"),
+    ],
+)
+def test_nearest(name, valid, expected) -> None:
+    assert nearest(name, valid) == expected
+
+
+def test_one_line_joins_all_whitespace() -> None:
+    assert one_line("  a\n\n b\tc \r\n") == "a b c"
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_exit_code_is_what_main_returns(returned, code, capsys) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_command(lambda: returned, "prog")
+    assert left.value.code == code
+    assert capsys.readouterr() == ("", "")
+
+
+def test_usage_error_is_one_line_on_stderr_and_code_2(capsys) -> None:
+    def main() -> int:
+        raise UsageError("bad\nvalue   here")
+
+    with pytest.raises(SystemExit) as left:
+        run_command(main, "task-x")
+    assert left.value.code == 2
+    assert capsys.readouterr() == ("", "task-x: error: bad value here\n")
+
+
+def test_interrupt_is_130_and_one_line(capsys) -> None:
+    def main() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as left:
+        run_command(main, "task-x")
+    assert left.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_propagates() -> None:
+    def main() -> int:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run_command(main, "task-x")
+
+
+def test_a_real_process_shows_no_traceback() -> None:
+    code = (
+        "from snnlab.errors import UsageError, run_command\n"
+        "def main(): raise UsageError('no such thing')\n"
+        "run_command(main, 'p')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "p: error: no such thing\n")
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    code = (
+        "import sys\n"
+        "from snnlab.errors import run_command\n"
+        "def main():\n"
+        "    for _ in range(100000): print('line')\n"
+        "run_command(main, 'p')\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stderr is not None
+    first.stdout.readline()
+    first.stdout.close()
+    assert first.stderr.read() == ""
+    first.stderr.close()
+    assert first.wait() == 0

@@ -1,0 +1,214 @@
+"""Whole runs on a small problem: what they leave, how they resume, how they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from snnlab.errors import UsageError
+from snnlab.experiment import command
+from snnlab.problems.image_classification import ImageClassification, build
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = [
+    "--downsample", "4", "--data_length", "10", "--n_rec", "12", "--n_layer", "1",
+    "--batch_size", "256", "--epochs", "2", "--method", "expsm_diag", "--lr", "0.02",
+    "--lr_schedule", "constant", "--aug_shift", "0",
+]  # fmt: skip
+RESULTS = {
+    "test_accuracy", "val_accuracy", "best_epoch", "epochs", "seconds", "compile_seconds",
+    "n_parameters", "firing_rates", "method", "backend", "dataset", "seed",
+}  # fmt: skip
+
+
+def task(*args: str) -> int:
+    return command(ImageClassification, build, prog="task", description="", argv=list(args))
+
+
+def saved_state(run: Path, epoch: int) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint by its path in the file, read without snnlab."""
+    import orbax.checkpoint as ocp
+
+    tree = ocp.StandardCheckpointer().restore(
+        (run / "checkpoints" / str(epoch) / "state").resolve()
+    )
+    import jax
+
+    return {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "four"
+    task(*SMALL, "--epochs", "4", "--filepath", str(run))
+    return run
+
+
+def test_run_folder_is_complete(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert set(results) >= RESULTS
+    assert results["test_accuracy"] > 0.2  # chance is 0.1
+    assert results["epochs"] == 4
+    assert results["n_parameters"] == (162 + 12) * 12 + 12 * 10
+    assert (results["method"], results["dataset"]) == ("expsm_diag", "event-digits")
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["epoch"], r["split"]) for r in rows[:-1]] == [
+        (e, s) for e in (1, 2, 3, 4) for s in ("train", "val")
+    ]
+    assert rows[-1]["split"] == "test"
+    assert rows[-1]["samples"] == 360
+    best = max((r for r in rows if r["split"] == "val"), key=lambda r: (r["accuracy"], -r["loss"]))
+    assert results["best_epoch"] == best["epoch"]
+    assert results["val_accuracy"] == best["accuracy"]
+    text = (finished / "config.yaml").read_text()
+    assert yaml.safe_load(text)["model"]["n_rec"] == 12
+    for fact in ("commit", "jax", "braintrace", "python"):
+        assert f"# {fact}: " in text
+    for name in ("learning-curves.png", "test-samples.png"):
+        assert (finished / "figures" / name).stat().st_size > 10_000
+    assert "started" in (finished / "log.txt").read_text()
+
+
+def test_resume_is_bit_for_bit(finished: Path, tmp_path: Path) -> None:
+    """Two epochs, then two more, end with the same bits as four."""
+    run = tmp_path / "two"
+    task(*SMALL, "--filepath", str(run))
+    task("--resume", str(run), "--epochs", "4")
+    whole, parts = saved_state(finished, 4), saved_state(run, 4)
+    assert list(whole) == list(parts)
+    assert len(whole) > 8
+    for name, value in whole.items():
+        np.testing.assert_array_equal(parts[name], value, err_msg=name)
+    for name in ("test_accuracy", "val_accuracy", "best_epoch", "test_loss"):
+        got = [json.loads((f / "results.json").read_text())[name] for f in (finished, run)]
+        assert got[0] == got[1], name
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    kept = [r for r in map(json.loads, rows) if r["split"] != "test"]
+    assert [r["epoch"] for r in kept] == [1, 1, 2, 2, 3, 3, 4, 4]
+    one = (finished / "metrics.jsonl").read_text().splitlines()
+    losses = [[json.loads(r)["loss"] for r in lines if '"val"' in r] for lines in (one, rows)]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_is_never_overwritten(finished: Path) -> None:
+    before = (finished / "results.json").read_bytes()
+    with pytest.raises(UsageError, match=r"holds a run already.*--resume"):
+        task(*SMALL, "--filepath", str(finished))
+    assert (finished / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--n_rec", "13", "--lr", "0.5"], r"another experiment.*n_rec: 13 != 12.*lr: 0.5 != 0.02"),
+        (["--epochs", "4"], "finished its 4 epochs"),
+    ],
+)
+def test_resume_of_something_else(finished: Path, args: list[str], message: str) -> None:
+    before = {p.name: p.read_bytes() for p in finished.iterdir() if p.is_file()}
+    with pytest.raises(UsageError, match=message):
+        task("--resume", str(finished), *args)
+    assert before == {p.name: p.read_bytes() for p in finished.iterdir() if p.is_file()}
+
+
+def test_resume_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no run \(there is no config.yaml"):
+        task("--resume", str(tmp_path))
+
+
+def test_sim_draws_without_training(finished: Path, tmp_path: Path) -> None:
+    before = sorted(p.name for p in (finished / "checkpoints").iterdir())
+    task("--mode", "sim", "--resume", str(finished))
+    assert (finished / "sim" / "test-samples.png").exists()
+    assert sorted(p.name for p in (finished / "checkpoints").iterdir()) == before
+    fresh = tmp_path / "sim"
+    task(*SMALL, "--mode", "sim", "--filepath", str(fresh))
+    assert (fresh / "figures" / "test-samples.png").exists()
+    assert not (fresh / "results.json").exists()
+
+
+def test_a_diverging_run_keeps_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "nan"
+    with pytest.raises(UsageError, match=r"epoch 1, batch .*checkpoint of epoch 0 is kept"):
+        task(*SMALL, "--filepath", str(run), "--lr", "3e38", "--clip_norm", "0",
+             "--optimizer", "sgd", "--spk_reset", "hard")  # fmt: skip
+    assert saved_state(run, 0)
+    assert "error" in json.loads((run / "results.json").read_text())
+
+
+BAD = [
+    (["--n_rek", "3"], "unknown flag --n_rek (did you mean 'n_rec'?)"),
+    (["--model", "lif-detla"], "did you mean 'lif-delta'?"),
+    (["--etrace_decay", "1.0", "--method", "expsm_diag"], "decay in [0, 1)"),
+    (["--etrace_decay", "0.9", "--method", "bptt"], "no meaning with --method bptt"),
+    (["--n_rec", "-3"], "--n_rec -3"),
+    (["--data_length", "999999999"], "--data_length 999999999"),
+    (["--devices", "gpu0"], "comma list of accelerator ids"),
+    (["--warmup_ratio", "200", "--data_length", "8"], "leave none"),
+    (["--filepath", "/proc/nowhere"], "cannot write to the run folder"),
+    (["--config", "no-such.yaml"], "cannot read config no-such.yaml"),
+    (["--dataset", "nmnist", "--data_path", "/no/such/folder"], "/no/such/folder"),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), BAD, ids=[b[0][0] + b[0][1] for b in BAD])
+def test_bad_input(args: list[str], message: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        task(*SMALL, *args)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()  # nothing half-written
+
+
+def test_the_script_from_another_folder(tmp_path: Path) -> None:
+    """``--help``, ``--dry_run`` and an error, as a user sees them."""
+    script = str(ROOT / "tasks" / "task-image-classification.py")
+
+    def shell(*args: str):
+        return subprocess.run(
+            [sys.executable, script, *args], cwd=tmp_path, capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+
+    shown = shell("--help")
+    assert shown.returncode == 0
+    assert "--etrace_decay" in shown.stdout
+    assert "ms" in shown.stdout
+    dry = shell("--dry-run", "--n-rec", "77", "--method", "esd-rtrl")
+    assert dry.returncode == 0
+    resolved = yaml.safe_load(dry.stdout)
+    assert resolved["model"]["n_rec"] == 77
+    assert resolved["learner"]["method"] == "expsm_diag"
+    bad = shell("--n_rec", "none")
+    assert bad.returncode == 2
+    assert bad.stdout == ""
+    assert len(bad.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+SEED_COMMANDS = [
+    f"--devices {device} --dataset {dataset} --data_length 400 --epoch 100 --n_layer 3 "
+    f"--n_rec 512 --method {method} --model lif-delta --exp_name test-{dataset} --warmup_ratio 0."
+    for dataset in ("nmnist", "shd")
+    for device, method in enumerate(("bptt", "expsm_diag --etrace_decay 0.9", "diag"))
+]
+
+
+@pytest.mark.parametrize("line", SEED_COMMANDS)
+def test_commands_of_the_seed_parse(line: str, capsys: pytest.CaptureFixture) -> None:
+    assert task(*line.split(), "--dry_run") == 0
+    resolved = yaml.safe_load(capsys.readouterr().out)
+    assert resolved["training"]["epochs"] == 100
+    assert resolved["model"]["n_rec"] == 512
+    assert resolved["model"]["n_layer"] == 3
+    assert resolved["data"]["data_length"] == 400
+    assert resolved["run"]["exp_name"] == f"test-{resolved['data']['dataset']}"

@@ -1,0 +1,98 @@
+"""Optimisers, schedules and penalties do what their names say."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from snnlab.config import build
+from snnlab.errors import UsageError
+from snnlab.training.config import TrainingConfig
+from snnlab.training.optim import Plateau, learning_rate, make_optimizer
+
+PARAMS = {"w": jnp.asarray([1.0, -2.0, 0.5])}
+GRADS = {"w": jnp.asarray([0.3, 0.4, 0.0])}
+
+
+def first_update(**changes) -> np.ndarray:
+    rule = make_optimizer(TrainingConfig(**changes), updates_per_epoch=10)
+    updates, _ = rule.update(GRADS, rule.init(PARAMS), PARAMS)
+    return np.asarray(updates["w"])
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_every_optimizer_descends_a_parabola(name: str) -> None:
+    rule = make_optimizer(TrainingConfig(optimizer=name, lr=0.05, clip_norm=0.0), 10)
+    params, state = PARAMS, rule.init(PARAMS)
+    for _ in range(200):
+        updates, state = rule.update({"w": 2.0 * params["w"]}, state, params)
+        params = optax.apply_updates(params, updates)
+    assert float(jnp.abs(params["w"]).max()) < 0.06
+
+
+def test_clipping_is_to_the_global_norm() -> None:
+    assert np.allclose(first_update(optimizer="sgd", lr=1.0, clip_norm=0.0), [-0.3, -0.4, 0.0])
+    assert np.linalg.norm(first_update(optimizer="sgd", lr=1.0, clip_norm=0.1)) == pytest.approx(
+        0.1
+    )
+
+
+def test_penalties_are_gradients_of_l1_and_l2() -> None:
+    plain = first_update(optimizer="sgd", lr=1.0, clip_norm=0.0)
+    l1 = first_update(optimizer="sgd", lr=1.0, clip_norm=0.0, weight_L1=0.1)
+    assert np.allclose(plain - l1, 0.1 * np.sign(PARAMS["w"]))
+    l2 = first_update(optimizer="sgd", lr=1.0, clip_norm=0.0, weight_L2=0.1)
+    assert np.allclose(plain - l2, 0.2 * np.asarray(PARAMS["w"]))
+
+
+def test_schedules() -> None:
+    config = TrainingConfig(lr=1.0, lr_milestones="2,4", lr_gamma=0.1)
+    assert config.schedule == "milestones"
+    rate = learning_rate(config, updates_per_epoch=10)
+    values = [float(rate(n)) for n in (0, 19, 21, 39, 41)]
+    assert values == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01])
+    cosine = learning_rate(TrainingConfig(lr=1.0, lr_schedule="cosine", epochs=4), 10)
+    assert float(cosine(0)) == 1.0
+    assert float(cosine(20)) == pytest.approx(0.5)
+    assert float(cosine(40)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_plateau_waits_then_reduces() -> None:
+    rule = Plateau(TrainingConfig(lr_schedule="plateau", lr_gamma=0.7, lr_patience=2))
+    state, scales = rule.init(), []
+    for accuracy in (0.5, 0.6, 0.6, 0.6, 0.6, 0.6):
+        state = rule.observe(state, accuracy)
+        scales.append(round(float(state.scale), 3))
+    assert scales[1] == 1.0
+    assert scales[-1] < 1.0
+    idle = Plateau(TrainingConfig())
+    state = idle.init()
+    for _ in range(5):
+        state = idle.observe(state, 0.1)
+    assert float(state.scale) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr_milestones": "40,20"}, "increasing"),
+        ({"lr_milestones": "a"}, "increasing"),
+        ({"lr_schedule": "milestones"}, "needs --lr_milestones"),
+        ({"weight_decay": 0.1}, "adamw"),
+        ({"warmup_ratio": 1.5}, "fraction below 1"),
+        ({"v_reg_low": 2.0}, "must lie below"),
+        ({"lr": -1}, "greater than 0"),
+        ({"epochs": 0}, "greater than 0"),
+    ],
+)
+def test_bad_training_options(values: dict, message: str) -> None:
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True)
+    class Only:
+        training: TrainingConfig
+
+    with pytest.raises(UsageError, match=message):
+        build(Only, values)

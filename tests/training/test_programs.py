@@ -1,0 +1,198 @@
+"""One compiled program per batch, updates when they are due, and a stop at the first NaN."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
+from snnlab.training.checkpoints import Checkpoints
+from snnlab.training.config import TrainingConfig
+from snnlab.training.loop import Diverged, fit
+from snnlab.training.losses import Targets
+from snnlab.training.metrics import MetricsFile
+from snnlab.training.optim import Plateau, make_optimizer
+from snnlab.training.programs import Programs, TrainState
+from zoo import BATCH, STEPS, make_network_fn, make_stream, make_targets, model_config, objective
+
+
+@dataclasses.dataclass
+class FakeBatch:
+    stream: object
+    labels: np.ndarray
+    mask: np.ndarray
+
+
+class FakeLoader:
+    """Three batches, different in every epoch."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.epoch, self.scale = 0, scale
+
+    def __len__(self) -> int:
+        return 3
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        for k in range(3):
+            seed = 10 * self.epoch + k
+            targets = make_targets(seed)
+            stream = make_stream(seed)
+            stream = type(stream)(stream.xs * self.scale)
+            yield FakeBatch(stream, np.asarray(targets.labels), np.asarray(targets.mask))
+
+
+def make_programs(update_every: int = 0, warmup: int = 0, **learner):
+    config, training = model_config(), TrainingConfig()
+    make, goal = make_network_fn(config), objective(2, warmup)
+    optimizer = make_optimizer(training, 3)
+    made = make_learner(LearnerConfig(**learner), make, BATCH, goal)
+    plain = make("plain")
+    programs = Programs(made, optimizer, goal, PureNetwork(plain, BATCH), STEPS, update_every)
+    params = jax.tree.map(jnp.copy, get_params(plain))
+    key = jax.random.key_data(jax.random.key(0))
+    plateau = Plateau(training)
+    state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
+    return programs, state, plateau
+
+
+def run(programs, state, plateau, epochs=2, train=None, on_epoch=lambda *a: None):
+    return fit(
+        programs, state, train or FakeLoader(), FakeLoader(), epochs=epochs, plateau=plateau,
+        layer_names=("layer 1", "layer 2"), on_batch=lambda *a: None, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+def test_two_programs_serve_all_batches() -> None:
+    programs, state, plateau = make_programs(method="expsm_diag")
+    state = run(programs, state, plateau, epochs=3)
+    assert programs.n_compiled == 2  # training and evaluation
+    assert int(state.updates) == 9
+    assert programs.compile_seconds > 0
+
+
+@pytest.mark.parametrize("every", [1, 7, STEPS])
+def test_updates_inside_the_sequence(every: int) -> None:
+    programs, state, _ = make_programs(every, method="expsm_diag")
+    before = jax.tree.map(np.asarray, state.params)
+    state, numbers = programs.train(state, make_stream(), make_targets())
+    assert int(state.updates) == -(-STEPS // every)
+    assert np.isfinite(numbers["loss"])
+    assert all(np.abs(np.asarray(state.params[n]) - before[n]).max() > 0 for n in before)
+
+
+def test_online_updates_change_the_rest_of_the_sequence() -> None:
+    losses = []
+    for every in (STEPS, 5):
+        programs, state, _ = make_programs(every, method="expsm_diag")
+        _, numbers = programs.train(state, make_stream(), make_targets())
+        losses.append(float(numbers["loss"]))
+    assert losses[0] != losses[1]
+
+
+def test_nothing_is_updated_before_the_first_scored_step() -> None:
+    programs, state, _ = make_programs(5, warmup=STEPS, method="expsm_diag")
+    before = jax.tree.map(np.asarray, state.params)
+    state, _ = programs.train(state, make_stream(), make_targets())
+    assert all(np.array_equal(state.params[n], before[n]) for n in before)
+
+
+def test_evaluation_counts_only_real_samples() -> None:
+    programs, state, _ = make_programs(method="bptt")
+    targets = make_targets()
+    numbers = programs.evaluate(state.params, make_stream(), targets)
+    right = np.asarray(numbers["predictions"] == targets.labels)
+    assert numbers["correct"] == right.sum()
+    masked = Targets(targets.labels, jnp.asarray([1.0, 0.0, 0.0]))
+    numbers = programs.evaluate(state.params, make_stream(), masked)
+    assert numbers["count"] == 1
+    assert numbers["correct"] == right[0]
+
+
+@pytest.mark.parametrize(("layer", "expected"), [(0, "layer 1"), (1, "layer 2")])
+def test_a_nan_names_its_layer(layer: int, expected: str) -> None:
+    programs, state, plateau = make_programs(method="expsm_diag")
+    name = f"layers.{layer}.pathways.0.map.weight"
+    state.params[name] = state.params[name].at[3].set(jnp.nan)
+    with pytest.raises(Diverged, match=f"epoch 1, batch 1: .* membrane of {expected}"):
+        run(programs, state, plateau)
+
+
+def test_a_nan_of_the_gradient_alone_stops_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, state, plateau = make_programs(method="bptt")
+    segment = programs.learner.segment
+
+    def broken(*args):
+        part = segment(*args)
+        bad = {k: v * jnp.nan for k, v in part.gradients.items()}
+        return part._replace(gradients=bad)
+
+    monkeypatch.setattr(programs.learner, "segment", broken)
+    with pytest.raises(Diverged, match="the gradient of"):
+        run(programs, state, plateau)
+
+
+def test_training_learns() -> None:
+    class Same(FakeLoader):
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = 0
+
+    rows = []
+    programs, state, plateau = make_programs(method="expsm_diag")
+    run(programs, state, plateau, 25, Same(), lambda e, s, r: rows.append(r[0]))
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+
+
+# ---------------------------------------------------------------- files
+
+
+def meta(epoch: int, accuracy: float, loss: float = 1.0) -> dict:
+    return {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+
+
+def test_checkpoints_keep_the_latest_and_the_best(tmp_path) -> None:
+    _, state, _ = make_programs(method="bptt")
+    saved = Checkpoints(tmp_path / "c", max_to_keep=2)
+    for epoch, accuracy in enumerate([0.1, 0.9, 0.5, 0.9, 0.2, 0.3]):
+        saved.save(epoch, state, meta(epoch, accuracy))
+    assert saved.epochs == [1, 4, 5]  # of two equally good epochs the earlier one
+    again = Checkpoints(tmp_path / "c")
+    restored, info = again.restore(state)
+    assert info["epoch"] == 5
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again.restore(state, 1)[1]["val_accuracy"] == 0.9
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path) -> None:
+    from snnlab.errors import UsageError
+
+    _, state, _ = make_programs(method="bptt")
+    saved = Checkpoints(tmp_path / "c")
+    with pytest.raises(UsageError, match="no checkpoint"):
+        saved.restore(state)
+    saved.save(0, state, meta(0, 0.5))
+    other = state._replace(params={k: v[:-1] for k, v in state.params.items()})
+    with pytest.raises(UsageError, match="does not fit"):
+        saved.restore(other)
+
+
+def test_metrics_survive_a_torn_line(tmp_path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    assert file.rows() == []
+    for epoch in (1, 2, 3):
+        file.append({"epoch": epoch, "split": "val", "loss": 0.5})
+    with open(file.path, "a") as out:
+        out.write('{"epoch": 4, "lo')
+    assert [r["epoch"] for r in file.rows()] == [1, 2, 3]
+    file.keep_until(2)
+    file.append({"epoch": 2, "split": "test", "loss": 9.0})
+    file.keep_until(2)
+    file.append({"epoch": 3, "split": "val", "loss": 0.25})
+    assert [r["loss"] for r in file.rows()] == [0.5, 0.5, 0.25]

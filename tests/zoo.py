@@ -1,0 +1,116 @@
+"""Small networks, inputs and batches that several tests share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from snnlab.learners import LearnerConfig, get_params, make_learner
+from snnlab.models import ModelConfig, build_network
+from snnlab.training.config import TrainingConfig
+from snnlab.training.losses import Classification, Targets
+
+N_IN, N_OUT, BATCH, STEPS = 24, 4, 3, 20
+
+#: Input scale with which each layer model fires in 1 % to 50 % of all steps.
+LIVE = {
+    "lif-delta": {"ff_scale": 10.0},
+    "lif-exp-cu": {"ff_scale": 20.0},
+    "alif-delta": {"ff_scale": 10.0},
+    "alif-exp-cu": {"ff_scale": 40.0},
+    "if-delta": {"ff_scale": 4.0},
+    "lif-exp-co": {"ff_scale": 2.0, "rec_scale": 0.5},
+    "lif-std-exp-cu": {"ff_scale": 20.0},
+    "lif-stp-exp-cu": {"ff_scale": 20.0, "release": 0.5},
+    "gif-delta": {"ff_scale": 10.0},
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class ArrayStream:
+    """``xs (T, B, n_in)`` as an input stream."""
+
+    xs: jax.Array
+
+    @property
+    def n_steps(self) -> int:
+        return self.xs.shape[0]
+
+    def at(self, t):
+        return self.xs[t]
+
+    def window(self, start, length):
+        return jax.lax.dynamic_slice_in_dim(self.xs, start, length)
+
+
+def make_stream(seed: int = 0, steps: int = STEPS, batch: int = BATCH, rate: float = 0.15):
+    xs = np.random.default_rng(seed).random((steps, batch, N_IN)) < rate
+    return ArrayStream(jnp.asarray(xs, jnp.float32))
+
+
+def make_targets(seed: int = 0, batch: int = BATCH) -> Targets:
+    labels = np.random.default_rng(seed).integers(0, N_OUT, batch)
+    return Targets(jnp.asarray(labels, jnp.int32), jnp.ones(batch, jnp.float32))
+
+
+def model_config(model: str = "lif-delta", **changes) -> ModelConfig:
+    base = {"model": model, "n_rec": 12, "n_layer": 2, **LIVE[model]}
+    return ModelConfig(**{**base, **changes})
+
+
+def make_network_fn(config: ModelConfig, seed: int = 0):
+    return lambda operator: build_network(config, N_IN, N_OUT, operator, seed)
+
+
+def objective(n_layers: int, warmup: int = 0, **changes) -> Classification:
+    return Classification(N_OUT, n_layers, warmup, 1.0, TrainingConfig(**changes))
+
+
+def gradients(
+    config: ModelConfig, stream, targets, *, warmup: int = 0, segments: tuple[int, ...] = (),
+    training: dict | None = None, **learner,
+):  # fmt: skip
+    """``(gradients by name, summed metrics)`` of a learner on one batch, jitted.
+
+    ``segments`` are lengths that the sequence is cut into; the whole sequence by default.
+    """
+    make = make_network_fn(config)
+    goal = objective(config.n_layer, warmup, **(training or {}))
+    made = make_learner(LearnerConfig(**learner), make, targets.labels.shape[0], goal)
+    params = get_params(make("plain"))
+    lengths = segments or (stream.n_steps,)
+
+    @jax.jit
+    def run(params, stream, targets):
+        carry, start, total = made.fresh(), 0, None
+        for length in lengths:
+            part = made.segment(params, carry, stream, targets, start, length)
+            carry, start = part.carry, start + length
+            now = (part.gradients, part.metrics)
+            total = now if total is None else jax.tree.map(jnp.add, total, now)
+        return total
+
+    found, metrics = run(params, stream, targets)
+    return {k: np.asarray(v) for k, v in found.items()}, jax.device_get(metrics)
+
+
+def relative_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference over the largest value of ``b``."""
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = np.ravel(a), np.ravel(b)
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def assert_live(found: dict[str, np.ndarray], metrics, steps: int = STEPS) -> None:
+    """Gradients are not near zero and every layer fires in 1 % to 50 % of the steps."""
+    rates = np.asarray(metrics.spikes) / steps
+    assert np.all((rates > 0.01) & (rates < 0.5)), f"rates per step {rates}"
+    for name, gradient in found.items():
+        assert np.linalg.norm(gradient) > 1e-3, f"the gradient of {name} is near zero"
