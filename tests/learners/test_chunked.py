@@ -69,7 +69,9 @@ def run(learner: Any, params: Any, segments: tuple[int, ...] = (T,), n_layers: i
 def reference(model: str, detach: bool = False, **options: Any) -> Segment:
     """Gradients of another implementation: braintrace, or the plain BPTT."""
     make = maker(model, detach_reset=detach)
-    learner = make_learner(LearnerConfig(**options), make, B, objective())
+    backend = "braintrace" if options else "auto"
+    config = LearnerConfig(**options, backend=backend)
+    learner = make_learner(config, make, B, objective())
     result = run(learner, get_params(make("plain")))
     rates = np.asarray(result.metrics.spikes) / T
     assert np.all((rates > 0.01) & (rates < 0.5)), f"{model} is not live: {rates}"
@@ -103,7 +105,7 @@ def same(a: Segment, b: Segment) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("chunk", [3, T])
+@pytest.mark.parametrize("chunk", [3, pytest.param(T, marks=pytest.mark.slow)])
 def test_chunked_is_step_by_step_drtrl(model: str, chunk: int) -> None:
     same(own(model, ChunkedDRTRL, chunk), reference(model, method="diag"))
 

@@ -42,3 +42,13 @@ def test_decay_and_rank(value: float | None, decay: float) -> None:
 def test_bad_combinations(values: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LearnerConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "backend"),
+    [({"method": "diag"}, "snnlab"), ({"method": "expsm_diag"}, "braintrace"),
+     ({"method": "hybrid"}, "braintrace"), ({"method": "bptt"}, "snnlab"),
+     ({"method": "diag", "backend": "braintrace"}, "braintrace")],
+)  # fmt: skip
+def test_automatic_backend(values: dict, backend: str) -> None:
+    assert LearnerConfig(**values).implementation == backend

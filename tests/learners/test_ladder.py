@@ -261,7 +261,9 @@ def test_hybrid_takes_each_gradient_from_its_rule() -> None:
     params = get_params(make("plain"))
     got = {}
     for method in ("diag", "expsm_diag", "hybrid"):
-        learner = make_learner(LearnerConfig(method=method), make, BATCH, goal)
+        learner = make_learner(
+            LearnerConfig(method=method, backend="braintrace"), make, BATCH, goal
+        )
         got[method] = jax.jit(
             lambda p, run=learner: run.segment(p, run.fresh(), stream, targets, 0, STEPS).gradients
         )(params)

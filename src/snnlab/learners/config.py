@@ -30,9 +30,10 @@ class LearnerConfig:
         help="bptt; diag (= d-rtrl); expsm_diag (= es-d-rtrl, esd-rtrl); hybrid (diag for maps "
         "with fewer weights than inputs + outputs, expsm_diag for the others)",
     )
-    backend: Literal["braintrace", "brainscale", "snnlab"] = option(
-        default="braintrace",
-        help="implementation; snnlab: our own, in chunks; brainscale: jax < 0.10",
+    backend: Literal["auto", "braintrace", "brainscale", "snnlab"] = option(
+        default="auto",
+        help="implementation; snnlab: our own, in chunks (bptt too); brainscale: jax < 0.10; auto: "
+        "snnlab for diag, whose step costs braintrace tens of times more, else braintrace",
     )
     etrace_decay: float | None = option(
         default=None,
@@ -105,13 +106,20 @@ class LearnerConfig:
                 raise ValueError("--vjp_method multi-step needs --chunk_size (steps of a window)")
             if self.chunk_size == 1:
                 raise ValueError("--vjp_method multi-step: --chunk_size must be at least 2")
-        elif self.chunk_size is not None and self.backend != "snnlab":
+        elif self.chunk_size is not None and self.implementation != "snnlab":
             raise ValueError("--chunk_size needs --vjp_method multi-step or --backend snnlab")
         if self.remat and (self.method != "bptt" or self.backend != "snnlab"):
             raise ValueError("--remat belongs to --method bptt with --backend snnlab")
         if self.backend == "brainscale" and self.method == "bptt":
             raise ValueError("--backend brainscale implements the online methods, not bptt")
         return self
+
+    @property
+    def implementation(self) -> Literal["braintrace", "brainscale", "snnlab"]:
+        """The backend in force; plain BPTT is the suite's own."""
+        if self.backend != "auto":
+            return self.backend
+        return "snnlab" if self.method in ("diag", "bptt") else "braintrace"
 
     @property
     def decay(self) -> float:

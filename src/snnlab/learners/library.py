@@ -74,7 +74,7 @@ class LibraryLearner(Learner):
         untraced = sorted(set(self.params) - self.traced_parameters())
         if untraced:
             raise UsageError(
-                f"--method {config.method} ({config.backend}) cannot train parameter "
+                f"--method {config.method} ({config.implementation}) cannot train parameter "
                 f"{untraced[0]}: it is not part of a traced map, so its gradient would be zero; "
                 "make it a DenseMap or use --method bptt"
             )

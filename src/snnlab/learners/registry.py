@@ -23,7 +23,9 @@ BACKENDS = {"braintrace": BrainTrace, "brainscale": BrainScale}
 
 def operator_of(config: LearnerConfig) -> Operator:
     """The operator that a network must be built with for this learner."""
-    return "plain" if config.method == "bptt" or config.backend == "snnlab" else config.backend
+    if config.method == "bptt" or config.implementation == "snnlab":
+        return "plain"
+    return config.implementation
 
 
 def make_learner(
@@ -44,19 +46,17 @@ def make_learner(
         return make_own(config, make_network("plain"), batch_size, objective)
     if config.method == "bptt":
         return BPTT(make_network("plain"), batch_size, objective, config.checkpoint_block)
-    if config.backend == "brainscale":
+    backend = config.implementation
+    if backend == "brainscale":
         require_brainscale()
 
     def online(method: Literal["diag", "expsm_diag"]) -> Learner:
         network = make_network(operator_of(config))
-        chosen = dataclasses.replace(
-            config, method=method, etrace_decay=None if method == "diag" else config.etrace_decay
-        )
-        return (
-            make_own(chosen, network, batch_size, objective)
-            if config.backend == "snnlab"
-            else BACKENDS[config.backend](network, batch_size, objective, chosen)
-        )
+        decay = None if method == "diag" else config.etrace_decay
+        chosen = dataclasses.replace(config, method=method, backend=backend, etrace_decay=decay)
+        if backend == "snnlab":
+            return make_own(chosen, network, batch_size, objective)
+        return BACKENDS[backend](network, batch_size, objective, chosen)
 
     if config.method != "hybrid":
         return online(config.method)

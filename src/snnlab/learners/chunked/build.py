@@ -18,8 +18,9 @@ from snnlab.models.base import Network
 SHARE = 0.5
 #: Arrays of the size of a state or a map's output that a chunk holds per step, for each of them.
 LIVE_ARRAYS = 6
-#: Chunks beyond this length gain nothing: the products inside them dominate.
-LONGEST = 200
+#: Chunks beyond this length gain little: the products inside them dominate. The limit keeps
+#: memory flat in the sequence's length, which is what an online learner is for.
+LONGEST = 64
 
 
 def make_own(

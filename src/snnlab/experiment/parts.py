@@ -1,0 +1,59 @@
+"""The pieces of a run: learner, optimiser, compiled programs, initial state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from snnlab.errors import UsageError
+from snnlab.experiment.problem import Problem
+from snnlab.learners import PureNetwork, get_params, make_learner
+from snnlab.models import Network
+from snnlab.training.losses import Classification
+from snnlab.training.optim import Plateau, make_optimizer
+from snnlab.training.programs import Programs, TrainState
+
+
+@dataclasses.dataclass
+class Parts:
+    """The pieces of a run, built once."""
+
+    programs: Programs
+    plateau: Plateau
+    state: TrainState
+    network: Network
+
+
+def build_parts(config: Any, problem: Problem) -> Parts:
+    """Learner, optimiser, programs and initial state of a problem."""
+    plain = problem.make_network("plain")
+    objective = Classification(
+        problem.n_classes, len(problem.layer_names),
+        max(problem.first_scored, config.training.warmup_steps(problem.n_steps)), plain.dt_ms,
+        config.training,
+    )  # fmt: skip
+    if objective.warmup >= problem.n_steps:
+        raise UsageError(
+            f"--warmup_ratio {config.training.warmup_ratio:g}: {objective.warmup} steps without "
+            f"loss leave none of the sequence's {problem.n_steps}"
+        )
+    learner = make_learner(config.learner, problem.make_network, problem.batch_size, objective)
+    every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
+    per_epoch = len(problem.train) * -(-problem.n_steps // every)
+    optimizer = make_optimizer(config.training, per_epoch)
+    plateau = Plateau(config.training)
+    params = jax.tree.map(jnp.copy, get_params(plain))  # training consumes its state
+    programs = Programs(
+        learner, optimizer, objective, PureNetwork(plain, problem.batch_size),
+        problem.n_steps, config.learner.update_every,
+    )  # fmt: skip
+    key = jax.random.key_data(jax.random.key(config.run.seed))
+    state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
+    return Parts(programs, plateau, state, plain)
+
+
+def n_parameters(parts: Parts) -> int:
+    return int(sum(p.size for p in parts.state.params.values()))

@@ -1,0 +1,102 @@
+"""What a run is asked (its own section of the config) and what a task hands to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from snnlab.config import option, section
+from snnlab.models import Network
+from snnlab.models.maps import Operator
+
+
+@section("Run")
+class RunConfig:
+    """Where a run goes, and what is done."""
+
+    mode: Literal["train", "sim", "probe"] = option(
+        default="train",
+        help="train; sim: run the untrained (or --resume'd) network on a batch and draw it; probe: "
+        "the task's own measurements of the --resume'd network",
+    )
+    seed: int = option(
+        default=0, help="of parameters, splits, order and augmentation", ge=0, lt=2**31
+    )
+    devices: str = option(
+        default="0", help="comma list of accelerator ids, all, or cpu", aliases=("gpu",)
+    )
+    filepath: str = option(
+        default="",
+        help="folder of the run; empty: runs/<task>-<method>-<time>",
+        aliases=("new_exp_folder",),
+    )
+    exp_name: str = option(default="", help="name that the run's folder carries")
+    resume: str = option(default="", help="folder of a run to continue (with sim: to draw)")
+    trials: int = option(
+        default=1, gt=0, le=1000,
+        help="train this many seeds, from --seed on; results.json then holds all of them",
+    )  # fmt: skip
+    vmap_trials: Literal["auto", "yes", "no"] = option(
+        default="auto",
+        help="several seeds as one vmapped program (auto: if memory allows), or one by one",
+    )
+    max_to_keep: int = option(default=2, help="latest checkpoints kept, beside the best one", gt=0)
+    n_show: int = option(default=3, help="test samples in the figure", ge=1, le=16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a task hands to :func:`run`.
+
+    Attributes:
+        task: short name, part of the run folder's name.
+        dataset: name for ``results.json``.
+        train, val, test: loaders.
+        n_in, n_classes, n_steps: sizes.
+        batch_size: of every batch.
+        sensor: (height, width, polarities) of the input, or ``None``.
+        make_network: network for an operator, the same parameters every time.
+        layer_names: of the recurrent layers, for messages.
+        facts: further numbers for ``results.json``.
+        first_scored: step at which the loss begins, if not with ``--warmup_ratio`` later.
+        class_names: of the readout units; their numbers where empty.
+        probe: what ``--mode probe`` does: (parameters, folder, console) -> figures for
+            ``probe.json``.
+        measure: further numbers of a network for the validation row of an epoch, and of the
+            untrained one for a row ``initial`` of epoch 0: parameters -> numbers.
+        renew: what replaces the parameters after every epoch, or ``None``.
+        shown_from: first step that figures show as scored, if it is not that of the loss.
+        note: a line for the user at the start of a run, if there is something to say.
+    """
+
+    task: str
+    dataset: str
+    train: Any
+    val: Any
+    test: Any
+    n_in: int
+    n_classes: int
+    n_steps: int
+    batch_size: int
+    sensor: tuple[int, int, int] | None
+    make_network: Callable[[Operator], Network]
+    layer_names: tuple[str, ...]
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    first_scored: int = 0
+    class_names: tuple[str, ...] = ()
+    probe: Callable[[Any, Path, Console], dict[str, Any]] | None = None
+    measure: Callable[[Any], dict[str, Any]] | None = None
+    renew: Callable[[Any], Any] | None = None
+    shown_from: int | None = None
+    note: str = ""
+
+
+#: Options that may differ between a run and its continuation.
+FREE_ON_RESUME = (
+    "mode", "devices", "filepath", "exp_name", "resume", "max_to_keep", "n_show", "epochs",
+    "data_path", "n_data_worker",
+)  # fmt: skip

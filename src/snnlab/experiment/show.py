@@ -1,0 +1,121 @@
+"""A trained network at work: figures, ``--mode sim``, ``--mode probe``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from snnlab import config as configs
+from snnlab import runs
+from snnlab.analysis import figures
+from snnlab.analysis.recording import Recording, SensorShape
+from snnlab.errors import UsageError
+from snnlab.experiment.parts import Parts
+from snnlab.experiment.problem import Problem
+from snnlab.training.checkpoints import Checkpoints
+from snnlab.training.loop import evaluate
+from snnlab.training.metrics import write_atomically
+from snnlab.training.programs import TrainState
+from snnlab.training.progress import show_rates
+
+
+def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> dict[str, Any]:
+    """Run the untrained or restored network on one test batch and draw it."""
+    state = parts.state
+    if config.run.resume:
+        folder = runs.RunFolder.existing(config.run.resume)
+        state = best_state(config, parts, folder)
+        target = folder.path / "sim"
+    else:
+        folder = runs.RunFolder.create(
+            config.run.filepath, problem.task, "sim", config.run.exp_name
+        )
+        folder.write_config(configs.to_yaml(config, runs.provenance()))
+        target = folder.figures
+    batch = next(iter(problem.test))
+    row = evaluate(parts.programs, state.params, [batch], 0, "sim")
+    paths = draw(config, problem, parts, state, target, [], 0)
+    console.print(
+        f"one batch of {row['samples']}: accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
+        f"rate {show_rates(row['firing_rates'])}", highlight=False,
+    )  # fmt: skip
+    console.print(f"figures    {', '.join(str(p) for p in paths)}", highlight=False)
+    return row
+
+
+def probe(config: Any, problem: Problem, parts: Parts, console: Console) -> dict[str, Any]:
+    """The task's own measurements of a trained network, in ``probe/`` of its run folder."""
+    if problem.probe is None:
+        raise UsageError(f"--mode probe: {problem.task} has nothing to probe")
+    if not config.run.resume:
+        raise UsageError("--mode probe needs a trained network: --resume <its run folder>")
+    folder = runs.RunFolder.existing(config.run.resume)
+    state = best_state(config, parts, folder)
+    target = folder.path / "probe"
+    target.mkdir(exist_ok=True)
+    found = problem.probe(state.params, target, console)
+    write_atomically(target / "probe.json", json.dumps(found, indent=2) + "\n")
+    console.print(f"numbers    {target / 'probe.json'}", highlight=False)
+    return found
+
+
+def best_state(config: Any, parts: Parts, folder: runs.RunFolder) -> TrainState:
+    """The best state of a run so far; the latest one if none was measured."""
+    checkpoints = Checkpoints(folder.checkpoints, config.run.max_to_keep)
+    state, meta = checkpoints.restore(parts.state)
+    best = meta["progress"]["best_epoch"]
+    if best:
+        state, _ = checkpoints.restore(parts.state, best)
+    checkpoints.close()
+    return state
+
+
+def draw(
+    config: Any, problem: Problem, parts: Parts, state: TrainState, folder: Path,
+    rows: list[dict[str, Any]], best_epoch: int,
+) -> list[Path]:  # fmt: skip
+    """Draw learning curves (if there are rows) and a few test samples of different classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    if any(r["split"] == "train" for r in rows):
+        path = folder / "learning-curves.png"
+        figures.save(figures.learning_curves(rows, best_epoch=best_epoch or None), path)
+        drawn.append(path)
+    recording, indices = record(config, problem, parts, state)
+    path = folder / "test-samples.png"
+    figures.save(figures.samples_figure(recording, indices), path)
+    drawn.append(path)
+    return drawn
+
+
+def record(
+    config: Any, problem: Problem, parts: Parts, state: TrainState
+) -> tuple[Recording, list[int]]:
+    """What the network does on a few samples of the first test batch, one of each class."""
+    batch = next(iter(problem.test))
+    labels, mask = np.asarray(batch.labels), np.asarray(batch.mask)
+    seen: list[int] = []
+    for i in range(len(labels)):
+        if mask[i] and labels[i] not in labels[seen] and len(seen) < config.run.n_show:
+            seen.append(i)
+    seen.sort(key=lambda i: labels[i])
+    xs, out = parts.programs.record(state.params, batch.stream, np.asarray(seen, np.int32))
+    objective = parts.programs.objective
+    steps = np.arange(problem.n_steps)
+    readout = np.asarray(out.readout)
+    predictions = readout[steps >= objective.warmup].sum(0).argmax(-1)
+    first = objective.warmup if problem.shown_from is None else problem.shown_from
+    scored = steps >= first
+    sensor = SensorShape(*problem.sensor) if problem.sensor else None
+    recording = Recording(
+        inputs=np.asarray(xs), spikes=tuple(np.asarray(s) for s in out.spikes),
+        membrane=tuple(np.asarray(v) for v in out.membrane), readout=readout,
+        targets=labels[seen], predictions=predictions,
+        dt_ms=parts.network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
+        thresholds=parts.network.thresholds,
+    )  # fmt: skip
+    return recording, list(range(len(seen)))
