@@ -20,7 +20,7 @@ SHARE = 0.5
 LIVE_ARRAYS = 6
 #: Chunks beyond this length gain little: the products inside them dominate. The limit keeps
 #: memory flat in the sequence's length, which is what an online learner is for.
-LONGEST = 64
+LONGEST = 32
 
 
 def make_own(
