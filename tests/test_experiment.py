@@ -212,3 +212,12 @@ def test_commands_of_the_seed_parse(line: str, capsys: pytest.CaptureFixture) ->
     assert resolved["model"]["n_layer"] == 3
     assert resolved["data"]["data_length"] == 400
     assert resolved["run"]["exp_name"] == f"test-{resolved['data']['dataset']}"
+
+
+def test_a_window_of_the_whole_sequence_is_refused_but_not_such_a_chunk(capsys) -> None:
+    """A window is backpropagation inside; on a chunk the gradient does not depend."""
+    whole = ["--method", "diag", "--chunk_size", "10", "--dry_run"]
+    with pytest.raises(UsageError, match="such a window is plain BPTT"):
+        task(*SMALL, *whole, "--vjp_method", "multi-step")
+    assert task(*SMALL, *whole) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["learner"]["chunk_size"] == 10

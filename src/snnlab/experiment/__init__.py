@@ -5,6 +5,7 @@ checkpoints, figures, results, is the same for all of them.
 """
 
 from snnlab.experiment.command import command as command
+from snnlab.experiment.command import proceed as proceed
 from snnlab.experiment.parts import build_parts as build_parts
 from snnlab.experiment.problem import Problem as Problem
 from snnlab.experiment.problem import RunConfig as RunConfig

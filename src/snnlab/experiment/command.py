@@ -42,17 +42,24 @@ def command(
     console = Console(soft_wrap=True)
     if config.run.resume:
         config = _resumed_config(config_type, config, argv, prog, adapt)
-    if dry_run:
-        console.print(configs.to_yaml(config), markup=False, highlight=False, end="")
+    if not proceed(config, dry_run, console):
         return 0
-    note = select_device(config.run.devices)
-    if note:
-        console.print(note, highlight=False)
     if config.run.trials > 1:
         run_trials(config, build, console)
     else:
         run(config, build(config), console)
     return 0
+
+
+def proceed(config: Any, dry_run: bool, console: Console) -> bool:
+    """Print the config of a dry run, or choose the device; whether there is more to do."""
+    if dry_run:
+        console.print(configs.to_yaml(config), markup=False, highlight=False, end="")
+        return False
+    note = select_device(config.run.devices)
+    if note:
+        console.print(note, highlight=False)
+    return True
 
 
 def _resumed_config(

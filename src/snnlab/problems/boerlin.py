@@ -26,8 +26,8 @@ from snnlab.config import option, section
 from snnlab.data.cue import CueTask, cue_sample
 from snnlab.data.recordings import SHD_UNITS, load_recordings
 from snnlab.data.store import TRAIN
-from snnlab.devices import select_device
 from snnlab.errors import UsageError
+from snnlab.experiment import proceed
 from snnlab.models import integrator
 from snnlab.models.integrator import Init, Integrator, State
 
@@ -129,13 +129,8 @@ def command(*, prog: str, description: str, argv: list[str] | None = None) -> in
     """The whole command line."""
     config, dry_run = configs.parse(Boerlin, argv, prog=prog, description=description)
     console = Console(soft_wrap=True)
-    if dry_run:
-        console.print(configs.to_yaml(config), markup=False, highlight=False, end="")
-        return 0
-    note = select_device(config.run.devices)
-    if note:
-        console.print(note, highlight=False)
-    run(config, console)
+    if proceed(config, dry_run, console):
+        run(config, console)
     return 0
 
 

@@ -30,7 +30,8 @@ class ImageClassification:
                 f"(--data_length {self.data.data_length})"
             )
         chunk = self.learner.chunk_size
-        if isinstance(chunk, int) and chunk >= self.data.data_length:
+        windowed = self.learner.vjp_method == "multi-step"
+        if windowed and chunk is not None and chunk >= self.data.data_length:
             raise UsageError(
                 f"--chunk_size {chunk} covers the whole sequence (--data_length "
                 f"{self.data.data_length}): such a window is plain BPTT, ask for --method bptt"
