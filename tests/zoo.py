@@ -80,8 +80,8 @@ def gradients(
     """
     make = make_network_fn(config)
     goal = objective(config.n_layer, warmup, **(training or {}))
-    if learner.get("method", "bptt") != "bptt":
-        learner.setdefault("backend", "braintrace")
+    plain = learner.get("method", "bptt") == "bptt"
+    learner.setdefault("backend", "plain" if plain else "braintrace")
     made = make_learner(LearnerConfig(**learner), make, targets.labels.shape[0], goal)
     params = get_params(make("plain"))
     lengths = segments or (stream.n_steps,)

@@ -16,7 +16,9 @@ import pytest
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, Segment, get_params, make_learner
-from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, rules
+from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, derivatives, rules
+from snnlab.learners.chunked.build import LONGEST, Automatic
+from snnlab.learners.chunked.evaluate import make_frame
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
 from snnlab.models.maps import DenseMap, kaiming_normal
 from snnlab.models.readouts import LeakyReadout
@@ -69,7 +71,7 @@ def run(learner: Any, params: Any, segments: tuple[int, ...] = (T,), n_layers: i
 def reference(model: str, detach: bool = False, **options: Any) -> Segment:
     """Gradients of another implementation: braintrace, or the plain BPTT."""
     make = maker(model, detach_reset=detach)
-    backend = "braintrace" if options else "auto"
+    backend: Any = "braintrace" if options else "plain"
     config = LearnerConfig(**options, backend=backend)
     learner = make_learner(config, make, B, objective())
     result = run(learner, get_params(make("plain")))
@@ -164,11 +166,64 @@ def test_block_bptt_is_bptt(model: str, block: int, remat: bool) -> None:
     same(own(model, BlockBPTT, block, remat=remat), reference(model))
 
 
+# ---------------------------------------------------------------------- chunks
+
+
+def test_automatic_chunks() -> None:
+    """One chunk where it is smaller than the traces; then a fixed length; then what fits."""
+    mb = 1_000_000
+    choose = Automatic(beside=10 * mb, alone=5 * mb, trace=500 * mb, budget=8e9)
+    assert choose(100) == 100  # 500 MB, as the traces
+    assert choose(101) == 8  # a share of the traces
+    assert choose(7) == 7
+    assert dataclasses.replace(choose, resumed=True)(100) == 8
+    assert dataclasses.replace(choose, beside=mb)(500) == LONGEST
+    assert dataclasses.replace(choose, budget=400 * mb)(90) == 8  # no room for one chunk
+    assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=2e8)(1000) == 20  # ES-D-RTRL
+    assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=5)(1000) == 1
+
+
+@pytest.mark.parametrize("kind", [ChunkedDRTRL, ChunkedESDRTRL])
+def test_steps_without_loss_need_no_signal(kind: Any) -> None:
+    """A warm-up changes which programs run, not the gradient of the steps that are scored."""
+    args = (0.8,) if kind is ChunkedESDRTRL else ()
+    make = maker("gif-delta")
+    goal = dataclasses.replace(objective(), warmup=7)
+    found = [
+        run(kind(make("plain"), B, wrapped, 3, *args), get_params(make("plain")))
+        for wrapped in (goal, NoHint(goal))
+    ]
+    same(*found)
+    np.testing.assert_allclose(found[0].metrics.spikes, found[1].metrics.spikes, rtol=1e-6)
+
+
+class NoHint:
+    """An objective that does not say which steps have no loss."""
+
+    def __init__(self, goal: Classification) -> None:
+        self.step, self.example = goal.step, goal.example
+
+
+def test_constant_derivatives_are_not_repeated() -> None:
+    """A detached reset makes the membrane's decay a constant; without it, it is a function."""
+    shapes = {}
+    for detach in (True, False):
+        network = maker("lif-delta", detach_reset=detach)("plain")
+        learner = ChunkedDRTRL(network, B, objective(), 4)
+        frame = make_frame(learner.graph, get_params(network))
+        h = jax.tree.leaves(learner.fresh()["net"])
+        _, steps = derivatives.forward(frame, h, data()[0].window(0, 4), jnp.arange(4))
+        big_d, _ = derivatives.jacobians(frame, steps)
+        b = learner.graph.cuts[0].reach[0]
+        shapes[detach] = big_d[b, b].ndim
+    assert shapes == {True: 2, False: 3}
+
+
 # ---------------------------------------------------------------------- segments
 
 
 def test_segments_of_drtrl_continue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "ROWS", 4)  # traces in several blocks of rows
+    monkeypatch.setattr(rules, "BLOCK_BYTES", 1)  # traces sample by sample
     ours = own("gif-delta", ChunkedDRTRL, 4, segments=(7, 9), resumed=True)
     same(ours, reference("gif-delta", method="diag"))
 
@@ -192,10 +247,21 @@ def test_carry_has_traces_only_if_resumed() -> None:
     assert size(True) - size(False) == B * weights
 
 
+def test_traces_of_some_parameters_only() -> None:
+    """What a hybrid asks for: the others cost no memory, and the gradient stays."""
+    wanted = "readout.map.weight"
+    whole = own("lif-delta", ChunkedDRTRL, 3)
+    part = own("lif-delta", ChunkedDRTRL, 3, only={wanted})
+    np.testing.assert_array_equal(part.gradients[wanted], whole.gradients[wanted])
+    learner = ChunkedDRTRL(maker("lif-delta")("plain"), B, objective(), 3, only={wanted})
+    assert learner.trace_bytes == 4 * B * N * N_OUT
+
+
 def test_hybrid() -> None:
     make, params = maker("lif-delta"), get_params(maker("lif-delta")("plain"))
-    ours = make_learner(LearnerConfig(method="hybrid", backend="snnlab"), make, B, objective())
-    theirs = make_learner(LearnerConfig(method="hybrid"), make, B, objective())
+    config = LearnerConfig(method="hybrid", backend="braintrace")
+    ours = make_learner(dataclasses.replace(config, backend="auto"), make, B, objective())
+    theirs = make_learner(config, make, B, objective())
     same(run(ours, params), run(theirs, params))
 
 

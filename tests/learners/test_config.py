@@ -36,6 +36,12 @@ def test_decay_and_rank(value: float | None, decay: float) -> None:
         ({"method": "diag", "vjp_method": "multi-step"}, "needs --chunk_size"),
         ({"method": "bptt", "vjp_method": "multi-step", "chunk_size": 5}, "not bptt"),
         ({"method": "rtrl"}, "bptt"),
+        ({"method": "bptt", "backend": "braintrace"}, "not bptt"),
+        ({"method": "diag", "backend": "plain"}, "bptt alone"),
+        ({"method": "diag", "remat": True}, "belongs to --method bptt"),
+        ({"method": "bptt", "remat": True, "checkpoint_block": 5}, "choose one"),
+        ({"method": "diag", "backend": "braintrace", "chunk_size": 5}, "--backend snnlab"),
+        ({"method": "diag", "chunk_size": 0}, "greater than 0"),
         ({"update_every": -1}, "greater than or equal"),
     ],
 )
@@ -44,11 +50,6 @@ def test_bad_combinations(values: dict, message: str) -> None:
         LearnerConfig(**values)
 
 
-@pytest.mark.parametrize(
-    ("values", "backend"),
-    [({"method": "diag"}, "snnlab"), ({"method": "expsm_diag"}, "braintrace"),
-     ({"method": "hybrid"}, "braintrace"), ({"method": "bptt"}, "snnlab"),
-     ({"method": "diag", "backend": "braintrace"}, "braintrace")],
-)  # fmt: skip
-def test_automatic_backend(values: dict, backend: str) -> None:
-    assert LearnerConfig(**values).implementation == backend
+@pytest.mark.parametrize("value", ["auto", None])
+def test_automatic_chunk_size(value: str | None) -> None:
+    assert LearnerConfig(method="diag", chunk_size=value).chunk_size is None  # type: ignore[arg-type]

@@ -202,8 +202,19 @@ def test_untraced_parameter_is_an_error(learner: str, backend: str) -> None:
         make_learner(config, WithPlainParameter, BATCH, objective(1))
 
 
+@pytest.mark.parametrize("method", ["bptt", "diag", "expsm_diag", "hybrid"])
+def test_our_own_backend_is_the_default(method: str) -> None:
+    config = LearnerConfig(method=method)  # type: ignore[arg-type]
+    assert make_learner(config, SmoothNetwork, BATCH, objective(1)).backend == "snnlab"
+
+
 def test_bptt_trains_any_parameter() -> None:
+    """Ours takes maps alone; ``auto`` then is the plain one."""
+    config = LearnerConfig(method="bptt", backend="snnlab")
+    with pytest.raises(UsageError, match="gain"):
+        make_learner(config, WithPlainParameter, BATCH, objective(1))
     learner = make_learner(LearnerConfig(method="bptt"), WithPlainParameter, BATCH, objective(1))
+    assert learner.backend == "plain"
     params = get_params(WithPlainParameter("plain"))
     part = learner.segment(params, learner.fresh(), make_stream(), make_targets(), 0, STEPS)
     assert np.linalg.norm(part.gradients["gain"]) > 1e-2

@@ -22,9 +22,12 @@ from snnlab.analysis._panels import (
     running_decisions,
 )
 from snnlab.analysis._samples import sample_figure, samples_figure
+from snnlab.analysis._scaling import Panel, exponent, scaling_figure
 
 __all__ = [
+    "Panel",
     "event_image",
+    "exponent",
     "integrator_figure",
     "learning_curves",
     "membrane_traces",
@@ -35,6 +38,7 @@ __all__ = [
     "sample_figure",
     "samples_figure",
     "save",
+    "scaling_figure",
 ]
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from snnlab.benchmarks import cells, learners, pipeline
+from snnlab.devices import select_device
 from snnlab.errors import UsageError, run_command
 
 PROG = "benchmarks"
@@ -32,9 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     learn.add_argument("--json", default="", help="file for the rows and ratios")
     one = commands.add_parser("cell", help="one measurement, given as JSON")
     one.add_argument("--job", required=True)
+    one.add_argument("--devices", default="0")
     commands.add_parser("pipeline", help="event pipeline against tonic and torch")
     given = vars(parser.parse_args(argv))
     if given["command"] == "cell":
+        select_device(given["devices"])
         print(json.dumps(cells.measure(cells.Cell(**json.loads(given["job"])))))
         return 0
     sizes = ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats")

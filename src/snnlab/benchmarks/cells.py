@@ -36,7 +36,7 @@ class Cell:
     """
 
     method: str = "bptt"
-    backend: str = "braintrace"
+    backend: str = "auto"
     chunk_size: int = 0
     vjp_method: str = "single-step"
     model: str = "lif-delta"
@@ -144,8 +144,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "MemoryError", "std::bad_alloc")
 
 
-def in_fresh_process(cell: Cell) -> dict[str, Any]:
-    """:func:`measure` in a process of its own.
+def in_fresh_process(cell: Cell, devices: str = "0") -> dict[str, Any]:
+    """:func:`measure` in a process of its own, on ``devices`` (see :mod:`snnlab.devices`).
 
     Returns:
         The row; ``{"error": "out of memory"}`` beside the cell's fields if it did not fit.
@@ -156,7 +156,7 @@ def in_fresh_process(cell: Cell) -> dict[str, Any]:
     """
     job = json.dumps(dataclasses.asdict(cell))
     done = subprocess.run(
-        [sys.executable, "-m", "snnlab.benchmarks", "cell", "--job", job],
+        [sys.executable, "-m", "snnlab.benchmarks", "cell", "--job", job, "--devices", devices],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode == 0:

@@ -23,7 +23,7 @@ def run(
         ``rows``, and ``ratios``: for each learner its time over BPTT's and its temporary memory
         at the longer over that at the shorter sequence.
     """
-    cells = [dataclasses.replace(base, method="bptt")]
+    cells = [dataclasses.replace(base, method="bptt", backend="plain")]
     for name in methods:
         method, _, backend = name.partition(":")
         if method != "bptt":

@@ -131,11 +131,10 @@ def _save(
 
 def announce(config: Any, problem: Problem, parts: Parts, folder: Path, console: Console) -> None:
     n = n_parameters(parts)
-    backend = "" if config.learner.method == "bptt" else f" ({config.learner.implementation})"
     console.print(
         f"{problem.task}: {problem.dataset}, {problem.n_steps} steps, {n:,} parameters, "
-        f"{config.learner.method}{backend} on {jax.devices()[0].platform}; run folder "
-        f"{folder}", highlight=False,
+        f"{config.learner.method} ({parts.programs.learner.backend}) on "
+        f"{jax.devices()[0].platform}; run folder {folder}", highlight=False,
     )  # fmt: skip
     if problem.note:
         console.print(problem.note, highlight=False)
@@ -168,7 +167,7 @@ def train(
             pair = rows[2 * i : 2 * i + 2]
             is_best = _note_epoch(this, epoch, own, pair)
             display.epoch(epoch, pair, is_best)
-            this.done = 0 < training.acc_th <= pair[0]["accuracy"]
+            this.done = 0 < training.acc_th <= pair[1]["accuracy"]
         return all(this.done for this in members)
 
     def loader(split: str) -> Any:
@@ -217,7 +216,7 @@ def facts_of(this: Run) -> dict[str, Any]:
         "compile_seconds": round(progress.compile_seconds, 2),
         "n_parameters": n_parameters(this.parts),
         "method": config.learner.method,
-        "backend": config.learner.implementation,
+        "backend": this.parts.programs.learner.backend,
         "dataset": problem.dataset,
         "seed": config.run.seed,
         **problem.facts,

@@ -63,6 +63,8 @@ class Learner(abc.ABC):
 
     #: Carry of a fresh sequence.
     initial: Carry
+    #: The ``--backend`` that computes it.
+    backend: str = "snnlab"
 
     @abc.abstractmethod
     def segment(
@@ -73,6 +75,16 @@ class Learner(abc.ABC):
     def fresh(self) -> Carry:
         """A carry at rest, made inside the program rather than kept as a constant."""
         return jax.tree.map(_materialise, self.initial)
+
+
+def quiet_steps(objective: Objective, start: Any, length: int) -> int:
+    """Steps at the beginning of a segment without any loss: they need no learning signal.
+
+    Known only where ``start`` is (it is not inside the loop of ``--update_every``).
+    """
+    if not isinstance(start, int):
+        return 0
+    return min(max(getattr(objective, "warmup", 0) - start, 0), length)
 
 
 def template(carry: Carry) -> Carry:

@@ -28,6 +28,8 @@ from snnlab.models.base import Network
 class BPTT(Learner):
     """Reverse mode through a scan over the segment's steps (Werbos 1990)."""
 
+    backend = "plain"
+
     def __init__(
         self, network: Network, batch_size: int, objective: Objective, block: int = 0
     ) -> None:

@@ -15,6 +15,11 @@ METHOD_ALIASES = {
     "pp_prop": "expsm_diag",
 }  # fmt: skip
 
+ChunkSize = Annotated[
+    Annotated[int, pydantic.Field(gt=0)] | None,
+    pydantic.BeforeValidator(lambda v: None if v == "auto" else v),
+]
+
 Method = Annotated[
     Literal["bptt", "diag", "expsm_diag", "hybrid"],
     pydantic.BeforeValidator(lambda v: METHOD_ALIASES.get(str(v).lower(), v)),
@@ -30,10 +35,11 @@ class LearnerConfig:
         help="bptt; diag (= d-rtrl); expsm_diag (= es-d-rtrl, esd-rtrl); hybrid (diag for maps "
         "with fewer weights than inputs + outputs, expsm_diag for the others)",
     )
-    backend: Literal["auto", "braintrace", "brainscale", "snnlab"] = option(
+    backend: Literal["auto", "snnlab", "braintrace", "brainscale", "plain"] = option(
         default="auto",
-        help="implementation; snnlab: our own, in chunks (bptt too); brainscale: jax < 0.10; auto: "
-        "snnlab for diag, whose step costs braintrace tens of times more, else braintrace",
+        help="implementation; snnlab: our own, in chunks of steps; braintrace, brainscale (jax < "
+        "0.10): the libraries' online rules; plain: reverse mode through the scan over steps "
+        "(bptt alone); auto: snnlab, or plain where bptt has parameters outside of maps",
     )
     etrace_decay: float | None = option(
         default=None,
@@ -49,12 +55,11 @@ class LearnerConfig:
         help="learning signal of a step alone, or of a window of --chunk_size steps "
         "(backpropagation inside the window, traces before it)",
     )
-    chunk_size: int | None = option(
+    chunk_size: ChunkSize = option(
         default=None,
-        help="steps of a window with --vjp_method multi-step; with --backend snnlab of a chunk, "
-        "on which the gradient does not depend (none: chosen from --memory_budget)",
+        help="steps of a window with --vjp_method multi-step; otherwise of a chunk (snnlab), on "
+        "which the gradient does not depend: auto or none chooses it from --memory_budget",
         unit="steps",
-        gt=0,
     )
     memory_budget: float = option(
         default=0.0,
@@ -64,13 +69,13 @@ class LearnerConfig:
     )
     remat: bool = option(
         default=False,
-        help="bptt with --backend snnlab: keep the state every sqrt(T) steps and compute the steps "
-        "between again",
+        help="bptt of snnlab: keep the state every sqrt(T) steps and compute the steps between "
+        "again",
     )
     checkpoint_block: int = option(
         default=0,
-        help="bptt: store the state once in so many steps and run the steps between again in the "
-        "backward pass; 0 = store every step",
+        help="bptt of plain: store the state once in so many steps and run the steps between again "
+        "in the backward pass; 0 = store every step",
         unit="steps",
         ge=0,
     )
@@ -106,20 +111,23 @@ class LearnerConfig:
                 raise ValueError("--vjp_method multi-step needs --chunk_size (steps of a window)")
             if self.chunk_size == 1:
                 raise ValueError("--vjp_method multi-step: --chunk_size must be at least 2")
-        elif self.chunk_size is not None and self.implementation != "snnlab":
+        elif self.chunk_size is not None and self.backend not in ("auto", "snnlab"):
             raise ValueError("--chunk_size needs --vjp_method multi-step or --backend snnlab")
-        if self.remat and (self.method != "bptt" or self.backend != "snnlab"):
-            raise ValueError("--remat belongs to --method bptt with --backend snnlab")
-        if self.backend == "brainscale" and self.method == "bptt":
-            raise ValueError("--backend brainscale implements the online methods, not bptt")
+        self._check_backend()
         return self
 
-    @property
-    def implementation(self) -> Literal["braintrace", "brainscale", "snnlab"]:
-        """The backend in force; plain BPTT is the suite's own."""
-        if self.backend != "auto":
-            return self.backend
-        return "snnlab" if self.method in ("diag", "bptt") else "braintrace"
+    def _check_backend(self) -> None:
+        bptt = self.method == "bptt"
+        if bptt and self.backend in ("braintrace", "brainscale"):
+            raise ValueError(f"--backend {self.backend} implements the online methods, not bptt")
+        if not bptt and self.backend == "plain":
+            raise ValueError("--backend plain is reverse mode, --method bptt alone")
+        if self.remat and (not bptt or self.backend == "plain"):
+            raise ValueError("--remat belongs to --method bptt with --backend snnlab")
+        if self.checkpoint_block and bptt and self.backend == "snnlab":
+            raise ValueError("--checkpoint_block belongs to --method bptt with --backend plain")
+        if self.checkpoint_block and self.remat:
+            raise ValueError("--remat and --checkpoint_block do the same in two ways: choose one")
 
     @property
     def decay(self) -> float:

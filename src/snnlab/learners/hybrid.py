@@ -32,6 +32,7 @@ class Hybrid(Learner):
         self.diag = diag
         self.expsm = expsm
         self.exact = exact
+        self.backend = next(part.backend for part in (diag, expsm) if part is not None)
         self.initial = {
             name: learner.initial
             for name, learner in (("diag", diag), ("expsm", expsm))

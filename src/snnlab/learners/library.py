@@ -23,6 +23,7 @@ from snnlab.learners.base import (
     Segment,
     Stream,
     add,
+    quiet_steps,
     sum_over_steps,
     template,
     zeros_like_params,
@@ -67,6 +68,7 @@ class LibraryLearner(Learner):
         self.batch_size = batch_size
         self.objective = objective
         self.config = config
+        self.backend = config.backend
         self.params = param_states(network)
         self._example = jnp.zeros((batch_size, network.n_in), jnp.float32)
         with brainstate.environ.context(dt=network.dt_ms * u.ms):
@@ -74,7 +76,7 @@ class LibraryLearner(Learner):
         untraced = sorted(set(self.params) - self.traced_parameters())
         if untraced:
             raise UsageError(
-                f"--method {config.method} ({config.implementation}) cannot train parameter "
+                f"--method {config.method} ({config.backend}) cannot train parameter "
                 f"{untraced[0]}: it is not part of a traced map, so its gradient would be zero; "
                 "make it a DenseMap or use --method bptt"
             )
@@ -161,7 +163,7 @@ class LibraryLearner(Learner):
         metrics = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
         state = (carry, zeros_like_params(params), metrics)
         firsts = start + window * jnp.arange(n_windows)
-        n_quiet = self._quiet_windows(start, length, window)
+        n_quiet = quiet_steps(self.objective, start, length) // window
         if n_quiet:
             state, _ = jax.lax.scan(
                 lambda s, t: (advance(s, t, window, learns=False), None), state, firsts[:n_quiet]
@@ -170,16 +172,6 @@ class LibraryLearner(Learner):
         if rest:
             state = advance(state, start + n_windows * window, rest)
         return Segment(*state)
-
-    def _quiet_windows(self, start: Any, length: int, window: int) -> int:
-        """Windows at the beginning without any loss: their gradient is zero and not computed.
-
-        Known only where ``start`` is (it is not inside the loop of ``--update_every``).
-        """
-        if not isinstance(start, int):
-            return 0
-        first_scored = getattr(self.objective, "warmup", 0)
-        return min(max(first_scored - start, 0), length) // window
 
     def _measured(self, params: Params, carry: Carry, batch: Any, k: int) -> Any:
         """The metrics of one window; evaluated for their shapes only."""

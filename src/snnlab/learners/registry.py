@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Literal
 
+from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective
 from snnlab.learners.bptt import BPTT
 from snnlab.learners.brainscale import BrainScale, require_brainscale
@@ -14,18 +15,17 @@ from snnlab.learners.chunked import make_own
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import get_params
 from snnlab.learners.hybrid import Hybrid, exact_trace_is_smaller
+from snnlab.learners.library import LibraryLearner
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator
 
 MakeNetwork = Callable[[Operator], Network]
-BACKENDS = {"braintrace": BrainTrace, "brainscale": BrainScale}
+LIBRARIES: dict[str, type[LibraryLearner]] = {"braintrace": BrainTrace, "brainscale": BrainScale}
 
 
 def operator_of(config: LearnerConfig) -> Operator:
     """The operator that a network must be built with for this learner."""
-    if config.method == "bptt" or config.implementation == "snnlab":
-        return "plain"
-    return config.implementation
+    return config.backend if config.backend in ("braintrace", "brainscale") else "plain"
 
 
 def make_learner(
@@ -42,21 +42,19 @@ def make_learner(
     Raises:
         UsageError: the backend cannot run here, or cannot train a parameter.
     """
-    if config.backend == "snnlab" and config.method == "bptt":
-        return make_own(config, make_network("plain"), batch_size, objective)
     if config.method == "bptt":
-        return BPTT(make_network("plain"), batch_size, objective, config.checkpoint_block)
-    backend = config.implementation
-    if backend == "brainscale":
+        return _bptt(config, make_network("plain"), batch_size, objective)
+    if config.backend == "brainscale":
         require_brainscale()
 
-    def online(method: Literal["diag", "expsm_diag"]) -> Learner:
+    def online(method: Literal["diag", "expsm_diag"], only: Set[str] | None = None) -> Learner:
         network = make_network(operator_of(config))
         decay = None if method == "diag" else config.etrace_decay
-        chosen = dataclasses.replace(config, method=method, backend=backend, etrace_decay=decay)
-        if backend == "snnlab":
-            return make_own(chosen, network, batch_size, objective)
-        return BACKENDS[backend](network, batch_size, objective, chosen)
+        chosen = dataclasses.replace(config, method=method, etrace_decay=decay)
+        library = LIBRARIES.get(config.backend)
+        if library is not None:
+            return library(network, batch_size, objective, chosen)
+        return make_own(chosen, network, batch_size, objective, only)
 
     if config.method != "hybrid":
         return online(config.method)
@@ -65,6 +63,19 @@ def make_learner(
         name for name, (n_in, n_out) in shapes.items()
         if exact_trace_is_smaller(n_in, n_out, n_in * n_out)
     }  # fmt: skip
-    diag = online("diag") if exact else None
+    diag = online("diag", exact) if exact else None
     expsm = online("expsm_diag") if exact != set(shapes) else None
     return Hybrid(diag, expsm, exact)
+
+
+def _bptt(
+    config: LearnerConfig, network: Network, batch_size: int, objective: Objective
+) -> Learner:
+    """The exact gradient; plain reverse mode where a parameter is outside of maps."""
+    if config.backend != "plain" and not config.checkpoint_block:
+        try:
+            return make_own(config, network, batch_size, objective)
+        except UsageError:
+            if config.backend == "snnlab" or config.remat:
+                raise
+    return BPTT(network, batch_size, objective, config.checkpoint_block)

@@ -17,7 +17,11 @@ class TrainingConfig:
         default=16, help="passes over the training set", aliases=("epoch", "n_epochs"), gt=0
     )
     acc_th: float = option(
-        default=0.0, help="stop when an epoch reaches this training accuracy; 0: never", ge=0, le=1
+        default=0.0,
+        help="stop when an epoch reaches this validation accuracy (of the network as it "
+        "is at the end of the epoch, on samples it was not trained on); 0: never",
+        ge=0,
+        le=1,
     )
     loss: Literal["cel", "mse"] = option(
         default="cel",

@@ -52,7 +52,7 @@ class BlockBPTT(ChunkedLearner):
     ) -> Segment:
         graph = self.graph
         frame = make_frame(graph, jax.lax.stop_gradient(params))
-        wanted = math.isqrt(length - 1) + 1 if self.remat else self.chunk_size
+        wanted = math.isqrt(length - 1) + 1 if self.remat else self.longest(length)
         size = equal_parts(length, max(1, min(wanted, length)))
         n_full, rest = divmod(length, size)
         h = self._leaves(carry["net"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Set
 
 import jax
 
 from snnlab.learners.base import Learner, Objective
-from snnlab.learners.chunked import rules
 from snnlab.learners.chunked.backprop import BlockBPTT
 from snnlab.learners.chunked.graph import StepGraph
 from snnlab.learners.chunked.learner import ChunkedDRTRL, ChunkedESDRTRL
@@ -16,17 +17,29 @@ from snnlab.models.base import Network
 
 #: Share of the device's memory that traces and chunks may take.
 SHARE = 0.5
-#: Arrays of the size of a state or a map's output that a chunk holds per step, for each of them.
-LIVE_ARRAYS = 6
-#: Chunks beyond this length gain little: the products inside them dominate. The limit keeps
-#: memory flat in the sequence's length, which is what an online learner is for.
-LONGEST = 32
+#: Arrays of the size of a state or a map's output that a chunk holds per step, for each of them:
+#: beside traces, and if it is the only chunk (fitted to XLA's figures for 3 x 512 LIF neurons).
+LIVE_BESIDE, LIVE_ALONE = 8, 3
+#: Memory of a chunk beside the traces: a share of theirs, or so many bytes if that is more.
+BESIDE, BESIDE_BYTES = 0.16, 50_000_000
+#: Chunks beyond this length gain little, and cost memory.
+LONGEST = 25
+#: Steps of a product of BPTT.
+BPTT_BLOCK = 50
 
 
 def make_own(
-    config: LearnerConfig, network: Network, batch_size: int, objective: Objective
+    config: LearnerConfig,
+    network: Network,
+    batch_size: int,
+    objective: Objective,
+    only: Set[str] | None = None,
 ) -> Learner:
     """The learner of ``--backend snnlab``.
+
+    Args:
+        config, network, batch_size, objective: see :func:`snnlab.learners.make_learner`.
+        only: parameters whose gradient is wanted; ``None`` for all.
 
     Raises:
         UsageError: the network is outside of what the rule can do.
@@ -35,49 +48,77 @@ def make_own(
     resumed = config.update_every > 0
     size = config.chunk_size
     if config.method == "bptt":
-        return BlockBPTT(network, batch_size, objective, size or 50, remat=config.remat)
+        return BlockBPTT(network, batch_size, objective, BPTT_BLOCK, remat=config.remat)
     if config.method == "expsm_diag":
         made: ChunkedDRTRL | ChunkedESDRTRL = ChunkedESDRTRL(
             network, batch_size, objective, size or 1, config.decay, windowed=windowed
         )
+        trace = 0
     else:
         made = ChunkedDRTRL(
-            network, batch_size, objective, size or 1, windowed=windowed, resumed=resumed
-        )
+            network, batch_size, objective, size or 1, windowed=windowed, resumed=resumed,
+            only=only,
+        )  # fmt: skip
+        trace = made.trace_bytes
     if size is None:
-        made.chunk_size = automatic_chunk(
-            made.graph, batch_size, config.memory_budget * 1e9 or SHARE * device_memory()
-        )
+        budget = config.memory_budget * 1e9 or SHARE * device_memory()
+        made.chunk_size = Automatic(
+            beside=step_bytes(made.graph, batch_size, LIVE_BESIDE),
+            alone=step_bytes(made.graph, batch_size, LIVE_ALONE),
+            trace=trace, budget=budget, resumed=resumed,
+        )  # fmt: skip
     return made
 
 
-def step_bytes(graph: StepGraph, batch_size: int) -> int:
-    """Bytes that one more step in a chunk costs: inputs of maps, and vectors of neurons."""
+def step_bytes(graph: StepGraph, batch_size: int, live: int) -> int:
+    """Bytes that one more step in a chunk costs: inputs of maps, ``live`` vectors of neurons."""
     inputs = sum(p.size for cut in graph.cuts for p in cut.pieces)
     neurons = sum(v.aval.shape[-1] for v in graph.state_vars if v.aval.ndim == 2)
     neurons += sum(cut.y.aval.shape[1] for cut in graph.cuts)
-    return 4 * batch_size * (inputs + LIVE_ARRAYS * neurons)
+    return 4 * batch_size * (inputs + live * neurons)
 
 
-def trace_bytes(graph: StepGraph, batch_size: int) -> int:
-    """Bytes of the traces of D-RTRL."""
-    return sum(
-        4 * batch_size * rules.n_rows(graph, key) * graph.cuts[key[0]].y.aval.shape[1]
-        for key in rules.trace_keys(graph)
-    )
+@dataclasses.dataclass(frozen=True)
+class Automatic:
+    """Steps of a chunk for a segment: ``--chunk_size auto``.
 
+    The model, per step of a sequence of T steps in chunks of K:
 
-def automatic_chunk(graph: StepGraph, batch_size: int, budget: float) -> int:
-    """Steps of a chunk for a memory budget in bytes.
+    ====== ========================== ===========================
+    .      time                       memory
+    ====== ========================== ===========================
+    K < T  ``work + pass / K``        ``trace + K * beside``
+    K >= T ``work``                   ``T * alone``
+    ====== ========================== ===========================
 
-    The cost of a step is ``work + pass / K``: the products do not depend on K, the pass over the
-    traces is shared by the K steps of a chunk. So K is as long as the budget allows: one chunk
-    without a trace if the sequence fits (the learner needs no trace then), otherwise what
-    is left beside the trace.
+    ``work`` does not depend on K (the products of a chunk are those of its steps), ``pass`` is
+    one reading and writing of the traces. So a sequence that needs no more memory as one chunk
+    than the traces would take is one chunk, without traces. Otherwise K is ``LONGEST``, beyond
+    which the pass is small beside the work, or what keeps a chunk's memory small beside that of
+    the traces, or what the budget leaves.
+
+    Attributes:
+        beside: bytes of one more step in a chunk, beside traces.
+        alone: the same in the only chunk.
+        trace: bytes of all traces; 0 for ES-D-RTRL, whose memory is that of a chunk.
+        budget: bytes.
+        resumed: whether traces are kept in any case, since segments are continued.
     """
-    step = step_bytes(graph, batch_size)
-    free = budget - trace_bytes(graph, batch_size)
-    return int(max(1, min(LONGEST, max(free, 0.3 * budget) / step)))
+
+    beside: int
+    alone: int
+    trace: int
+    budget: float
+    resumed: bool = False
+
+    def __call__(self, length: int) -> int:
+        if not self.resumed and length * self.alone <= min(self.trace, self.budget):
+            return length
+        left = self.budget
+        if self.trace:
+            most = max(BESIDE * self.trace, BESIDE_BYTES)
+            left = min(max(self.budget - self.trace, BESIDE * self.trace), most)
+        return int(max(1, min(LONGEST, length, left / self.beside)))
 
 
 def device_memory() -> float:

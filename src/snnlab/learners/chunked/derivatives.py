@@ -25,7 +25,8 @@ from snnlab.learners.chunked.evaluate import (
 )
 from snnlab.learners.chunked.graph import StepGraph
 
-#: Blocks of a Jacobian by (new state, old state); of ``dh/dy`` by (new state, cut).
+#: Blocks of a Jacobian by (new state, old state); of ``dh/dy`` by (new state, cut): ``(K, B, n)``,
+#: or ``(B, n)`` where they are the same at every step.
 Blocks = dict[tuple[int, int], jax.Array]
 
 
@@ -38,21 +39,30 @@ class Steps:
         h: state leaves before each step, ``(K, B, n)``.
         ys: outputs of all cuts, ``(K, B, n)``.
         extra: step inputs beside the maps' inputs.
-        known: pieces of map inputs that do not evolve, ``(K, B, i)``.
+        pieces: of the maps' inputs, ``(K, B, i)``: those that do not evolve, and the others too
+            if the forward pass was asked to keep them.
     """
 
     ts: jax.Array
     h: Arrays
     ys: Arrays
     extra: Arrays
-    known: ByPiece
+    pieces: ByPiece
 
 
 jax.tree_util.register_dataclass(Steps)
 
 
-def forward(frame: Frame, h: Arrays, xs: jax.Array, ts: jax.Array) -> tuple[Arrays, Steps]:
-    """Advance by the steps of a chunk with input ``xs (K, B, n_in)``."""
+def forward(
+    frame: Frame, h: Arrays, xs: jax.Array, ts: jax.Array, *, keep: bool = False
+) -> tuple[Arrays, Steps]:
+    """Advance by the steps of a chunk with input ``xs (K, B, n_in)``.
+
+    Args:
+        frame, h, xs, ts: the segment, states before it, input and numbers of the steps.
+        keep: store what the maps see (it can be had from the states, at the price of running
+            the step's equations again).
+    """
     known, extra = inputs_of_chunk(frame, xs)
     outside = project_inputs(frame, known)
 
@@ -65,11 +75,11 @@ def forward(frame: Frame, h: Arrays, xs: jax.Array, ts: jax.Array) -> tuple[Arra
             ys[r] = forward(r, cut, evolving)
             return ys[r]
 
-        new, _, _ = run(frame, h, extra, product)
-        return new, (h, ys)
+        new, _, pieces = run(frame, h, extra, product)
+        return new, (h, ys, pieces if keep else {})
 
-    end, (before, ys) = jax.lax.scan(body, h, (outside, extra))
-    return end, Steps(ts, before, ys, extra, known)
+    end, (before, ys, pieces) = jax.lax.scan(body, h, (outside, extra))
+    return end, Steps(ts, before, ys, extra, {**known, **pieces})
 
 
 @dataclasses.dataclass
@@ -79,13 +89,11 @@ class Signal:
     Attributes:
         d: ``dL_t/dh_t`` by state, ``(K, B, n)``: everything that happens inside the step.
         taps: ``dL_t/dy_t`` by cut, other than through states.
-        pieces: all pieces of the maps' inputs, ``(K, B, i)``.
         metrics: summed over the steps.
     """
 
     d: dict[int, jax.Array]
     taps: dict[int, jax.Array]
-    pieces: ByPiece
     metrics: Any
 
 
@@ -100,15 +108,14 @@ def signal(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> Sign
 
     def one(t, h, ys, extra):
         def loss_of(eps, taps):
-            out, pieces = run_perturbed(frame, h, extra, ys, eps, taps)
-            loss, metrics = objective.step(out, t, batch)
-            return loss, (metrics, pieces)
+            out = run_perturbed(frame, h, extra, ys, eps, taps)
+            return objective.step(out, t, batch)
 
-        (d, dy), (metrics, pieces) = jax.grad(loss_of, argnums=(0, 1), has_aux=True)(zeros, taps)
-        return d, dy, pieces, metrics
+        (d, dy), metrics = jax.grad(loss_of, argnums=(0, 1), has_aux=True)(zeros, taps)
+        return d, dy, metrics
 
-    d, dy, pieces, metrics = jax.vmap(one)(steps.ts, steps.h, steps.ys, steps.extra)
-    return Signal(d, dy, {**steps.known, **pieces}, sum_over_steps(metrics))
+    d, dy, metrics = jax.vmap(one)(steps.ts, steps.h, steps.ys, steps.extra)
+    return Signal(d, dy, sum_over_steps(metrics))
 
 
 def observe(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> tuple[ByPiece, Any]:
@@ -119,7 +126,7 @@ def observe(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> tup
         return pieces, objective.step(out, t, batch)[1]
 
     pieces, metrics = jax.vmap(one)(steps.ts, steps.h, steps.ys, steps.extra)
-    return {**steps.known, **pieces}, sum_over_steps(metrics)
+    return {**steps.pieces, **pieces}, sum_over_steps(metrics)
 
 
 def adjoint(
@@ -172,7 +179,8 @@ def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
     neurons and for all groups of connected states at once.
 
     Returns:
-        blocks ``(K, B, n)`` by (new state, old state), and by (new state, cut).
+        blocks by (new state, old state), and by (new state, cut). Those that depend on no state
+        and no input (a membrane that decays by a constant) come once, not for every step.
     """
     graph = frame.graph
     colours = graph.colours()
@@ -200,4 +208,36 @@ def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
                 f.update({(b, r): column for r in graph.enters[b] if r in cuts})
         return d, f
 
-    return jax.vmap(one)(steps.h, steps.ys, steps.extra)
+    varying = (steps.h, steps.ys, steps.extra)
+    first = jax.tree.map(lambda a: a[0], varying)
+    traced, shapes = jax.make_jaxpr(one, return_shape=True)(*first)
+    moves = jax.tree.unflatten(
+        jax.tree.structure(shapes),
+        depends(traced.jaxpr, [True] * len(traced.jaxpr.invars)),
+    )
+    return jax.tree.map(
+        lambda m, each, once: each if m else once, moves, jax.vmap(one)(*varying), one(*first)
+    )
+
+
+def depends(jaxpr: Any, given: list[bool]) -> list[bool]:
+    """Which results of a jaxpr depend on the arguments marked in ``given``.
+
+    A call that is no plain jaxpr counts as a whole: all its results depend if an argument does.
+    """
+    marked = {v for v, mark in zip(jaxpr.invars, given, strict=True) if mark}
+
+    def is_marked(v: Any) -> bool:
+        return not hasattr(v, "val") and v in marked
+
+    for eqn in jaxpr.eqns:
+        marks = [is_marked(v) for v in eqn.invars]
+        inner = eqn.params.get("jaxpr")
+        if any(marks) and hasattr(inner, "jaxpr") and len(inner.jaxpr.invars) == len(marks):
+            found = depends(inner.jaxpr, marks)
+            if len(found) == len(eqn.outvars):
+                marked.update(v for v, mark in zip(eqn.outvars, found) if mark)
+                continue
+        if any(marks):
+            marked.update(eqn.outvars)
+    return [is_marked(v) for v in jaxpr.outvars]

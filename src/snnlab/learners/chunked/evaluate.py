@@ -196,7 +196,7 @@ def run_perturbed(
     ys: Sequence[jax.Array],
     eps: dict[int, jax.Array],
     taps: dict[int, jax.Array],
-) -> tuple[Any, ByPiece]:
+) -> Any:
     """One step whose new states are independent variables: the learning signal's program.
 
     ``eps[b]`` is added to new state ``b`` for everything that reads it: outputs, and inputs of
@@ -206,7 +206,7 @@ def run_perturbed(
     everything but new states.
 
     Returns:
-        StepOutput and the pieces that evolve.
+        StepOutput.
     """
     graph = frame.graph
     local = _env(frame, h, extra)  # functions of h and ys alone
@@ -218,17 +218,14 @@ def run_perturbed(
     def look(v: Any) -> Any:
         return seen[v] if not hasattr(v, "val") and v in seen else read(local, v)
 
-    pieces: ByPiece = {}
     for eqn in graph.state_eqns:
         r = graph.cut_index(eqn)
         if r is not None:
             cut = graph.cuts[r]
-            mine = {(r, k): look(p.var) for k, p in enumerate(cut.pieces) if p.evolves}
-            pieces.update(mine)
-            live = [k for k, p in enumerate(cut.pieces) if p.live]
+            live = tuple(look(p.var) for p in cut.pieces if p.live)
             y = ys[r]
             if live:
-                y = _given(y, tuple(mine[r, k] for k in live), frame.live[r])
+                y = _given(y, live, frame.live[r])
             local[cut.y] = y
             if r in taps:
                 seen[cut.y] = y + taps[r]
@@ -244,4 +241,4 @@ def run_perturbed(
                 for b in new_of[v]:
                     base = base + eps[b]
                 seen[v] = base
-    return jax.tree.unflatten(graph.out_tree, [look(v) for v in graph.out_vars]), pieces
+    return jax.tree.unflatten(graph.out_tree, [look(v) for v in graph.out_vars])

@@ -10,12 +10,22 @@ networks", Nature Communications 17:1745 (2026), doi 10.1038/s41467-026-68453-w.
 from __future__ import annotations
 
 import abc
-from typing import Any
+import math
+from collections.abc import Callable, Set
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.base import Learner, Objective, Segment, Stream, add, template
+from snnlab.learners.base import (
+    Learner,
+    Objective,
+    Segment,
+    Stream,
+    add,
+    quiet_steps,
+    template,
+)
 from snnlab.learners.chunked import derivatives, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
@@ -23,8 +33,32 @@ from snnlab.learners.chunked.graph import StepGraph
 from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
+ChunkSize = int | Callable[[int], int]
 #: What a chunk adds to: gradients by piece, and metrics.
 Sums = tuple[ByPiece, Any]
+
+
+class Role(NamedTuple):
+    """What a chunk has to do beside advancing states.
+
+    Attributes:
+        learns: its steps have a loss (otherwise only traces go on).
+        reads: there are traces of what was before.
+        writes: there are steps after it that need traces.
+    """
+
+    learns: bool = True
+    reads: bool = True
+    writes: bool = True
+
+
+class Chunks(NamedTuple):
+    """Equal chunks that follow each other: first step, how many, steps of each."""
+
+    first: int
+    number: int
+    size: int
+    role: Role
 
 
 def read_window(stream: Stream, start: Any, length: int) -> jax.Array:
@@ -47,8 +81,8 @@ class ChunkedLearner(Learner):
         network: any :class:`Network` whose trainables are maps, built with the plain operator.
         batch_size: B.
         objective: loss of a step.
-        chunk_size: steps of a chunk at most (the gradient of ``D-RTRL`` and ``ES-D-RTRL`` does
-            not depend on it).
+        chunk_size: steps of a chunk at most, or the function that says so for a segment's length
+            (the gradient of ``D-RTRL`` and ``ES-D-RTRL`` does not depend on it).
         windowed: whether chunks are windows of backpropagation.
 
     Raises:
@@ -60,7 +94,7 @@ class ChunkedLearner(Learner):
         network: Network,
         batch_size: int,
         objective: Objective,
-        chunk_size: int,
+        chunk_size: ChunkSize,
         windowed: bool = False,
     ) -> None:
         self.net = PureNetwork(network, batch_size)
@@ -69,6 +103,11 @@ class ChunkedLearner(Learner):
         self.windowed = windowed
         self.graph = StepGraph(self.net, windowed)
         self.initial = {"net": template(self.net.initial)}
+
+    def longest(self, length: int) -> int:
+        """Steps of a chunk at most, in a segment of ``length`` steps."""
+        size = self.chunk_size(length) if callable(self.chunk_size) else self.chunk_size
+        return min(size, length)
 
     # -- from parameters to maps and back
 
@@ -114,21 +153,17 @@ class Traced(ChunkedLearner, abc.ABC):
         frame = make_frame(self.graph, jax.lax.stop_gradient(params))
         h = self._leaves(carry["net"])
         sums = self._zero_sums(frame, h, stream, batch)
-        size = min(self.chunk_size, length)
-        if not self.windowed:  # the gradient does not depend on it: equal chunks
-            size = equal_parts(length, size)
-        n_full, rest = divmod(length, size)
 
         def advance(state, first, k, role):
             h, traces, (gradients, metrics) = state
             ts = first + jnp.arange(k)
-            h, steps = derivatives.forward(frame, h, read_window(stream, first, k), ts)
-            traces, new, measured = self.chunk(frame, steps, traces, batch, *role)
-            gradients = {key: gradients[key] + new[key] for key in gradients}
+            h, steps = derivatives.forward(frame, h, read_window(stream, first, k), ts, keep=True)
+            traces, new, measured = self.chunk(frame, steps, traces, batch, role)
+            gradients = {k: g + new[k] if k in new else g for k, g in gradients.items()}
             return h, traces, (gradients, add(metrics, measured))
 
         state = (h, self.traces_of(carry), sums)
-        for first, count, k, role in self.plan(n_full, size, rest):
+        for first, count, k, role in self.plan(quiet_steps(self.objective, start, length), length):
             at = start + first
             if count == 1:
                 state = advance(state, at, k, role)
@@ -142,10 +177,25 @@ class Traced(ChunkedLearner, abc.ABC):
         end = self.carry_of(self._net_carry(h), traces)
         return Segment(end, self._gradients(params, found), metrics)
 
-    def plan(self, n_full: int, size: int, rest: int) -> list[tuple[int, int, int, tuple]]:
-        """Runs of equal chunks as (first step, chunks, steps of each, role)."""
-        runs: list[tuple[int, int, int, tuple]] = [(0, n_full, size, ())]
-        return runs + [(n_full * size, 1, rest, ())] * bool(rest)
+    def plan(self, quiet: int, length: int) -> list[Chunks]:
+        """A segment's chunks: of its steps without loss, then of those with one.
+
+        A windowed rule's gradient depends on where windows begin, so they stay where they are.
+        Otherwise chunks are equal parts.
+        """
+        size = self.longest(length)
+        if self.windowed:
+            quiet -= quiet % size
+        found = []
+        for first, span, learns in ((0, quiet, False), (quiet, length - quiet, True)):
+            if not span:
+                continue
+            k = min(size, span) if self.windowed else equal_parts(span, min(size, span))
+            n_full, rest = divmod(span, k)
+            found.append(Chunks(first, n_full, k, Role(learns)))
+            if rest:
+                found.append(Chunks(first + n_full * k, 1, rest, Role(learns)))
+        return found
 
     @abc.abstractmethod
     def traces_of(self, carry: Carry) -> Any:
@@ -156,9 +206,9 @@ class Traced(ChunkedLearner, abc.ABC):
 
     @abc.abstractmethod
     def chunk(
-        self, frame: Frame, steps: Steps, traces: Any, batch: Any, *role: Any
+        self, frame: Frame, steps: Steps, traces: Any, batch: Any, role: Role
     ) -> tuple[Any, ByPiece, Any]:
-        """Traces after a chunk, its gradient by piece, its metrics."""
+        """Traces after a chunk, its gradient by piece (none without loss), its metrics."""
 
 
 class ChunkedDRTRL(Traced):
@@ -170,6 +220,8 @@ class ChunkedDRTRL(Traced):
     Args:
         resumed: whether segments are continued (``update_every``). If not, traces live between
             the chunks of a segment only, and a segment of one chunk has none.
+        only: names of the parameters whose gradient is wanted; ``None`` for all. The others
+            have no traces, and their gradient is not to be used.
     """
 
     def __init__(
@@ -177,14 +229,16 @@ class ChunkedDRTRL(Traced):
         network: Network,
         batch_size: int,
         objective: Objective,
-        chunk_size: int,
+        chunk_size: ChunkSize,
         *,
         windowed: bool = False,
         resumed: bool = False,
+        only: Set[str] | None = None,
     ) -> None:
         super().__init__(network, batch_size, objective, chunk_size, windowed)
         self.resumed = resumed
         self.graph.check_elementwise()
+        self.traced = rules.trace_keys(self.graph, only)
         if resumed:
             self.initial["traces"] = {
                 self._name(key): jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -193,19 +247,21 @@ class ChunkedDRTRL(Traced):
 
     def trace_shapes(self) -> dict[rules.TraceKey, tuple[int, ...]]:
         """``(B, i, n)`` of every trace."""
-        graph = self.graph
+        batch, cuts = self.net.batch_size, self.graph.cuts
         return {
-            key: (
-                self.net.batch_size, rules.n_rows(graph, key),
-                graph.cuts[key[0]].y.aval.shape[1],
-            )
-            for key in rules.trace_keys(graph)
-        }  # fmt: skip
+            (r, k, b): (batch, cuts[r].pieces[k].size, cuts[r].y.aval.shape[1])
+            for r, k, b in self.traced
+        }
+
+    @property
+    def trace_bytes(self) -> int:
+        """Bytes of all traces."""
+        return 4 * sum(math.prod(shape) for shape in self.trace_shapes().values())
 
     def _name(self, key: rules.TraceKey) -> str:
-        r, k, start, b = key
+        r, k, b = key
         cut = self.graph.cuts[r]
-        first = cut.pieces[k].start + start
+        first = cut.pieces[k].start
         return f"{r}:{'+'.join(cut.trained)}[{first}]->{self.graph.states[b]}#{b}"
 
     def traces_of(self, carry: Carry) -> Any:
@@ -218,51 +274,64 @@ class ChunkedDRTRL(Traced):
             return {"net": net, "spent": ()}
         return {"net": net, "traces": {self._name(key): e for key, e in traces.items()}}
 
-    def plan(self, n_full: int, size: int, rest: int) -> list[tuple[int, int, int, tuple]]:
+    def plan(self, quiet: int, length: int) -> list[Chunks]:
         if self.resumed:
-            return [(f, c, k, (True, True)) for f, c, k, _ in super().plan(n_full, size, rest)]
-        if n_full == 1 and not rest:
-            return [(0, 1, size, (False, False))]
-        runs = [(0, 1, size, (False, True))]
-        middle = n_full - 1 if rest else n_full - 2
-        if middle:
-            runs.append((size, middle, size, (True, True)))
-        last = size * (middle + 1)
-        return [*runs, (last, 1, rest or size, (True, False))]
+            return super().plan(quiet, length)
+        if length <= self.longest(length):
+            return [Chunks(0, 1, length, Role(reads=False, writes=False))]
+        found = super().plan(quiet, length)
+        found = [*_split(found[0], 1), *found[1:]]
+        found = [*found[:-1], *_split(found[-1], found[-1].number - 1)]
+        found[0] = found[0]._replace(role=found[0].role._replace(reads=False))
+        found[-1] = found[-1]._replace(role=found[-1].role._replace(writes=False))
+        return found
 
     def chunk(
-        self, frame: Frame, steps: Steps, traces: Any, batch: Any, *role: Any
+        self, frame: Frame, steps: Steps, traces: Any, batch: Any, role: Role
     ) -> tuple[Any, ByPiece, Any]:
-        reads, writes = role
         graph = self.graph
         big_d: derivatives.Blocks = {}
         f: derivatives.Blocks = {}
-        if self.windowed:
-            pieces, metrics = derivatives.observe(frame, steps, self.objective, batch)
+        c: rules.ByState | None = None
+        y_bar: rules.ByCut = {}
+        pieces, length = steps.pieces, steps.ts.shape[0]
+        if not role.learns or self.windowed:
+            _, metrics = derivatives.observe(frame, steps, self.objective, batch)
+        if role.learns and self.windowed:
             nothing = [jnp.zeros_like(h[0]) for h in derivatives.floats(graph, steps.h)]
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, nothing)
             by_leaf = dict(zip(graph.float_states, h_bar, strict=True))
             c = {b: by_leaf[b] for b in graph.trace_states}
-        else:
+        elif role.learns:
             big_d, f = derivatives.jacobians(frame, steps)
             found = derivatives.signal(frame, steps, self.objective, batch)
-            pieces, metrics = found.pieces, found.metrics
+            metrics = found.metrics
             c, y_bar = rules.backward(graph, found.d, big_d, f)
             for r, direct in found.taps.items():
                 y_bar[r] = y_bar[r] + direct if r in y_bar else direct
         gradients = rules.within_chunk(pieces, y_bar)
         entering = None
-        if writes:
+        if role.writes:
             if not big_d:
                 big_d, f = derivatives.jacobians(frame, steps)
-            entering = rules.propagators(graph, big_d, f)
-        if reads:
-            traces, before = rules.pass_over_traces(graph, traces, c, entering, pieces)
+            entering = rules.propagators(graph, length, big_d, f)
+        if role.reads:
+            traces, before = rules.pass_over_traces(traces, c, entering, pieces)
             for key, part in before.items():
                 gradients[key] = gradients[key] + part
         elif entering is not None:
-            traces = rules.first_traces(graph, entering[1], pieces)
+            traces = rules.first_traces(self.traced, entering[1], pieces)
         return traces, gradients, metrics
+
+
+def _split(chunks: Chunks, at: int) -> list[Chunks]:
+    """The first ``at`` chunks, and the others."""
+    behind = chunks.first + at * chunks.size
+    parts = (
+        chunks._replace(number=at),
+        chunks._replace(first=behind, number=chunks.number - at),
+    )
+    return [part for part in parts if part.number]
 
 
 class ChunkedESDRTRL(Traced):
@@ -279,7 +348,7 @@ class ChunkedESDRTRL(Traced):
         network: Network,
         batch_size: int,
         objective: Objective,
-        chunk_size: int,
+        chunk_size: ChunkSize,
         decay: float,
         *,
         windowed: bool = False,
@@ -320,15 +389,19 @@ class ChunkedESDRTRL(Traced):
         }
 
     def chunk(
-        self, frame: Frame, steps: Steps, traces: Any, batch: Any, *role: Any
+        self, frame: Frame, steps: Steps, traces: Any, batch: Any, role: Role
     ) -> tuple[Any, ByPiece, Any]:
         graph, decay = self.graph, self.decay
         x_bar, f_bar, count = traces
-        length = steps.ts.shape[0]
+        pieces, length = steps.pieces, steps.ts.shape[0]
         big_d, f = derivatives.jacobians(frame, steps)
-        new_f_bar, f_bars = rules.smooth_outputs(graph, big_d, f, f_bar, decay)
-        if self.windowed:
-            pieces, metrics = derivatives.observe(frame, steps, self.objective, batch)
+        new_f_bar, f_bars = rules.smooth_outputs(graph, length, big_d, f, f_bar, decay)
+        gradients: ByPiece = {}
+        before: rules.ByCut = {}
+        pieces, length = steps.pieces, steps.ts.shape[0]
+        if not role.learns or self.windowed:
+            _, metrics = derivatives.observe(frame, steps, self.objective, batch)
+        if role.learns and self.windowed:
             nothing = [jnp.zeros_like(h[0]) for h in derivatives.floats(graph, steps.h)]
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, nothing)
             gradients = rules.within_chunk(pieces, y_bar)
@@ -336,9 +409,9 @@ class ChunkedESDRTRL(Traced):
             warm = rules.warm_up(decay, jnp.maximum(count - 1, 0), 1)[0]
             before = rules.through_maps(graph, f_bar, c)
             before = {r: value / warm for r, value in before.items()}
-        else:
+        elif role.learns:
             found = derivatives.signal(frame, steps, self.objective, batch)
-            pieces, metrics = found.pieces, found.metrics
+            metrics = found.metrics
             warm = rules.warm_up(decay, count, length)[:, None, None]
             g = rules.through_maps(graph, f_bars, found.d)
             before, smooth = rules.smooth_signal({r: v / warm for r, v in g.items()}, decay)
@@ -346,6 +419,7 @@ class ChunkedESDRTRL(Traced):
             for key, part in rules.within_chunk(pieces, found.taps).items():
                 gradients[key] = gradients[key] + part if key in gradients else part
         for (r, k), old in x_bar.items():
-            gradients[r, k] = gradients[r, k] + old.T @ before[r]
+            if r in before:
+                gradients[r, k] = gradients[r, k] + old.T @ before[r]
         new_x_bar = rules.smooth_inputs(x_bar, pieces, decay)
         return (new_x_bar, new_f_bar, count + length), gradients, metrics

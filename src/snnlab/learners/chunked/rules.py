@@ -9,6 +9,8 @@ blocks that are not zero by structure.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Set
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +21,45 @@ from snnlab.learners.chunked.graph import StepGraph
 
 ByState = dict[int, jax.Array]
 ByCut = dict[int, jax.Array]
-#: (cut, piece, first row of a block of its rows, state).
-TraceKey = tuple[int, int, int, int]
+#: (cut, piece, state).
+TraceKey = tuple[int, int, int]
 #: Eligibility traces ``(B, i, n)``.
 Traces = dict[TraceKey, jax.Array]
-#: Rows of a block at most.
-ROWS = 512
+#: Traces that a pass takes at once, at most (at least those of one sample).
+BLOCK_BYTES = 2**23
 
 
 def total(terms: list[jax.Array], like: jax.Array) -> jax.Array:
-    """Sum of arrays; zeros for none."""
+    """Sum of arrays; for none, zeros like ``like``."""
     return functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(like)
+
+
+def over_steps(
+    body: Callable[..., tuple[Any, Any]],
+    carry: Any,
+    length: int,
+    blocks: tuple[Blocks, ...],
+    signals: Any = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """``jax.lax.scan`` over the steps of a chunk.
+
+    Args:
+        body: (carry, signals of the step, blocks of the step ...) -> (carry, result).
+        carry: at its start.
+        length: K.
+        blocks: those that are the same at every step are not scanned over.
+        signals: arrays ``(K, B, n)``.
+        reverse: from the last step to the first.
+    """
+    moving = tuple({k: v for k, v in b.items() if v.ndim == 3} for b in blocks)
+
+    def step(carry, xs):
+        signals, now = xs
+        return body(carry, signals, *({**b, **m} for b, m in zip(blocks, now, strict=True)))
+
+    return jax.lax.scan(step, carry, (signals, moving), length=length, reverse=reverse)
 
 
 # ---------------------------------------------------------------------- D-RTRL
@@ -42,8 +72,7 @@ def backward(graph: StepGraph, d: ByState, big_d: Blocks, f: Blocks) -> tuple[By
     and ``dL/dy_t = f_t . l_t`` by cut ``(K, B, n)``.
     """
 
-    def body(carried, step):
-        d, big_d = step
+    def body(carried, d, big_d):
         signal = {b: d[b] + carried[b] for b in d}
         carried = {
             a: total([big_d[b, a] * signal[b] for b in d if (b, a) in big_d], like=signal[a])
@@ -52,7 +81,9 @@ def backward(graph: StepGraph, d: ByState, big_d: Blocks, f: Blocks) -> tuple[By
         return carried, signal
 
     nothing = {b: jnp.zeros_like(value[0]) for b, value in d.items()}
-    carried, signal = jax.lax.scan(body, nothing, (d, _among(big_d, graph)), reverse=True)
+    length = next(iter(d.values())).shape[0]
+    blocks = (_among(big_d, graph),)
+    carried, signal = over_steps(body, nothing, length, blocks, d, reverse=True)
     return carried, through_maps(graph, f, signal)
 
 
@@ -66,8 +97,8 @@ def through_maps(graph: StepGraph, f: Blocks, signal: ByState) -> ByCut:
     }  # fmt: skip
 
 
-def propagators(graph: StepGraph, big_d: Blocks, f: Blocks) -> tuple[Blocks, Blocks]:
-    """What the chunk does to traces.
+def propagators(graph: StepGraph, length: int, big_d: Blocks, f: Blocks) -> tuple[Blocks, Blocks]:
+    """What a chunk of ``length`` steps does to traces.
 
     ``P_s = D_{t0+K} ... D_{s+1}``; returns ``P_{t0}`` by (new, old) state ``(B, n)`` and
     ``P_s f_s`` by (state, cut) ``(K, B, n)``.
@@ -75,8 +106,7 @@ def propagators(graph: StepGraph, big_d: Blocks, f: Blocks) -> tuple[Blocks, Blo
     entries = [(b, r) for r, cut in enumerate(graph.cuts) for b in cut.reach]
     states = graph.trace_states
 
-    def body(p, step):
-        big_d, f = step
+    def body(p, _, big_d, f):
         enter = {
             (b, r): total(
                 [p[b, a] * f[a, r] for a in states if (b, a) in p and (a, r) in f], like=p[b, b]
@@ -96,7 +126,7 @@ def propagators(graph: StepGraph, big_d: Blocks, f: Blocks) -> tuple[Blocks, Blo
     for b, a in graph.reaches():
         aval = graph.state_vars[b].aval
         start[b, a] = jnp.full(aval.shape, float(a == b), aval.dtype)
-    return jax.lax.scan(body, start, (_among(big_d, graph), f), reverse=True)
+    return over_steps(body, start, length, (_among(big_d, graph), f), reverse=True)
 
 
 def _among(big_d: Blocks, graph: StepGraph) -> Blocks:
@@ -111,84 +141,119 @@ def within_chunk(pieces: ByPiece, y_bar: ByCut) -> ByPiece:
     }  # fmt: skip
 
 
-def trace_keys(graph: StepGraph) -> list[TraceKey]:
-    """Keys of all traces; those of one map's rows (its states) follow each other."""
+def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]:
+    """Keys of all traces, or of those of the parameters in ``only``."""
     return [
-        (r, k, start, b)
+        (r, k, b)
         for r, k in graph.trained_pieces()
-        for start in range(0, graph.cuts[r].pieces[k].size, ROWS)
+        if only is None or not only.isdisjoint(graph.cuts[r].trained)
         for b in graph.cuts[r].reach
     ]
 
 
-def n_rows(graph: StepGraph, key: TraceKey) -> int:
-    r, k, start, _ = key
-    return min(ROWS, graph.cuts[r].pieces[k].size - start)
-
-
-def _entering(graph: StepGraph, key: TraceKey, enter: Blocks, pieces: ByPiece) -> jax.Array:
-    """``sum_s x_s (P_s f_s)`` of the chunk, ``(B, i, n)``: one product for each sample."""
-    r, k, start, b = key
-    x = pieces[r, k][..., start : start + n_rows(graph, key)]
-    return jnp.einsum("tbi,tbn->bin", x, enter[b, r])
-
-
-def first_traces(graph: StepGraph, enter: Blocks, pieces: ByPiece) -> Traces:
-    """The traces after a first chunk."""
-    return {key: _entering(graph, key, enter, pieces) for key in trace_keys(graph)}
+def first_traces(keys: list[TraceKey], enter: Blocks, pieces: ByPiece) -> Traces:
+    """The traces after a first chunk: ``sum_s x_s (P_s f_s)``, a product for each sample."""
+    return {(r, k, b): jnp.einsum("tbi,tbn->bin", pieces[r, k], enter[b, r]) for r, k, b in keys}
 
 
 def pass_over_traces(
-    graph: StepGraph, traces: Traces, c: ByState, entering: tuple[Blocks, Blocks] | None,
-    pieces: ByPiece,
-) -> tuple[Traces | None, ByPiece]:  # fmt: skip
+    traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks] | None, pieces: ByPiece
+) -> tuple[Traces, ByPiece]:
     """One pass over the traces.
 
-    Returns:
-        with ``entering`` (see :func:`propagators`) the next traces ``P e + sum_s x_s (P_s f_s)``,
-        and the gradient through what happened before the chunk, ``sum_b c_b . e_b``.
+    They are changed where they are, a few samples at a time, so that the products of a chunk need
+    the room of these samples and not that of all traces.
 
-    Rows are taken one block after the other (the barrier keeps compilers from interleaving
-    them), so that the room for products is that of a block and not that of all traces.
+    Args:
+        traces: before the chunk.
+        c: adjoint of the states before the chunk; ``None`` if it has no loss.
+        entering: see :func:`propagators`; ``None`` if nobody needs the traces after the chunk.
+        pieces: the maps' inputs.
+
+    Returns:
+        with ``entering`` the next traces ``P e + sum_s x_s (P_s f_s)`` (otherwise the old ones),
+        and with ``c`` the gradient through what happened before the chunk, ``sum_b c_b . e_b``.
     """
+    found = {} if c is None else _read(traces, c)
+    if entering is None:
+        return traces, found
     new: Traces = {}
-    rows: dict[tuple[int, int], list[jax.Array]] = {}
-    previous: list[jax.Array] = []
-    blocks: dict[tuple[int, int, int], list[TraceKey]] = {}
-    for key in trace_keys(graph):
-        blocks.setdefault(key[:3], []).append(key)
-    for (r, k, start), keys in blocks.items():
-        now = {key[3]: traces[key] for key in keys}
-        x = pieces[r, k]
-        if previous:
-            now, x, *_ = jax.lax.optimization_barrier((now, x, previous))
-        parts = [jnp.sum(c[b][:, None, :] * e, 0) for b, e in now.items()]
-        rows.setdefault((r, k), []).append(functools.reduce(jnp.add, parts))
-        previous = [rows[r, k][-1]]
-        if entering is None:
-            continue
-        p, enter = entering
-        for b in now:
-            value = _entering(graph, (r, k, start, b), enter, {(r, k): x})
-            for a, e in now.items():
-                if (b, a) in p:
-                    value = value + p[b, a][:, None, :] * e
-            new[r, k, start, b] = value
-        previous += [new[key] for key in keys]
-    found = {key: jnp.concatenate(parts) for key, parts in rows.items()}
-    return new if entering is not None else None, found
+    for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
+        states = [b for cut, piece, b in traces if (cut, piece) == (r, k)]
+        old = {b: traces[r, k, b] for b in states}
+        # Says that the old traces have been read before they are changed: without it, compilers
+        # keep a copy of all of them for the reader.
+        done = 0.0 * found[r, k][0, 0] if (r, k) in found else 0.0
+        after = _advance(old, done, entering, r, pieces[r, k])
+        new.update({(r, k, b): value for b, value in after.items()})
+    return new, found
+
+
+def _read(traces: Traces, c: ByState) -> ByPiece:
+    """``sum_b c_b . e_b`` by piece ``(i, n)``, sample after sample, as traces lie in memory."""
+    found: ByPiece = {}
+    for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
+        mine = {b: e for (cut, piece, b), e in traces.items() if (cut, piece) == (r, k)}
+        batch, i, n = next(iter(mine.values())).shape
+
+        def add_sample(at: Any, share: jax.Array, mine: dict = mine) -> jax.Array:
+            return functools.reduce(jnp.add, [share, *(c[b][at] * e[at] for b, e in mine.items())])
+
+        found[r, k] = jax.lax.fori_loop(0, batch, add_sample, jnp.zeros((i, n), jnp.float32))
+    return found
+
+
+def _advance(
+    old: dict[int, jax.Array], done: jax.Array | float, entering: tuple[Blocks, Blocks], r: int,
+    x: jax.Array,
+) -> dict[int, jax.Array]:  # fmt: skip
+    """The traces by state of one piece ``x (K, B, i)`` of map ``r``, after a chunk."""
+    p, enter = entering
+    batch, i, n = next(iter(old.values())).shape
+    size = samples_at_once(batch, 4 * i * n * len(old))
+
+    def some(at: Any, e: dict[int, jax.Array]) -> dict[int, jax.Array]:
+        """New traces of a few samples."""
+
+        def of(a: jax.Array, axis: int) -> jax.Array:
+            return a if size == batch else jax.lax.dynamic_slice_in_dim(a, at, size, axis)
+
+        now = {b: of(value, 0) for b, value in e.items()}
+        found = {}
+        for b in e:
+            kept = [of(p[b, a], 0)[:, None] * now[a] for a in now if (b, a) in p]
+            entered = jnp.einsum("tbi,tbn->bin", of(x, 1), of(enter[b, r], 1))
+            found[b] = functools.reduce(jnp.add, [*kept, entered]) + done
+        return found
+
+    if size == batch:
+        return some(0, old)
+
+    def body(step: Any, e: dict[int, jax.Array]) -> dict[int, jax.Array]:
+        at = step * size
+        return {
+            b: jax.lax.dynamic_update_slice_in_dim(e[b], value, at, 0)
+            for b, value in some(at, e).items()
+        }
+
+    return jax.lax.fori_loop(0, batch // size, body, old)
+
+
+def samples_at_once(batch: int, sample_bytes: int) -> int:
+    """Samples of a part of a pass: a divisor of the batch, and of at most ``BLOCK_BYTES``."""
+    wanted = max(1, BLOCK_BYTES // sample_bytes)
+    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= wanted)
 
 
 # ---------------------------------------------------------------------- ES-D-RTRL
 
 
 def smooth_outputs(
-    graph: StepGraph, big_d: Blocks, f: Blocks, f_bar: Blocks, decay: float
+    graph: StepGraph, length: int, big_d: Blocks, f: Blocks, f_bar: Blocks, decay: float
 ) -> tuple[Blocks, Blocks]:
     """``fbar_t = a D_t fbar_{t-1} + (1 - a) f_t`` by (state, cut), after and at all steps."""
 
-    def body(f_bar, step):
-        big_d, f = step
+    def body(f_bar, _, big_d, f):
         new = {}
         for b, r in f_bar:
             old = [big_d[b, a] * f_bar[a, r] for a in graph.trace_states
@@ -197,7 +262,7 @@ def smooth_outputs(
             new[b, r] = value + (1 - decay) * f[b, r] if (b, r) in f else value
         return new, new
 
-    return jax.lax.scan(body, f_bar, (_among(big_d, graph), f))
+    return over_steps(body, f_bar, length, (_among(big_d, graph), f))
 
 
 def warm_up(decay: float, first: jax.Array, length: int) -> jax.Array:

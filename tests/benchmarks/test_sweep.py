@@ -1,0 +1,165 @@
+"""The memory and speed evaluation: which cells, what is written, how failures are told."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab import config as configs
+from snnlab.analysis import figures
+from snnlab.benchmarks import sweep
+from snnlab.errors import UsageError
+
+TINY = ["--n_in", "20", "--n_rec", "6,8", "--n_layer", "1", "--batch_size", "2", "--epoch", "1"]
+
+
+def cells(*argv: str) -> list[Any]:
+    config: Any
+    config, _ = configs.parse(
+        sweep.MemoryAndSpeed, list(argv), prog="x", description="",
+        adapt=lambda given: sweep.PRESETS[given.get("preset", "small")],
+    )  # fmt: skip
+    return sweep.cells_of(config.sweep)
+
+
+def test_no_flag_is_a_star_around_the_base() -> None:
+    found = cells()
+    assert {c.method for c in found} == {"bptt", "diag", "expsm_diag"}
+    sizes = {(c.data_length, c.n_rec) for c in found}
+    assert sizes == {(100, 128), (50, 128), (200, 128), (400, 128), (100, 64), (100, 256)}
+    assert len(found) == 18
+
+
+def test_the_papers_sizes() -> None:
+    found = cells("--preset", "paper")
+    assert {(c.n_in, c.n_rec, c.n_layer, c.batch_size) for c in found} == {(32768, 512, 3, 128)}
+    assert {c.data_length for c in found} == {50, 100, 200, 500, 1000}
+    assert cells("--preset", "paper", "--n_in", "7")[0].n_in == 7  # a flag is above a preset
+
+
+def test_a_grid_has_all_combinations() -> None:
+    found = cells("--sweep", "grid", "--method", "diag", "--data_length", "5,6", "--n_rec", "3,4,5")
+    assert len(found) == 6
+
+
+def test_combinations_without_meaning_are_left_out() -> None:
+    found = cells("--backend", "braintrace,plain", "--data_length", "5", "--n_rec", "4")
+    assert {(c.method, c.backend) for c in found} == {
+        ("bptt", "plain"), ("diag", "braintrace"), ("expsm_diag", "braintrace")
+    }  # fmt: skip
+    chunks = cells("--method", "bptt,diag", "--chunk_size", "5,auto", "--n_rec", "4",
+                   "--data_length", "9")  # fmt: skip
+    assert [(c.method, c.chunk_size) for c in chunks] == [("bptt", 0), ("diag", 5), ("diag", 0)]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--n_rec", "12,x"], "--n_rec x: must be whole numbers from 1"),
+        (["--n_rec", "0"], "--n_rec 0: must be"),
+        (["--batch_size", ","], "--batch_size ',': give at least one value"),
+        (["--method", "sgd"], "--method sgd"),
+        (["--model", "hodgkin"], "no such model; valid"),
+        (["--method", "bptt", "--backend", "braintrace"], "implements the online methods"),
+        (["--chunk_size", "big"], "--chunk_size big"),
+    ],
+)
+def test_bad_lists(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        cells(*argv)
+    assert message in str(caught.value)
+
+
+def row(cell: Any, **more: Any) -> dict[str, Any]:
+    cost = 0.01 * cell.n_rec**2
+    return {
+        **vars(cell), "device": "cpu", "jax": "0", "compile_seconds": 1.0,
+        "peak_temp_bytes": 1000 * cell.data_length, "ms_per_step": cost, **more,
+    }  # fmt: skip
+
+
+def run(folder: Path, *argv: str) -> int:
+    return sweep.main("sweep", "", ["--filepath", str(folder), *argv])
+
+
+def test_rows_figure_and_exponents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "in_fresh_process", lambda cell, devices: row(cell))
+    assert run(tmp_path / "a") == 0
+    result = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert len(result["rows"]) == 18
+    fitted = result["exponents"]
+    assert fitted["time per step (ms) against neurons per layer"]["diag"] == pytest.approx(2)
+    against_t = "against sequence length T (steps)"
+    assert fitted[f"peak temporary memory (MB) {against_t}"]["bptt"] == pytest.approx(1)
+    with open(tmp_path / "a" / "cells.csv", newline="") as handle:
+        table = list(csv.DictReader(handle))
+    assert len(table) == 18
+    assert float(table[0]["ms_per_step"]) == pytest.approx(0.01 * 128**2)
+    assert (tmp_path / "a" / "figures" / "memory-and-speed.png").is_file()
+    assert (tmp_path / "a" / "config.yaml").is_file()
+    capsys.readouterr()
+    monkeypatch.setattr(
+        sweep,
+        "in_fresh_process",
+        lambda cell, devices: row(cell, ms_per_step=0.005 * cell.n_rec**2),
+    )
+    assert run(tmp_path / "b", "--compare", str(tmp_path / "a" / "results.json")) == 0
+    assert "time x0.50, memory x1.00" in capsys.readouterr().out
+
+
+def test_out_of_memory_is_a_row_and_an_error_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fake(cell: Any, devices: str) -> dict[str, Any]:
+        if cell.method == "bptt":
+            return {**vars(cell), "error": "out of memory"}
+        if cell.method == "diag":
+            raise RuntimeError("the cell broke\nin two lines")
+        return row(cell)
+
+    monkeypatch.setattr(sweep, "in_fresh_process", fake)
+    assert run(tmp_path / "a", *TINY, "--data_length", "4") == 1
+    rows = json.loads((tmp_path / "a" / "results.json").read_text())["rows"]
+    assert [r.get("error", "")[:13] for r in rows] == ["out of memory", "the cell brok", ""] * 2
+    assert "2 of 6 cells failed" in capsys.readouterr().out
+    monkeypatch.setattr(
+        sweep, "in_fresh_process", lambda cell, devices: {**vars(cell), "error": "out of memory"}
+    )
+    assert run(tmp_path / "b", *TINY, "--data_length", "4") == 0
+
+
+@pytest.mark.parametrize("content", ["{}", "no json", '{"rows": 3}'])
+def test_compare_wants_a_sweep(content: str, tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text(content)
+    with pytest.raises(UsageError, match="--compare"):
+        run(tmp_path / "a", "--compare", str(old))
+    with pytest.raises(UsageError, match="cannot be read"):
+        run(tmp_path / "a", "--compare", str(tmp_path / "none.json"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_real_cell_in_its_own_process(tmp_path: Path) -> None:
+    argv = ["--method", "diag", "--data_length", "6", *TINY]
+    assert run(tmp_path / "a", *argv) == 0
+    first = json.loads((tmp_path / "a" / "results.json").read_text())["rows"][0]
+    assert first["ms_per_step"] > 0
+    assert first["device"]
+
+
+def test_exponent_and_figure() -> None:
+    assert figures.exponent([(1, 2), (2, 8), (4, 32)]) == pytest.approx(2)
+    assert figures.exponent([(1, 2), (1, 3)]) != figures.exponent([(1, 2), (1, 3)])  # nan
+    panel = figures.Panel("x", "y", {"a": [(1, 2), (2, 8)], "b": [(1, 3), (2, 3)]})
+    fig = figures.scaling_figure([panel])
+    labels = [str(line.get_label()) for line in fig.axes[0].lines]
+    assert labels[0] == "a: 2.00"
+    assert labels[1] in ("b: 0.00", "b: -0.00")
+    with pytest.raises(ValueError, match="no panel"):
+        figures.scaling_figure([])
