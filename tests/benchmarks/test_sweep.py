@@ -30,8 +30,8 @@ def test_no_flag_is_a_star_around_the_base() -> None:
     found = cells()
     assert {c.method for c in found} == {"bptt", "diag", "expsm_diag"}
     sizes = {(c.data_length, c.n_rec) for c in found}
-    assert sizes == {(100, 128), (50, 128), (200, 128), (400, 128), (100, 64), (100, 256)}
-    assert len(found) == 18
+    assert sizes == {(100, 128), (200, 128), (400, 128), (100, 64), (100, 256)}
+    assert len(found) == 15
 
 
 def test_the_papers_sizes() -> None:
@@ -92,14 +92,14 @@ def test_rows_figure_and_exponents(
     monkeypatch.setattr(sweep, "in_fresh_process", lambda cell, devices: row(cell))
     assert run(tmp_path / "a") == 0
     result = json.loads((tmp_path / "a" / "results.json").read_text())
-    assert len(result["rows"]) == 18
+    assert len(result["rows"]) == 15
     fitted = result["exponents"]
     assert fitted["time per step (ms) against neurons per layer"]["diag"] == pytest.approx(2)
     against_t = "against sequence length T (steps)"
     assert fitted[f"peak temporary memory (MB) {against_t}"]["bptt"] == pytest.approx(1)
     with open(tmp_path / "a" / "cells.csv", newline="") as handle:
         table = list(csv.DictReader(handle))
-    assert len(table) == 18
+    assert len(table) == 15
     assert float(table[0]["ms_per_step"]) == pytest.approx(0.01 * 128**2)
     assert (tmp_path / "a" / "figures" / "memory-and-speed.png").is_file()
     assert (tmp_path / "a" / "config.yaml").is_file()

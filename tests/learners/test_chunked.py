@@ -20,6 +20,8 @@ from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, der
 from snnlab.learners.chunked.build import LONGEST, Automatic
 from snnlab.learners.chunked.evaluate import make_frame
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
+from snnlab.models.config import EIConfig
+from snnlab.models.gif_networks import build_ei_network
 from snnlab.models.maps import DenseMap, kaiming_normal
 from snnlab.models.readouts import LeakyReadout
 from snnlab.training.config import TrainingConfig
@@ -164,6 +166,32 @@ def test_online_gradient_is_not_bptt(model: str) -> None:
 @pytest.mark.parametrize(("block", "remat"), [(T, False), (5, False), (5, True)])
 def test_block_bptt_is_bptt(model: str, block: int, remat: bool) -> None:
     same(own(model, BlockBPTT, block, remat=remat), reference(model))
+
+
+# ---------------------------------------------------------------------- signs, masks, conductances
+
+
+@pytest.mark.parametrize("method", ["diag", pytest.param("expsm_diag", marks=pytest.mark.slow)])
+def test_excitatory_inhibitory_network(method: Any) -> None:
+    """Sign-constrained sparse maps, one of them fed by the input alone; states that interact."""
+    config = EIConfig(
+        n_rec=20, net="coba", sparsity=0.5, ff_scale=60.0, tau_neu=20.0, tau_syn=5.0, A1=0.1,
+        Ath=0.05,
+    )  # fmt: skip
+
+    def make(operator: Any) -> Network:
+        return build_ei_network(config, N_IN, N_OUT, operator, 1)
+
+    params = get_params(make("plain"))
+    decay = 0.8 if method == "expsm_diag" else None
+    chosen = LearnerConfig(method=method, etrace_decay=decay, chunk_size=3, backend="snnlab")
+    theirs = dataclasses.replace(chosen, chunk_size=None, backend="braintrace")
+    found = [
+        run(make_learner(c, make, B, objective(1)), params, n_layers=1) for c in (chosen, theirs)
+    ]
+    rate = float(found[0].metrics.spikes[0]) / T
+    assert 0.01 < rate < 0.5
+    same(*found)
 
 
 # ---------------------------------------------------------------------- chunks

@@ -30,6 +30,6 @@ def test_a_config_is_valid_and_documented(kind: type, path: Path, smoke: bool) -
         assert word in head
 
 
-def test_there_are_five_experiments() -> None:
-    names = ["bptt", "d-rtrl", "es-d-rtrl", "coba", "cuba"]
+def test_every_experiment_has_a_config() -> None:
+    names = ["bptt", "d-rtrl", "es-d-rtrl", "coba", "cuba", "two-cores"]
     assert sorted(p.stem for _, p in CONFIGS) == sorted(names)

@@ -22,7 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     learn = commands.add_parser("learners", help="time and memory of learners against BPTT")
     learn.add_argument(
-        "--methods", default="expsm_diag", help="comma list of method or method:backend"
+        "--methods",
+        default="",
+        help="comma list of method or method:backend, in place of the whole table",
     )
     for name in ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats"):
         default = getattr(cells.Cell(), name)
@@ -45,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     if bad:
         raise UsageError(f"--{bad[0]} {given[bad[0]]}: must be at least 1")
     base = cells.Cell(**{n: given[n] for n in sizes})
-    result = learners.run(given["methods"].split(","), base, given["rounds"])
+    only = [m for m in given["methods"].split(",") if m] or None
+    result = learners.run(base, given["rounds"], only)
     print(learners.table(result))
     if given["json"]:
         Path(given["json"]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

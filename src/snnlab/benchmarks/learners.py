@@ -3,47 +3,147 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 from snnlab.benchmarks.cells import Cell, in_fresh_process, in_turns
 
+#: Sequence lengths of the memory comparison (compiled, not run).
+LENGTHS = (200, 2000)
+#: A second, small size: 700 inputs, 1 x 128 neurons, batch 128.
+SMALL = {"n_in": 700, "n_rec": 128, "n_layer": 1, "batch_size": 128}
 
-def run(
-    methods: list[str], base: Cell, rounds: int = 3, lengths: tuple[int, int] = (100, 1000)
-) -> dict[str, Any]:
-    """Measure learners of one size, in turns, and how their memory grows with the sequence.
+#: What is measured: row -> changes of the base cell.
+ROWS: dict[str, dict[str, Any]] = {
+    "BPTT, plain": {"method": "bptt", "backend": "plain"},
+    "BPTT": {"method": "bptt"},
+    "ES-D-RTRL": {"method": "expsm_diag"},
+    "ES-D-RTRL, braintrace": {"method": "expsm_diag", "backend": "braintrace"},
+    "D-RTRL": {"method": "diag"},
+    "D-RTRL, traces kept": {"method": "diag", "data_length": LENGTHS[0], "repeats": 3},
+    "D-RTRL, update at every step": {
+        "method": "diag", "update_every": 1, "data_length": 10, "repeats": 3
+    },
+    "D-RTRL, braintrace": {
+        "method": "diag", "backend": "braintrace", "data_length": 10, "repeats": 2
+    },
+    "windows of 25": {"method": "diag", "vjp_method": "multi-step", "chunk_size": 25},
+    "windows of 25, braintrace": {
+        "method": "diag", "vjp_method": "multi-step", "chunk_size": 25, "backend": "braintrace",
+        "repeats": 2,
+    },
+    "small: BPTT, plain": {"method": "bptt", "backend": "plain", **SMALL},
+    "small: ES-D-RTRL": {"method": "expsm_diag", **SMALL},
+}  # fmt: skip
+TIME, MEMORY = "ms_per_step", "peak_temp_bytes"
+#: Ratios: name -> (row, row it is divided by, what of them, bound).
+RATIOS = {
+    "D-RTRL, traces kept / BPTT, plain": ("D-RTRL, traces kept", "BPTT, plain", TIME, "<= 2.0"),
+    "D-RTRL, one chunk / BPTT, plain": ("D-RTRL", "BPTT, plain", TIME, "<= 1.2"),
+    "D-RTRL, braintrace / snnlab": ("D-RTRL, braintrace", "D-RTRL", TIME, ">= 25"),
+    "D-RTRL, braintrace / traces kept": ("D-RTRL, braintrace", "D-RTRL, traces kept", TIME, ""),
+    "windows of 25, braintrace / snnlab": (
+        "windows of 25, braintrace", "windows of 25", TIME, ">= 4"
+    ),
+    "windows of 25, snnlab / braintrace": (
+        "windows of 25", "windows of 25, braintrace", MEMORY, "<= 0.6"
+    ),
+    "ES-D-RTRL / BPTT, plain": ("ES-D-RTRL", "BPTT, plain", TIME, "<= 0.7"),
+    "small: ES-D-RTRL / BPTT, plain": ("small: ES-D-RTRL", "small: BPTT, plain", TIME, "<= 0.4"),
+    "BPTT / plain": ("BPTT", "BPTT, plain", TIME, "<= 0.85"),
+}  # fmt: skip
+
+
+def run(base: Cell, rounds: int = 3, only: list[str] | None = None) -> dict[str, Any]:
+    """Measure the learners of one size in turns, and how their memory grows with the sequence.
 
     Args:
-        methods: ``method`` or ``method:backend``; BPTT is always measured.
-        base: sizes.
-        rounds: fresh processes per learner.
-        lengths: two sequence lengths for the memory comparison (compiled, not run).
+        base: sizes; ``ROWS`` says what each row changes.
+        rounds: fresh processes per row.
+        only: ``method`` or ``method:backend`` to compare with plain BPTT, in place of ``ROWS``.
 
     Returns:
-        ``rows``, and ``ratios``: for each learner its time over BPTT's and its temporary memory
-        at the longer over that at the shorter sequence.
+        ``rows`` (each with its name), ``ratios`` (name -> value, what of, bound) and ``machine``
+        (the rates it reaches).
     """
-    cells = [dataclasses.replace(base, method="bptt", backend="plain")]
-    for name in methods:
+    chosen = ROWS if only is None else {"BPTT, plain": ROWS["BPTT, plain"]}
+    for name in only or []:
         method, _, backend = name.partition(":")
-        if method != "bptt":
-            cells.append(dataclasses.replace(base, method=method, backend=backend or base.backend))
-    rows = in_turns(cells, rounds)
-    ratios = {}
-    for cell, row in zip(cells, rows, strict=True):
-        memory = [
-            in_fresh_process(dataclasses.replace(cell, data_length=n, repeats=0))
-            for n in lengths
-        ]  # fmt: skip
-        peaks = [m.get("peak_temp_bytes") for m in memory]
-        label = cell.method if cell.method == "bptt" else f"{cell.method}:{cell.backend}"
-        ratios[label] = {
-            "time_over_bptt": _ratio(row.get("ms_per_step"), rows[0].get("ms_per_step")),
-            f"temp_bytes_T{lengths[0]}": peaks[0],
-            f"temp_bytes_T{lengths[1]}": peaks[1],
-            "memory_growth": _ratio(peaks[1], peaks[0]),
-        }
-    return {"rows": rows, "ratios": ratios}
+        chosen[name] = {"method": method, "backend": backend or "auto"}
+    cells = [dataclasses.replace(base, **changes) for changes in chosen.values()]
+    rows = dict(zip(chosen, in_turns(cells, rounds), strict=True))
+    wanted = RATIOS if only is None else {
+        f"{n} / BPTT, plain": (n, "BPTT, plain", TIME, "") for n in only
+    }  # fmt: skip
+    ratios = [
+        {"name": name, "of": what, "value": _ratio(rows[a].get(what), rows[b].get(what)),
+         "bound": bound}
+        for name, (a, b, what, bound) in wanted.items()
+    ]  # fmt: skip
+    lengths = [n for n in ("ES-D-RTRL", "D-RTRL") if n in rows] if only is None else only
+    for name in lengths:
+        cell = dataclasses.replace(base, repeats=0, **chosen[name])
+        peaks = [
+            in_fresh_process(dataclasses.replace(cell, data_length=n)).get(MEMORY) for n in LENGTHS
+        ]
+        label = f"{name}, T {LENGTHS[1]} / T {LENGTHS[0]}"
+        ratios.append(
+            {"name": label, "of": MEMORY, "value": _ratio(peaks[1], peaks[0]), "bound": "<= 1.05"}
+        )
+    machine = rates()
+    if only is None:
+        ratios += _against_the_machine(base, rows, machine)
+    return {
+        "machine": machine, "ratios": ratios,
+        "rows": [{"row": name, **row} for name, row in rows.items()],
+    }  # fmt: skip
+
+
+def _against_the_machine(
+    base: Cell, rows: dict[str, Any], machine: dict[str, Any]
+) -> list[dict[str, Any]]:
+    trace = trace_bytes(base)
+    once = 2 * trace / machine["memory_bytes_per_second"] * 1e3
+    step = rows["D-RTRL, update at every step"].get(TIME)
+    kept = rows["D-RTRL, traces kept"].get(MEMORY)
+    return [
+        {"name": "D-RTRL, update at every step / traces read and written once", "of": TIME,
+         "value": _ratio(step, once), "bound": "<= 2.0"},
+        {"name": "D-RTRL, traces kept / the traces", "of": MEMORY, "value": _ratio(kept, trace),
+         "bound": "<= 1.3"},
+    ]  # fmt: skip
+
+
+def trace_bytes(cell: Cell) -> int:
+    """Bytes of the traces of D-RTRL, for a layer model with one state beside the synapse's."""
+    inputs = [cell.n_in, *[cell.n_rec] * (cell.n_layer - 1)]
+    weights = sum((n + cell.n_rec) * cell.n_rec for n in inputs) + cell.n_rec * 10
+    return 4 * cell.batch_size * weights
+
+
+def rates() -> dict[str, Any]:
+    """What this machine reaches: matrix products, and one read and write of large memory."""
+    import jax
+    import jax.numpy as jnp
+
+    def fastest(function: Any, argument: jax.Array, runs: int = 5) -> float:
+        value = jax.block_until_ready(function(argument))
+        times = []
+        for _ in range(runs):
+            began = time.perf_counter()
+            value = jax.block_until_ready(function(value))
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    n = 2048
+    product = jax.jit(lambda a: (a @ a) * 1e-3)
+    change = jax.jit(lambda a: a * 1.0001, donate_argnums=0)
+    matrix, large = jnp.ones((n, n)), jnp.ones((64, 1024, 1024))
+    return {
+        "device": jax.devices()[0].device_kind,
+        "product_flop_per_second": 2 * n**3 / fastest(product, matrix),
+        "memory_bytes_per_second": 2 * large.nbytes / fastest(change, large),
+    }
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:
@@ -52,13 +152,25 @@ def _ratio(a: float | None, b: float | None) -> float | None:
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines of text."""
-    lines = [f"{'learner':26} {'ms/step':>9} {'/ BPTT':>7} {'temp MB':>9} {'growth':>7}"]
-    for row, (label, ratio) in zip(result["rows"], result["ratios"].items(), strict=True):
+    machine = result["machine"]
+    lines = [
+        f"{machine['device']}: products {machine['product_flop_per_second'] / 1e9:.0f} GFLOP/s, "
+        f"memory {machine['memory_bytes_per_second'] / 1e9:.0f} GB/s (read + write)",
+        f"{'row':30} {'T':>5} {'ms/step':>9} {'temp MB':>9} {'compile s':>9}",
+    ]
+    for row in result["rows"]:
         if "error" in row:
-            lines.append(f"{label:26} {row['error']}")
+            lines.append(f"{row['row']:30} {row['data_length']:5} {row['error']}")
             continue
         lines.append(
-            f"{label:26} {row.get('ms_per_step', 0):9.3f} {ratio['time_over_bptt'] or 0:7.2f} "
-            f"{(row['peak_temp_bytes'] or 0) / 1e6:9.1f} {ratio['memory_growth'] or 0:7.2f}"
+            f"{row['row']:30} {row['data_length']:5} {row.get(TIME, 0):9.3f} "
+            f"{(row[MEMORY] or 0) / 1e6:9.1f} {row['compile_seconds']:9.1f}"
         )
+    words = {TIME: "time", MEMORY: "memory"}
+    lines += [
+        f"{ratio['name']:60} {words[ratio['of']]:6} "
+        f"{'unknown' if ratio['value'] is None else format(ratio['value'], '.2f'):>8}  "
+        f"{ratio['bound']}"
+        for ratio in result["ratios"]
+    ]
     return "\n".join(lines)

@@ -51,7 +51,7 @@ class SweepConfig:
     backend: str = option(default="auto", help="list of their implementations")
     chunk_size: str = option(default="auto", help="list of chunk sizes", unit="steps")
     model: str = option(default="lif-delta", help="list of layer models")
-    data_length: str = option(default="100,50,200,400", help="list of sequence lengths T")
+    data_length: str = option(default="100,200,400", help="list of sequence lengths T")
     n_rec: str = option(default="128,64,256", help="list of neurons per layer")
     n_layer: str = option(default="3", help="list of depths")
     batch_size: str = option(default="16", help="list of batch sizes")

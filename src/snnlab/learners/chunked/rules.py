@@ -146,7 +146,8 @@ def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]
     return [
         (r, k, b)
         for r, k in graph.trained_pieces()
-        if only is None or not only.isdisjoint(graph.cuts[r].trained)
+        if graph.cuts[r].pieces[k].size
+        and (only is None or not only.isdisjoint(graph.cuts[r].trained))
         for b in graph.cuts[r].reach
     ]
 
