@@ -62,7 +62,7 @@ def test_combinations_without_meaning_are_left_out() -> None:
         (["--n_rec", "12,x"], "--n_rec x: must be whole numbers from 1"),
         (["--n_rec", "0"], "--n_rec 0: must be"),
         (["--batch_size", ","], "--batch_size ',': give at least one value"),
-        (["--method", "sgd"], "--method sgd"),
+        (["--method", "sgd"], "--method sgd: must be 'bptt'"),
         (["--model", "hodgkin"], "no such model; valid"),
         (["--method", "bptt", "--backend", "braintrace"], "implements the online methods"),
         (["--chunk_size", "big"], "--chunk_size big"),

@@ -125,6 +125,7 @@ def cells_of(config: Any) -> list[Cell]:
                 learner = LearnerConfig(method=method, backend=backend, chunk_size=chunk or None)
             except pydantic.ValidationError as error:
                 message = one_line(str(error.errors()[0]["msg"]))
+                message = message.replace("Input should be", "must be")
                 refused = f"--method {method}: {message.removeprefix('Value error, ')}"
                 if error.errors()[0]["loc"]:
                     raise UsageError(refused) from None
