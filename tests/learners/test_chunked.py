@@ -17,7 +17,7 @@ from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, Segment, get_params, make_learner
 from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, derivatives, rules
-from snnlab.learners.chunked.build import LONGEST, Automatic
+from snnlab.learners.chunked.build import LONGEST, LONGEST_TRACED, Automatic
 from snnlab.learners.chunked.evaluate import make_frame
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import EIConfig
@@ -205,9 +205,13 @@ def test_automatic_chunks() -> None:
     assert choose(101) == 8  # a share of the traces
     assert choose(7) == 7
     assert dataclasses.replace(choose, resumed=True)(100) == 8
-    assert dataclasses.replace(choose, beside=mb)(500) == LONGEST
+    assert dataclasses.replace(choose, beside=mb // 10)(900) == LONGEST_TRACED
+    small = dataclasses.replace(choose, trace=100 * mb)
+    assert small(500) == 25  # 100 MB of traces may have 250 MB beside them
+    assert dataclasses.replace(small, budget=110 * mb)(500) == 1
     assert dataclasses.replace(choose, budget=400 * mb)(90) == 8  # no room for one chunk
     assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=2e8)(1000) == 20  # ES-D-RTRL
+    assert Automatic(beside=mb, alone=mb, trace=0, budget=2e8)(1000) == LONGEST
     assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=5)(1000) == 1
 
 

@@ -46,7 +46,7 @@ def learning_curves(
     measured = [
         name
         for name in ("loss", "accuracy")
-        if any(_at(run, split, _value(name)) for run in runs for split in SPLITS)
+        if any(_at(run, split, value_of(name)) for run in runs for split in SPLITS)
     ]
     panels = measured + (["rates"] if layers else [])
     if not panels:
@@ -58,8 +58,8 @@ def learning_curves(
     best = "best epoch" if len(runs) == 1 else "best epoch per seed"
     for name in measured:
         ax, scale = axes[name], 100.0 if name == "accuracy" else 1.0
-        value = _value(name, scale)
-        drawn = [_curve(ax, runs, s, value, SPLITS[s]) for s in SPLITS]
+        value = value_of(name, scale)
+        drawn = [curve(ax, runs, s, value, SPLITS[s]) for s in SPLITS]
         handles = [line for line in drawn if line is not None]
         marks = _mark_best(ax, runs, bests, value, best)
         style.tidy(ax, x="epoch", y=labels[name])
@@ -82,9 +82,15 @@ def _as_runs(metrics: Rows | Sequence[Rows]) -> list[Rows]:
     return cast(list[Rows], list(metrics) if several else [metrics])
 
 
-def _value(name: str, scale: float = 1.0) -> Measure:
+def value_of(name: str, scale: float = 1.0) -> Measure:
+    """Row -> its value of ``name`` (of a list, the mean of what was measured), or ``None``."""
+
     def of(row: Mapping[str, Any]) -> float | None:
-        return None if row.get(name) is None else scale * float(row[name])
+        found = row.get(name)
+        if isinstance(found, list | tuple):
+            measured = [float(v) for v in found if v is not None]
+            found = sum(measured) / len(measured) if measured else None
+        return None if found is None else scale * float(found)
 
     return of
 
@@ -106,7 +112,7 @@ def _at(run: Rows, split: str, measure: Measure) -> dict[int, float]:
     }
 
 
-def _curve(
+def curve(
     ax: Axes,
     runs: Sequence[Rows],
     split: str,
@@ -139,7 +145,7 @@ def _bests(runs: Sequence[Rows], given: int | Sequence[int] | None) -> list[int 
         return [given] * len(runs) if isinstance(given, int) else list(given)
     bests: list[int | None] = []
     for run in runs:
-        high, low = _at(run, "val", _value("accuracy")), _at(run, "val", _value("loss", -1.0))
+        high, low = _at(run, "val", value_of("accuracy")), _at(run, "val", value_of("loss", -1.0))
         scores = high or low
         bests.append(min(scores, key=lambda e: (-scores[e], e)) if scores else None)
     return bests
@@ -170,7 +176,7 @@ def _rates(ax: Axes, runs: Sequence[Rows], layers: int, label: str) -> None:
     for layer in range(layers):
         colour = style.CYCLE[layer % len(style.CYCLE)]
         for split, dashes in RATE_DASHES.items():
-            line = _curve(ax, runs, split, _rate(layer), colour, dashes)
+            line = curve(ax, runs, split, _rate(layer), colour, dashes)
             if line is not None and (not ends or ends[-1][1] != f"layer {layer + 1}"):
                 ends.append((float(np.asarray(line.get_ydata())[-1]), f"layer {layer + 1}", colour))
     style.tidy(ax, x="epoch", y=label)

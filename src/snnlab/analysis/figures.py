@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from snnlab.analysis import style
+from snnlab.analysis._comparison import comparison_figure, dependence_figure
 from snnlab.analysis._curves import learning_curves
 from snnlab.analysis._integrator import integrator_figure
 from snnlab.analysis._panels import (
@@ -26,6 +27,8 @@ from snnlab.analysis._scaling import Panel, exponent, scaling_figure
 
 __all__ = [
     "Panel",
+    "comparison_figure",
+    "dependence_figure",
     "event_image",
     "exponent",
     "integrator_figure",

@@ -73,7 +73,7 @@ def open_run(config: Any, problem: Problem, parts: Parts) -> tuple[Run, TrainSta
     if resuming:
         state, meta = checkpoints.restore(parts.state)
         progress = Progressed(**meta["progress"])
-        if progress.epoch >= config.training.epochs:
+        if progress.epoch >= config.training.epochs and folder.results.is_file():
             raise UsageError(
                 f"{folder.path} has finished its {progress.epoch} epochs; "
                 f"--epochs {2 * progress.epoch} would continue it"

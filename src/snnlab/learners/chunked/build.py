@@ -22,8 +22,10 @@ SHARE = 0.5
 LIVE_BESIDE, LIVE_ALONE = 8, 3
 #: Memory of a chunk beside the traces: a share of theirs, or so many bytes if that is more.
 BESIDE, BESIDE_BYTES = 0.16, 50_000_000
-#: Chunks beyond this length gain little, and cost memory.
-LONGEST = 25
+#: Traces and chunk together that nobody minds: small traces may have longer chunks.
+MODEST_BYTES = 350_000_000
+#: Chunks beyond this length gain little, and cost memory: without traces (ES-D-RTRL), with them.
+LONGEST, LONGEST_TRACED = 25, 500
 #: Steps of a product of BPTT.
 BPTT_BLOCK = 50
 
@@ -93,9 +95,10 @@ class Automatic:
 
     ``work`` does not depend on K (the products of a chunk are those of its steps), ``pass`` is
     one reading and writing of the traces. So a sequence that needs no more memory as one chunk
-    than the traces would take is one chunk, without traces. Otherwise K is ``LONGEST``, beyond
-    which the pass is small beside the work, or what keeps a chunk's memory small beside that of
-    the traces, or what the budget leaves.
+    than the traces would take is one chunk, without traces. Otherwise K is what keeps a chunk's
+    memory small beside that of the traces (or both below ``MODEST_BYTES``), or what the budget
+    leaves; never more than ``LONGEST_TRACED``, beyond which the pass is small beside the work, or
+    ``LONGEST`` where there are no traces to pass over.
 
     Attributes:
         beside: bytes of one more step in a chunk, beside traces.
@@ -116,9 +119,10 @@ class Automatic:
             return length
         left = self.budget
         if self.trace:
-            most = max(BESIDE * self.trace, BESIDE_BYTES)
+            most = max(BESIDE * self.trace, BESIDE_BYTES, MODEST_BYTES - self.trace)
             left = min(max(self.budget - self.trace, BESIDE * self.trace), most)
-        return int(max(1, min(LONGEST, length, left / self.beside)))
+        longest = LONGEST_TRACED if self.trace else LONGEST
+        return int(max(1, min(longest, length, left / self.beside)))
 
 
 def device_memory() -> float:

@@ -1,0 +1,99 @@
+"""Several experiments side by side: over epochs, or over one of their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from snnlab.analysis import style
+from snnlab.analysis._curves import Measure, Rows, curve, value_of
+
+#: Panels: label -> (splits, measure).
+PANELS: dict[str, tuple[tuple[str, ...], Measure]] = {
+    "validation accuracy (%)": (("val",), value_of("accuracy", 100.0)),
+    "firing rate (Hz)": (("val",), value_of("firing_rates")),
+    "balance": (("initial", "val"), value_of("balance")),
+}
+
+
+def comparison_figure(experiments: Mapping[str, Sequence[Rows]]) -> Figure:
+    """Validation accuracy, firing rate and balance over the epochs, a colour per experiment.
+
+    Args:
+        experiments: name -> rows of ``metrics.jsonl`` of each of its seeds. Drawn are the mean
+            of the seeds and a band of one standard deviation; rates and balance are averaged
+            over layers, and epoch 0 is the untrained network. A panel that nothing was measured
+            for is not drawn.
+
+    Raises:
+        ValueError: no experiment has anything to draw.
+    """
+    panels = {
+        label: part for label, part in PANELS.items()
+        if any(_found(rows, part) for runs in experiments.values() for rows in runs)
+    }  # fmt: skip
+    if not panels:
+        raise ValueError("no experiment has rows of a validation set")
+    fig = style.figure(2.7 * len(panels) + 1.2, 2.5)
+    colours = dict(zip(experiments, style.CYCLE * len(experiments), strict=False))
+    for ax, (label, (splits, measure)) in zip(
+        fig.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, runs in experiments.items():
+            joined = [
+                [{**row, "split": "val"} for row in rows if row.get("split") in splits]
+                for rows in runs
+            ]
+            curve(ax, joined, "val", measure, colours[name])
+        style.tidy(ax, x="epoch", y=label)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        ax.margins(x=0.03)
+        if label.startswith("firing"):
+            ax.set_ylim(bottom=0)
+    _legend(fig, colours)
+    return fig
+
+
+def _found(rows: Rows, part: tuple[tuple[str, ...], Measure]) -> bool:
+    splits, measure = part
+    return any(row.get("split") in splits and measure(row) is not None for row in rows)
+
+
+def _legend(fig: Figure, colours: Mapping[str, str]) -> None:
+    handles = [
+        Line2D([], [], color=colour, linewidth=style.LINE_PT, label=name)
+        for name, colour in colours.items()
+    ]
+    fig.legend(
+        handles=handles, loc="outside right center", frameon=False, fontsize=style.TICK_PT,
+        labelcolor=style.INK, handlelength=1.4,
+    )  # fmt: skip
+
+
+def dependence_figure(
+    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x: str, y: str
+) -> Figure:
+    """How a measure depends on a setting: mean and standard deviation over seeds.
+
+    Args:
+        lines: name -> (setting, values of the seeds) points.
+        x, y: axis labels.
+    """
+    fig = style.figure(4.2, 2.6)
+    ax: Any = fig.subplots()
+    colours = dict(zip(lines, style.CYCLE * len(lines), strict=False))
+    for name, points in lines.items():
+        ordered = sorted(points)
+        ax.errorbar(
+            [at for at, _ in ordered], [np.mean(v) for _, v in ordered],
+            [np.std(v, ddof=1) if len(v) > 1 else 0.0 for _, v in ordered],
+            color=colours[name], linewidth=style.LINE_PT, marker="o", markersize=3, capsize=2,
+        )  # fmt: skip
+    style.tidy(ax, x=x, y=y)
+    _legend(fig, colours)
+    return fig

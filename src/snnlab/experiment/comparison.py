@@ -1,0 +1,211 @@
+"""What the runs of a sweep found, side by side: a table, a CSV file, a figure."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from snnlab.analysis import figures
+from snnlab.runs import RunFolder
+from snnlab.training.metrics import write_atomically
+
+#: More runs than this are not drawn as lines over epochs.
+MOST_LINES = 7
+
+
+class Named(Protocol):
+    """A run of a sweep; see :class:`snnlab.experiment.sweeps.Member`."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def point(self) -> Mapping[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run left: its results, and the rows of ``metrics.jsonl`` of each of its seeds."""
+
+    results: dict[str, Any]
+    rows: list[list[dict[str, Any]]]
+
+    @classmethod
+    def of(cls, folder: Path) -> Outcome:
+        """Of a run folder, or of one with a folder ``seed-<s>`` for every seed."""
+        try:
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            results = {}
+        seeds = sorted(folder.glob("seed-*"), key=lambda p: int(p.name[5:]))
+        rows = [RunFolder(p).metrics.rows() for p in seeds or [folder]]
+        return cls(results, [r for r in rows if r])
+
+    @property
+    def state(self) -> str:
+        if not self.results:
+            return "not finished" if self.rows else "not run"
+        failed = self.results.get("failed", int("error" in self.results))
+        return f"{failed} failed" if failed else ""
+
+    def numbers(self) -> dict[str, list[float]]:
+        """Measure -> a value for each seed that has it (accuracies as fractions, rates in Hz).
+
+        ``best_*`` are of the epoch with the best validation accuracy (the first of equals),
+        averaged over layers; ``balance`` scores the neurons whose currents vary, ``balance_all``
+        all of them, a constant current as 0.
+        """
+        found: dict[str, list[float]] = {}
+
+        def add(name: str, value: Any) -> None:
+            values = [v for v in value if v is not None] if isinstance(value, list) else [value]
+            if values and values[0] is not None:
+                found.setdefault(name, []).append(statistics.fmean(values))
+
+        for rows in self.rows:
+            by_split: dict[str, list[dict[str, Any]]] = {}
+            for row in rows:
+                by_split.setdefault(row["split"], []).append(row)
+            val = by_split.get("val", [])
+            if val:
+                best = max(val, key=lambda r: (r["accuracy"], -r["epoch"]))
+                add("best_epoch", best["epoch"])
+                add("val_accuracy", best["accuracy"])
+                add("last_val_accuracy", val[-1]["accuracy"])
+                add("best_rate", best.get("firing_rates"))
+                for name in ("balance", "balance_all", "balance_constant"):
+                    add(f"best_{name}", best.get(name))
+            for row in by_split.get("initial", [])[:1]:
+                for name in ("balance", "balance_all"):
+                    add(f"initial_{name}", row.get(name))
+            for row in by_split.get("test", [])[-1:]:
+                add("test_accuracy", row["accuracy"])
+        seconds = self.results.get("seconds")
+        if seconds is not None:
+            # Seeds in one vmapped program share their time.
+            together = bool(self.results.get("vmapped"))
+            every = seconds if isinstance(seconds, list) else [seconds]
+            found["seconds"] = [max(every) if together else sum(every)]
+        return found
+
+
+#: Columns of the table: heading -> (measure, factor, digits).
+COLUMNS = {
+    "validation (%)": ("val_accuracy", 100.0, 1),
+    "last epoch (%)": ("last_val_accuracy", 100.0, 1),
+    "test (%)": ("test_accuracy", 100.0, 1),
+    "best epoch": ("best_epoch", 1.0, 0),
+    "rate (Hz)": ("best_rate", 1.0, 2),
+    "balance, untrained": ("initial_balance", 1.0, 3),
+    "balance, trained": ("best_balance", 1.0, 3),
+    "all neurons, untrained": ("initial_balance_all", 1.0, 3),
+    "all neurons, trained": ("best_balance_all", 1.0, 3),
+    "seconds": ("seconds", 1.0, 0),
+}
+
+
+def compare(runs: Mapping[str, tuple[Named, Path]], folder: Path) -> list[Path]:
+    """Write ``table.md``, ``results.csv`` and, once runs have epochs, ``comparison.png``.
+
+    Args:
+        runs: name -> (run of the sweep, its folder).
+        folder: where to write.
+
+    Returns:
+        The files written.
+    """
+    found = {name: Outcome.of(path) for name, (_, path) in runs.items()}
+    numbers = {name: outcome.numbers() for name, outcome in found.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "table.md", folder / "results.csv"]
+    write_atomically(written[0], table(found, numbers))
+    write_atomically(written[1], _csv(runs, numbers))
+    drawn = {n: o.rows for n, o in found.items() if any(_epochs(r) for r in o.rows)}
+    figure = None
+    if _axis(runs):
+        figure = _over_grid(runs, numbers)
+    elif drawn and len(drawn) <= MOST_LINES:
+        figure = figures.comparison_figure(drawn)
+    if figure is not None:
+        written += figures.save(figure, folder / "comparison.png")
+    return written
+
+
+def _epochs(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row["split"] == "val" for row in rows)
+
+
+def table(found: Mapping[str, Outcome], numbers: Mapping[str, Mapping[str, list[float]]]) -> str:
+    """Markdown: a line for each run, mean ± standard deviation over its seeds."""
+    used = {h: c for h, c in COLUMNS.items() if any(c[0] in n for n in numbers.values())}
+    lines = [" | ".join(["| run", "seeds", *used]) + " |", "|---" * (len(used) + 2) + "|"]
+    for name, outcome in found.items():
+        cells = [
+            spread(numbers[name].get(measure, []), factor, digits)
+            for measure, factor, digits in used.values()
+        ]
+        state = f" ({outcome.state})" if outcome.state else ""
+        lines.append(" | ".join([f"| {name}{state}", str(len(outcome.rows)), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: Sequence[float], factor: float = 1.0, digits: int = 1) -> str:
+    """``mean ± standard deviation`` (n - 1), the mean alone for one value, or nothing."""
+    if not values:
+        return ""
+    mean = f"{factor * statistics.fmean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"
+
+
+def _csv(
+    runs: Mapping[str, tuple[Named, Path]], numbers: Mapping[str, Mapping[str, list[float]]]
+) -> str:
+    """A row for each run: its point of the grid, mean and spread of every measure."""
+    keys = list(dict.fromkeys(k for member, _ in runs.values() for k in member.point))
+    measures = list(dict.fromkeys(m for n in numbers.values() for m in n))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    stats = [f"{m}{end}" for m in measures for end in ("", "_sd", "_n")]
+    writer.writerow(["run", "group", *keys, *stats])
+    for name, (member, _) in runs.items():
+        row: list[Any] = [name, member.group, *(member.point.get(k, "") for k in keys)]
+        for measure in measures:
+            values = numbers[name].get(measure, [])
+            sd = statistics.stdev(values) if len(values) > 1 else ""
+            row += [statistics.fmean(values) if values else "", sd, len(values)]
+        writer.writerow(row)
+    return out.getvalue()
+
+
+def _axis(runs: Mapping[str, tuple[Named, Path]]) -> str | None:
+    """The flag of the grid with most different numbers, if it has three or more."""
+    values: dict[str, set[float]] = {}
+    for member, _ in runs.values():
+        for key, value in member.point.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                values.setdefault(key, set()).add(float(value))
+    most = max(values, key=lambda k: len(values[k]), default=None)
+    return most if most is not None and len(values[most]) >= 3 else None
+
+
+def _over_grid(
+    runs: Mapping[str, tuple[Named, Path]], numbers: Mapping[str, Mapping[str, list[float]]]
+) -> Any:
+    axis = _axis(runs)
+    assert axis is not None
+    lines: dict[str, list[tuple[float, list[float]]]] = {}
+    for name, (member, _) in runs.items():
+        values = numbers[name].get("test_accuracy", [])
+        if values:
+            others = [member.group] * bool(member.group)
+            others += [f"{k} {str(v).lower()}" for k, v in member.point.items() if k != axis]
+            line = lines.setdefault(", ".join(others) or "test", [])
+            line.append((float(member.point[axis]), [100.0 * v for v in values]))
+    return figures.dependence_figure(lines, axis, "test accuracy (%)") if lines else None

@@ -1,0 +1,157 @@
+"""Sweep files, their runs and their comparison. The task is a small script that only writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from snnlab.errors import UsageError
+from snnlab.experiment import sweeps
+from snnlab.experiment.comparison import Outcome, spread
+
+TASK = """
+import json, pathlib, sys
+flags = dict(a[2:].split("=") for a in sys.argv[1:] if "=" in a)
+where = pathlib.Path(flags.get("filepath") or flags["resume"])
+if flags["x"] == "3":
+    sys.exit(2)
+where.mkdir(parents=True, exist_ok="resume" in flags)
+(where / "seen").write_text(" ".join(sys.argv[1:]))
+for seed in (0, 1):
+    one = where / f"seed-{seed}"
+    one.mkdir()
+    rows = [{"epoch": 0, "split": "initial", "balance": [0.1, None]}] + [
+        {"epoch": e, "split": "val", "accuracy": 0.5 + 0.1 * e * (1 - seed), "loss": 1.0,
+         "firing_rates": [1.0, 3.0], "balance": [0.2, None]} for e in (1, 2)
+    ] + [{"epoch": 2, "split": "test", "accuracy": 0.25 * float(flags["x"])}]
+    (one / "metrics.jsonl").write_text("".join(json.dumps(r) + chr(10) for r in rows))
+(where / "results.json").write_text(json.dumps({"seconds": [3.0, 4.0], "failed": 0}))
+"""
+SWEEP = """
+task: task.py
+options: {y: 5, flag: true}
+runs:
+  first: {z: 1}
+  second one: {config: own.yaml, y: 6}
+grid:
+  x: [1, 2]
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "own.yaml").write_text("")
+    path = tmp_path / "sweep.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+def run(path: Path, *argv: str) -> int:
+    out = path.parent / "out"
+    return sweeps.main("x", "", ["--sweep", str(path), "--filepath", str(out), *argv])
+
+
+def test_runs_are_all_combinations_with_the_flags_of_file_run_grid_and_command(sweep: Path) -> None:
+    found = sweeps.members_of(sweeps.read_sweep(sweep), {"y": "7"})
+    assert [m.name for m in found] == [
+        "first, x 1", "first, x 2", "second one, x 1", "second one, x 2",
+    ]  # fmt: skip
+    assert found[2].arguments == ["--config", "own.yaml", "--y=7", "--flag=true", "--x=1"]
+    assert found[2].slug == "second-one-x-1"
+
+
+def test_every_run_is_made_once_and_compared(sweep: Path, capfd: pytest.CaptureFixture) -> None:
+    assert run(sweep) == 0
+    out = sweep.parent / "out"
+    assert (out / "second-one-x-2" / "seen").read_text().startswith("--config own.yaml --y=6")
+    table = (out / "table.md").read_text()
+    # Best epochs 2 and 1 of accuracies (0.6, 0.7) and (0.5, 0.5); a constant current is not scored.
+    assert (
+        "| first, x 2 | 2 | 60.0 ± 14.1 | 60.0 ± 14.1 | 50.0 ± 0.0 | 2 ± 1 | 2.00 ± 0.00 |" in table
+    )
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert [float(r["test_accuracy"]) for r in rows] == [0.25, 0.5, 0.25, 0.5]
+    assert float(rows[0]["initial_balance"]) == pytest.approx(0.1)
+    assert float(rows[0]["seconds"]) == 7.0
+    before = (out / "first-x-1" / "seen").stat().st_mtime_ns
+    assert run(sweep) == 0
+    assert (out / "first-x-1" / "seen").stat().st_mtime_ns == before
+    assert capfd.readouterr().out.count("done before") == 4
+
+
+def test_an_array_job_runs_one_and_collect_none(sweep: Path) -> None:
+    out = sweep.parent / "out"
+    assert run(sweep, "--index", "1") == 0
+    assert [p.name for p in out.iterdir() if p.is_dir()] == ["first-x-2"]
+    assert not (out / "table.md").exists()
+    assert run(sweep, "--collect") == 0
+    assert "| first, x 1 (not run) | 0 |" in (out / "table.md").read_text()
+
+
+def test_a_failure_does_not_stop_the_others(sweep: Path) -> None:
+    sweep.write_text(SWEEP.replace("[1, 2]", "[3, 1]"))
+    assert run(sweep) == 1
+    assert (sweep.parent / "out" / "second-one-x-1" / "results.json").exists()
+
+
+def test_an_interrupted_run_is_resumed_or_kept_aside(sweep: Path) -> None:
+    out = sweep.parent / "out"
+    run(sweep, "--index", "0")
+    (out / "first-x-1" / "results.json").unlink()
+    run(sweep, "--index", "0")
+    assert (out / "first-x-1.interrupted-1" / "seed-0").is_dir()
+    (out / "first-x-1" / "results.json").unlink()
+    for seed in (0, 1):
+        (out / "first-x-1" / f"seed-{seed}" / "metrics.jsonl").unlink()
+        (out / "first-x-1" / f"seed-{seed}").rmdir()
+    (out / "first-x-1" / "checkpoints" / "3").mkdir(parents=True)
+    run(sweep, "--index", "0")
+    assert "--resume=" in (out / "first-x-1" / "seen").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "text", "message"),
+    [
+        (["--index", "4"], SWEEP, "4 runs, 0 to 3"),
+        (["--only", "secnd one, x 1"], SWEEP, "no such run"),
+        (["--set", "epochs"], SWEEP, "NAME=VALUE"),
+        ([], SWEEP.replace("task.py", "none.py"), "no script none.py"),
+        ([], SWEEP.replace("own.yaml", "none.yaml"), "no config none.yaml"),
+        ([], SWEEP.replace("[1, 2]", "[]"), "empty"),
+        ([], SWEEP.replace("z: 1", "z: [1]"), "go into grid"),
+        ([], SWEEP.replace("z: 1", "filepath: a"), "given by the sweep"),
+        ([], SWEEP.replace("second one", "First?"), "share the folder"),
+        ([], SWEEP + "more: 1\n", "more"),
+        ([], SWEEP.replace("y: 5", "y: {a: 1}"), "options.y: must be a number"),
+        ([], "[]", "mapping"),
+        ([], "{", "not valid YAML"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    sweep: Path, argv: list[str], text: str, message: str
+) -> None:
+    sweep.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        run(sweep, *argv)
+    assert not (sweep.parent / "out").exists()
+
+
+def test_a_folder_keeps_to_its_flags(sweep: Path) -> None:
+    run(sweep, "--index", "0")
+    with pytest.raises(UsageError, match="with other flags"):
+        run(sweep, "--set", "y=9")
+    (sweep.parent / "out2").mkdir()
+    (sweep.parent / "out2" / "mine").touch()
+    with pytest.raises(UsageError, match="is no sweep"):
+        sweeps.main("x", "", ["--sweep", str(sweep), "--filepath", str(sweep.parent / "out2")])
+
+
+def test_seeds_in_one_program_share_their_time(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({"seconds": [3.0, 4.0], "vmapped": True}))
+    assert Outcome.of(tmp_path).numbers()["seconds"] == [4.0]
+    assert spread([0.5], 100) == "50.0"
+    assert spread([]) == ""
