@@ -221,3 +221,66 @@ def test_a_window_of_the_whole_sequence_is_refused_but_not_such_a_chunk(capsys) 
         task(*SMALL, *whole, "--vjp_method", "multi-step")
     assert task(*SMALL, *whole) == 0
     assert yaml.safe_load(capsys.readouterr().out)["learner"]["chunk_size"] == 10
+
+
+# ---------------------------------------------------------------------- pretrained, given up
+
+
+def test_a_new_run_starts_with_the_best_parameters_of_another(
+    finished: Path, tmp_path: Path
+) -> None:
+    """Also with another optimiser; testing alone gives the other run's test accuracy."""
+    flags = [*SMALL, "--load_exp_folder", str(finished)]
+    task(*flags, "--optimizer", "sgd", "--epochs", "1", "--filepath", str(tmp_path / "on"))
+    best = json.loads((finished / "results.json").read_text())
+    name = next(k for k in saved_state(finished, best["best_epoch"]) if "params" in k)
+    there = saved_state(finished, best["best_epoch"])[name]
+    np.testing.assert_array_equal(saved_state(tmp_path / "on", 0)[name], there)
+    assert not np.array_equal(saved_state(tmp_path / "on", 1)[name], there)
+    task(*flags, "--only_do_testing", "--filepath", str(tmp_path / "test"))
+    tested = json.loads((tmp_path / "test" / "results.json").read_text())
+    assert tested["test_accuracy"] == best["test_accuracy"]
+    assert tested["epochs"] == 0
+
+
+def test_seeds_in_one_program_start_with_loaded_parameters(finished: Path, tmp_path: Path) -> None:
+    best = json.loads((finished / "results.json").read_text())["best_epoch"]
+    task(*SMALL, "--load_exp_folder", str(finished), "--epochs", "1", "--trials", "2", "--lr",
+         "1e-12", "--vmap_trials", "yes", "--filepath", str(tmp_path / "two"))  # fmt: skip
+    there = saved_state(finished, best)
+    name = next(k for k in there if "params" in k)
+    for seed in (0, 1):
+        after = saved_state(tmp_path / "two" / f"seed-{seed}", 1)[name]
+        np.testing.assert_allclose(after, there[name], atol=1e-6)
+
+
+def test_a_hopeless_run_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = ["--pruning_epochs", "1", "--pruning_threshold", "1.0", "--plot_epoch_freq", "1"]
+    task(*SMALL, *flags, "--seed", "-1", "--filepath", str(tmp_path / "run"))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["epochs"], results["pruned"]) == (1, True)
+    assert (tmp_path / "run" / "figures" / "epoch-1" / "val-samples.png").is_file()
+    assert f"--seed -1: {results['seed']} drawn" in capsys.readouterr().out
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["run"]["seed"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only_do_testing"], "needs --load_exp_folder"),
+        (["--pruning_epochs", "3"], "belong together"),
+        (["--load_exp_folder", "/nowhere"], "holds no run"),
+        (["--load_exp_folder", "a", "--resume", "b"], "one of the two"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(flags: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        task(*SMALL, *flags, "--filepath", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_parameters_of_another_network_are_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="another network"):
+        task(*SMALL, "--n_rec", "13", "--load_exp_folder", str(finished), "--filepath",
+             str(tmp_path / "run"))  # fmt: skip
+    assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ def select_device(devices: str) -> str:
     """Choose the device of this process; call it before anything else uses JAX.
 
     Args:
-        devices: comma list of accelerator ids, ``all``, or ``cpu``.
+        devices: comma list of accelerator ids, ``all``, or ``cpu`` (also ``-1``).
 
     Returns:
         A line for the user, empty if there is nothing to say.
@@ -20,7 +20,7 @@ def select_device(devices: str) -> str:
         UsageError: not a list of ids, or an id that is not there.
     """
     wanted = devices.strip().lower()
-    if wanted == "cpu":
+    if wanted in ("cpu", "-1"):
         os.environ["JAX_PLATFORMS"] = "cpu"
         import jax
 

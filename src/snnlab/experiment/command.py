@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from snnlab import config as configs
@@ -42,6 +44,10 @@ def command(
     console = Console(soft_wrap=True)
     if config.run.resume:
         config = _resumed_config(config_type, config, argv, prog, adapt)
+    elif config.run.seed < 0:
+        seed = int(np.random.default_rng().integers(2**31 - config.run.trials))
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
+        console.print(f"--seed -1: {seed} drawn", highlight=False)
     if not proceed(config, dry_run, console):
         return 0
     if config.run.trials > 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import pydantic
 from rich.console import Console
 
 from snnlab.config import option, section
@@ -24,10 +25,10 @@ class RunConfig:
         "the task's own measurements of the --resume'd network",
     )
     seed: int = option(
-        default=0, help="of parameters, splits, order and augmentation", ge=0, lt=2**31
+        default=0, help="of parameters, splits, order and augmentation; -1: drawn", ge=-1, lt=2**31
     )
     devices: str = option(
-        default="0", help="comma list of accelerator ids, all, or cpu", aliases=("gpu",)
+        default="0", help="comma list of accelerator ids, all, or cpu (also -1)", aliases=("gpu",)
     )
     filepath: str = option(
         default="",
@@ -36,6 +37,17 @@ class RunConfig:
     )
     exp_name: str = option(default="", help="name that the run's folder carries")
     resume: str = option(default="", help="folder of a run to continue (with sim: to draw)")
+    load_exp_folder: str = option(
+        default="",
+        help="folder of a run with whose best parameters a new run starts (of several seeds: each "
+        "with its own)",
+    )
+    use_pretrained_model: bool = option(
+        default=False, help="accepted: --load_exp_folder alone says it"
+    )
+    only_do_testing: bool = option(
+        default=False, help="no training: the test set with the parameters of --load_exp_folder"
+    )
     trials: int = option(
         default=1, gt=0, le=1000,
         help="train this many seeds, from --seed on; results.json then holds all of them",
@@ -46,6 +58,23 @@ class RunConfig:
     )
     max_to_keep: int = option(default=2, help="latest checkpoints kept, beside the best one", gt=0)
     n_show: int = option(default=3, help="test samples in the figure", ge=1, le=16)
+    plot_epoch_freq: int = option(
+        default=0,
+        help="every so many epochs, figures of validation samples in figures/epoch-<n>; 0: never",
+        ge=0,
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if not self.load_exp_folder:
+            for flag in ("use_pretrained_model", "only_do_testing"):
+                if getattr(self, flag):
+                    raise ValueError(f"--{flag} needs --load_exp_folder, the folder of a run")
+        elif self.resume:
+            raise ValueError(
+                "--load_exp_folder starts a new run, --resume continues one: give one of the two"
+            )
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,5 +127,6 @@ class Problem:
 #: Options that may differ between a run and its continuation.
 FREE_ON_RESUME = (
     "mode", "devices", "filepath", "exp_name", "resume", "max_to_keep", "n_show", "epochs",
-    "data_path", "n_data_worker",
+    "data_path", "n_data_worker", "plot_epoch_freq", "load_exp_folder", "use_pretrained_model",
+    "only_do_testing",
 )  # fmt: skip

@@ -16,7 +16,7 @@ from snnlab import runs
 from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts, build_parts, n_parameters
 from snnlab.experiment.problem import Problem
-from snnlab.experiment.show import draw, probe, simulate
+from snnlab.experiment.show import draw, pretrained, probe, simulate
 from snnlab.training import trials
 from snnlab.training.checkpoints import Checkpoints, rank
 from snnlab.training.loop import Averages, Diverged, evaluate, fit
@@ -37,6 +37,8 @@ def run(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
         return probe(config, problem, parts, console)
     this, state = open_run(config, problem, parts)
     announce(config, problem, parts, this.folder.path, console)
+    if config.run.only_do_testing:
+        return finish(this, console)
     try:
         train([this], parts.programs, state, console)
     except Diverged as error:
@@ -55,11 +57,13 @@ class Run:
     checkpoints: Checkpoints
     progress: Progressed
     done: bool = False
+    pruned: bool = False
 
 
 def open_run(config: Any, problem: Problem, parts: Parts) -> tuple[Run, TrainState]:
     """Make (or, with ``--resume``, open) the run folder; the state from which to go on."""
     resuming = bool(config.run.resume)
+    initial = pretrained(config, parts) if config.run.load_exp_folder else parts.state
     folder = (
         runs.RunFolder.existing(config.run.resume)
         if resuming
@@ -69,7 +73,7 @@ def open_run(config: Any, problem: Problem, parts: Parts) -> tuple[Run, TrainSta
     )
     log = folder.logger()
     checkpoints = Checkpoints(folder.checkpoints, config.run.max_to_keep)
-    state, progress = parts.state, Progressed()
+    state, progress = initial, Progressed()
     if resuming:
         state, meta = checkpoints.restore(parts.state)
         progress = Progressed(**meta["progress"])
@@ -168,6 +172,13 @@ def train(
             is_best = _note_epoch(this, epoch, own, pair)
             display.epoch(epoch, pair, is_best)
             this.done = 0 < training.acc_th <= pair[1]["accuracy"]
+            if epoch == training.pruning_epochs:
+                this.pruned = this.progress.best_accuracy < training.pruning_threshold
+                this.done |= this.pruned
+            every = this.config.run.plot_epoch_freq
+            if every and epoch % every == 0:
+                where = this.folder.figures / f"epoch-{epoch}"
+                draw(this.config, this.problem, this.parts, own, where, [], 0, "val")
         return all(this.done for this in members)
 
     def loader(split: str) -> Any:
@@ -219,6 +230,7 @@ def facts_of(this: Run) -> dict[str, Any]:
         "backend": this.parts.programs.learner.backend,
         "dataset": problem.dataset,
         "seed": config.run.seed,
+        **({"pruned": True} if this.pruned else {}),
         **problem.facts,
     }
 

@@ -48,7 +48,8 @@ def run_trials(config: Any, build: Callable[[Any], Problem], console: Console) -
         own = dataclasses.replace(config.run, seed=seed, trials=1, filepath=where)
         member_config = dataclasses.replace(config, run=own)
         members.append((member_config, build(member_config)))
-    results = None if config.run.vmap_trials == "no" else _together(members, config, console)
+    apart = config.run.vmap_trials == "no" or config.run.only_do_testing
+    results = None if apart else _together(members, config, console)
     if results is None:
         results = [_alone(*member, console) for member in members]
     found = {
@@ -76,6 +77,8 @@ def _alone(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
     parts = build_parts(config, problem)
     this, state = open_run(config, problem, parts)
     announce(config, problem, parts, this.folder.path, console)
+    if config.run.only_do_testing:
+        return finish(this, console)
     try:
         train([this], parts.programs, state, console)
     except Diverged as error:
@@ -107,7 +110,8 @@ def _together(
             f"{free / 2**30:.1f} GiB are free", highlight=False,
         )  # fmt: skip
         return None
-    runs_made = [open_run(c, p, parts)[0] for c, p, parts in made]
+    opened = [open_run(c, p, parts) for c, p, parts in made]
+    runs_made, state = [this for this, _ in opened], trials.stack([s for _, s in opened])
     announce(members[0][0], members[0][1], made[0][2], runs_made[0].folder.path.parent, console)
     try:
         train(runs_made, programs, state, console)

@@ -74,29 +74,44 @@ def best_state(config: Any, parts: Parts, folder: runs.RunFolder) -> TrainState:
     return state
 
 
+def pretrained(config: Any, parts: Parts) -> TrainState:
+    """The initial state with the best parameters of ``--load_exp_folder``.
+
+    Raises:
+        UsageError: there is no run, or one of another network.
+    """
+    wanted = Path(config.run.load_exp_folder).expanduser()
+    own = wanted / f"seed-{config.run.seed}"
+    folder = runs.RunFolder.existing(str(own if own.is_dir() else wanted))
+    checkpoints = Checkpoints(folder.checkpoints, config.run.max_to_keep)
+    params = checkpoints.best_params(parts.state.params)
+    checkpoints.close()
+    return parts.state._replace(params=params)
+
+
 def draw(
     config: Any, problem: Problem, parts: Parts, state: TrainState, folder: Path,
-    rows: list[dict[str, Any]], best_epoch: int,
+    rows: list[dict[str, Any]], best_epoch: int, split: str = "test",
 ) -> list[Path]:  # fmt: skip
-    """Draw learning curves (if there are rows) and a few test samples of different classes."""
+    """Draw learning curves (if there are rows) and a few samples of different classes."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     if any(r["split"] == "train" for r in rows):
         path = folder / "learning-curves.png"
         figures.save(figures.learning_curves(rows, best_epoch=best_epoch or None), path)
         drawn.append(path)
-    recording, indices = record(config, problem, parts, state)
-    path = folder / "test-samples.png"
+    recording, indices = record(config, problem, parts, state, split)
+    path = folder / f"{split}-samples.png"
     figures.save(figures.samples_figure(recording, indices), path)
     drawn.append(path)
     return drawn
 
 
 def record(
-    config: Any, problem: Problem, parts: Parts, state: TrainState
+    config: Any, problem: Problem, parts: Parts, state: TrainState, split: str = "test"
 ) -> tuple[Recording, list[int]]:
-    """What the network does on a few samples of the first test batch, one of each class."""
-    batch = next(iter(problem.test))
+    """What the network does on a few samples of a split's first batch, one of each class."""
+    batch = next(iter(getattr(problem, split)))
     labels, mask = np.asarray(batch.labels), np.asarray(batch.mask)
     seen: list[int] = []
     for i in range(len(labels)):

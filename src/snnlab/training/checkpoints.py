@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from snnlab.errors import UsageError
+from snnlab.learners.functional import Params
 from snnlab.training.programs import TrainState
 
 
@@ -94,6 +95,34 @@ class Checkpoints:
             ),
         )
         return found["state"], dict(found["meta"])
+
+    def best_params(self, like: Params) -> Params:
+        """The parameters of the best epoch, whatever optimiser they were trained with.
+
+        Raises:
+            UsageError: there is no checkpoint, or it holds another network.
+        """
+        epochs = [e for e in self.epochs if e > 0] or self.epochs
+        if not epochs:
+            raise UsageError(f"no checkpoint in {self._manager.directory}")
+        best = max(epochs, key=lambda e: rank(self._meta(e)))
+        where = f"checkpoint {best} in {self._manager.directory}"
+        found = self._manager.restore(
+            best, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+        )["state"]
+        params = found["params"] if isinstance(found, dict) else found.params
+        saved, wanted = _shapes(params), _shapes(like)
+        other = [n for n in {**wanted, **saved} if wanted.get(n) != saved.get(n)]
+        if other:
+            raise UsageError(
+                f"{where} holds another network: {other[0]} has shape {saved.get(other[0])}, "
+                f"needed: {wanted.get(other[0])}"
+            )
+        return {name: jax.numpy.asarray(params[name]) for name in like}
+
+    def _meta(self, epoch: int) -> dict[str, Any]:
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        return dict(self._manager.restore(epoch, args=args)["meta"])
 
     def close(self) -> None:
         self._manager.close()

@@ -23,6 +23,17 @@ class TrainingConfig:
         ge=0,
         le=1,
     )
+    pruning_epochs: int = option(
+        default=0, help="epoch after which a hopeless run is given up; 0: never", ge=0
+    )
+    pruning_threshold: float = option(
+        default=0.0,
+        help="a run is hopeless whose validation accuracy stayed below this in every epoch until "
+        "then",
+        ge=0,
+        le=1,
+    )
+    save_best: bool = option(default=True, help="accepted: the best epoch is always kept")
     loss: Literal["cel", "mse"] = option(
         default="cel",
         help="softmax cross-entropy at every scored step (cel), or squared error to one-hot",
@@ -90,6 +101,11 @@ class TrainingConfig:
             raise ValueError(
                 f"--weight_decay belongs to --optimizer adamw, not {self.optimizer}; "
                 "--weight_L2 is the penalty for the others"
+            )
+        if (self.pruning_epochs > 0) != (self.pruning_threshold > 0):
+            raise ValueError(
+                "--pruning_epochs and --pruning_threshold belong together: the epoch, and the "
+                "validation accuracy below which a run is given up"
             )
         if self.lr_schedule == "milestones" and not self.lr_milestones:
             raise ValueError("--lr_schedule milestones needs --lr_milestones, for example 40,80")
