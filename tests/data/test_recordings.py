@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import stat
 import zipfile
@@ -298,6 +299,23 @@ def test_shd_damaged_or_alone(tmp_path, own_cache):
     _refused("shd", tmp_path, "shd_train.h5", "no test recordings")
     (tmp_path / "shd_test.h5").write_bytes(b"no")
     _refused("shd", tmp_path, "shd_train.h5", "no readable HDF5")
+
+
+def test_ssc_has_its_own_validation_split(tmp_path, own_cache):
+    labels = {"train": (0, 1, 2, 1, 0, 2), "test": (0, 1, 2), "valid": (2, 1)}
+    for split, own in labels.items():
+        if split != "train":
+            _refused("ssc", tmp_path, f"no {split} recordings", "ssc_valid.h5")
+        _shd_file(tmp_path / "SSC" / f"ssc_{split}.h5", labels=own, keys=None)
+    config = DataConfig(dataset="ssc", data_path=str(tmp_path), data_length=50, batch_size=2)
+    data = build_data(config, seed=0)
+    assert (data.name, data.n_in, data.n_classes) == ("ssc", 700, 35)
+    for split, own in {**labels, "val": labels["valid"]}.items():
+        if split != "valid":
+            assert sorted(getattr(data, split).labels) == sorted(own)
+    changed = dataclasses.replace(config, val_fraction=0.2)
+    with pytest.raises(UsageError, match="ssc has a validation split"):
+        build_data(changed, seed=0)
 
 
 # -------------------------------------------------------------------- download

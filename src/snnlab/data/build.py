@@ -13,7 +13,7 @@ from snnlab.data.event_digits import load_event_digits
 from snnlab.data.loader import Loader
 from snnlab.data.recordings import load_recordings
 from snnlab.data.splits import stratified
-from snnlab.data.store import TEST, TRAIN, EventStore
+from snnlab.data.store import TEST, TRAIN, VALID, EventStore
 from snnlab.data.stream import BLOCK
 from snnlab.data.transform import Transform
 from snnlab.errors import UsageError
@@ -32,7 +32,8 @@ class Data:
         sensor: (height, width, polarities) after down-sampling; an input's index is
             ``(polarity * height + y) * width + x``.
         train: shuffled and augmented.
-        val: carved from the training recordings, stratified by the run's seed.
+        val: the dataset's own, or carved from the training recordings, stratified by the run's
+            seed.
         test: the dataset's own test split; read it once.
         counts: recordings of ``train``, ``val`` and ``test``, ``capacity`` (event slots of a
             batch) and ``late_events`` (dropped behind the time window, all splits).
@@ -78,17 +79,13 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     )
     augment.check(store.sensor)
     train, test = np.flatnonzero(store.split == TRAIN), np.flatnonzero(store.split == TEST)
-    rest, part = stratified(store.labels[train], config.val_fraction, seed)
-    if not len(part):
-        raise UsageError(
-            f"--val_fraction {config.val_fraction}: {len(train)} training recordings, one of "
-            "each class at most, leave none for validation"
-        )
+    fit, val = _validation(store, train, config, seed)
     lengths = store.ends_before(transform.cut_us) - store.starts
     size = config.batch_size
     # One capacity for all splits, so that validation and test share a program.
     slots = BLOCK + max(
-        capacity(lengths[train], size, augment.most_noise), capacity(lengths[test], size, 0)
+        capacity(lengths[train], size, augment.most_noise),
+        *(capacity(lengths[part], size, 0) for part in (val, test)),
     )
     if max(slots, size * transform.n_in) >= 1 << 31:
         raise UsageError(
@@ -106,15 +103,33 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         return Loader(cutter, n_worker, training and config.drop_last, config.binary_bins)
 
     late = store.ends - store.ends_before(transform.sensor.window_us)
-    made = loader(train[rest], True)
+    made = loader(fit, True)
     if not len(made):
-        raise UsageError(f"--drop_last: {len(rest)} training recordings fill no batch of {size}")
+        raise UsageError(f"--drop_last: {len(fit)} training recordings fill no batch of {size}")
     counts = {
-        "train": len(rest), "val": len(part), "test": len(test),
+        "train": len(fit), "val": len(val), "test": len(test),
         "capacity": slots, "late_events": int(late.sum()),
     }  # fmt: skip
     return Data(
         store.sensor.name, transform.n_in, store.sensor.n_classes, transform.n_steps,
-        transform.dt_ms, transform.shape, made, loader(train[part], False),
+        transform.dt_ms, transform.shape, made, loader(val, False),
         loader(test, False), counts,
     )  # fmt: skip
+
+
+def _validation(
+    store: EventStore, train: np.ndarray, config: DataConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Recordings to train on, and those of the validation split."""
+    own = np.flatnonzero(store.split == VALID)
+    if len(own):
+        if config.val_fraction != DataConfig().val_fraction:
+            raise UsageError(f"--val_fraction: {store.sensor.name} has a validation split")
+        return train, own
+    rest, part = stratified(store.labels[train], config.val_fraction, seed)
+    if not len(part):
+        raise UsageError(
+            f"--val_fraction {config.val_fraction}: {len(train)} training recordings, one of "
+            "each class at most, leave none for validation"
+        )
+    return train[rest], train[part]

@@ -16,9 +16,9 @@ class DataConfig:
     a bin holds the number of its events, exactly as tonic's ``ToFrame`` counts them.
     """
 
-    dataset: Literal["event-digits", "nmnist", "shd"] = option(
+    dataset: Literal["event-digits", "nmnist", "shd", "ssc"] = option(
         default="event-digits",
-        help="recordings: event-digits is made offline, nmnist and shd are read or downloaded",
+        help="recordings: event-digits is made offline, nmnist, shd and ssc are read or downloaded",
     )
     data_path: str = option(
         default="",
@@ -36,7 +36,7 @@ class DataConfig:
     )
     val_fraction: float = option(
         default=0.1,
-        help="share of the training recordings kept for validation, stratified",
+        help="share of the training recordings kept for validation, stratified (ssc has its own)",
         gt=0,
         lt=0.5,
     )

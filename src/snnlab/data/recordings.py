@@ -1,15 +1,17 @@
-"""Finding, downloading and caching the real datasets, N-MNIST and SHD.
+"""Finding, downloading and caching the real datasets, N-MNIST, SHD and SSC.
 
 ``nmnist`` (Orchard et al. 2015): ``Train/<digit>/*.bin`` and ``Test/<digit>/*.bin``, as folders
 or in ``train.zip``/``test.zip`` (tonic's names) or one zip with both, in ``data_path`` or its
 subfolder NMNIST. ``shd`` (Cramer et al. 2020): ``shd_train.h5`` and ``shd_test.h5``, or
-``.h5.zip``, in ``data_path`` or its subfolder SHD. Any number of recordings. ``data_path`` is
-never written, except by a download into a folder that has none of the data.
+``.h5.zip``, in ``data_path`` or its subfolder SHD. ``ssc`` (the same authors): ``ssc_train.h5``,
+``ssc_valid.h5``, ``ssc_test.h5``, in ``data_path`` or its subfolder SSC. Any number of recordings.
+``data_path`` is never written, except by a download into a folder that has none of the data.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -22,7 +24,16 @@ import numpy as np
 
 from snnlab.data import archives
 from snnlab.data.decode import decode_bin, read_shd, shd_classes
-from snnlab.data.store import TEST, TRAIN, EventStore, Sensor, StoreWriter, cache_root, cached
+from snnlab.data.store import (
+    TEST,
+    TRAIN,
+    VALID,
+    EventStore,
+    Sensor,
+    StoreWriter,
+    cache_root,
+    cached,
+)
 from snnlab.errors import UsageError, one_line
 
 VERSION = 1
@@ -30,6 +41,7 @@ NMNIST_SENSOR = Sensor(
     "nmnist", 34, 34, 2, n_classes=10, window_us=310_000, saccade_us=100_000
 )  # fmt: skip
 SHD_UNITS, SHD_CLASSES, SHD_WINDOW_US = 700, 20, 1_400_000
+SSC_CLASSES = 35
 # float16 seconds: neighbours between 1 s and 2 s are 2**-10 s apart.
 SHD_RESOLUTION_US = 1e6 / 1024
 _CHUNK = 2_000  # recordings decoded at once
@@ -38,7 +50,7 @@ _STAND_IN = "--dataset event-digits needs no files"
 
 
 def load_recordings(name: str, data_path: str) -> EventStore:
-    """The cached store of ``nmnist`` or ``shd``.
+    """The cached store of ``nmnist``, ``shd`` or ``ssc``.
 
     Args:
         name: dataset.
@@ -50,14 +62,17 @@ def load_recordings(name: str, data_path: str) -> EventStore:
     root = Path(data_path).expanduser() if data_path else cache_root() / "data"
     if data_path and root.exists() and not root.is_dir():
         raise UsageError(f"--data_path {data_path} is no folder")
-    find, build = (_find_nmnist, _nmnist) if name == "nmnist" else (_find_shd, _shd)
+    find: Callable[[Path], dict[str, list[Path]]] = _find_nmnist
+    build: Callable[[dict[str, list[Path]]], EventStore] = _nmnist
+    if name != "nmnist":
+        find, build = functools.partial(_find_shd, name=name), functools.partial(_shd, name=name)
     found = find(root)
     if not found:
         _download(name, root)
         found = find(root)
         if not found:
             raise UsageError(f"the download left no {name} data in {root}; {_STAND_IN}")
-    for split in _SPLITS:
+    for split in _splits(name):
         if split not in found:
             other = next(iter(found.values()))[0]
             raise UsageError(
@@ -70,7 +85,12 @@ def load_recordings(name: str, data_path: str) -> EventStore:
 _EXPECTED = {
     "nmnist": "Train/<digit>/*.bin and Test/<digit>/*.bin, or train.zip and test.zip",
     "shd": "shd_train.h5 and shd_test.h5, or shd_train.h5.zip and shd_test.h5.zip",
+    "ssc": "ssc_train.h5, ssc_valid.h5 and ssc_test.h5, or the same with .zip",
 }
+
+
+def _splits(name: str) -> dict[str, int]:
+    return {**_SPLITS, "Valid": VALID} if name == "ssc" else _SPLITS
 
 
 def _fingerprint(files: list[Path]) -> list[list[object]]:
@@ -174,27 +194,28 @@ def _write_bins(
         raise UsageError(f"{path} holds no {name}/<digit>/*.bin recordings")
 
 
-# ------------------------------------------------------------------------- SHD
+# ------------------------------------------------------------------- SHD and SSC
 
 
-def _find_shd(root: Path) -> dict[str, list[Path]]:
-    for folder in (root, *(root / n for n in ("SHD", "shd", "hsd", "HSD"))):
+def _find_shd(root: Path, name: str) -> dict[str, list[Path]]:
+    for folder in (root, *(root / n for n in (name.upper(), name, "hsd", "HSD"))):
         found = {}
-        for split in _SPLITS:
-            for name in (f"shd_{split.lower()}.h5", f"shd_{split.lower()}.h5.zip"):
-                if (folder / name).is_file():
-                    found[split] = [folder / name]
+        for split in _splits(name):
+            for file in (f"{name}_{split.lower()}.h5", f"{name}_{split.lower()}.h5.zip"):
+                if (folder / file).is_file():
+                    found[split] = [folder / file]
                     break
         if found:
             return found
     return {}
 
 
-def _shd(found: dict[str, list[Path]]) -> EventStore:
+def _shd(found: dict[str, list[Path]], name: str) -> EventStore:
     files = {split: paths[0] for split, paths in found.items()}
-    n_classes = shd_classes(files["Train"], default=SHD_CLASSES)
+    default = SSC_CLASSES if name == "ssc" else SHD_CLASSES
+    n_classes = shd_classes(files["Train"], default=default)
     sensor = Sensor(
-        "shd", 1, SHD_UNITS, 1, n_classes, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
+        name, 1, SHD_UNITS, 1, n_classes, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
     )  # fmt: skip
     key = {"version": VERSION, "source": {s: _fingerprint([f]) for s, f in files.items()}}
 
@@ -202,7 +223,7 @@ def _shd(found: dict[str, list[Path]]) -> EventStore:
         for split, path in files.items():
             _say(f"decoding {path} once into the cache")
             for t, unit, lengths, labels in read_shd(path, sensor, _CHUNK):
-                writer.add(t, unit, lengths, labels, _SPLITS[split])
+                writer.add(t, unit, lengths, labels, _splits(name)[split])
 
     return cached(sensor, key, write)
 
@@ -245,6 +266,7 @@ def _download(name: str, root: Path) -> None:
     source: Callable[..., object] = {
         "nmnist": tonic.datasets.NMNIST,
         "shd": tonic.datasets.SHD,
+        "ssc": tonic.datasets.SSC,
     }[name]
     target = root / source.__name__
     advice = f"put {_EXPECTED[name]} into {target}, or give their folder by --data_path"
@@ -262,8 +284,9 @@ def _download(name: str, root: Path) -> None:
     _say(f"no {name} data in {root}; downloading it through tonic")
     try:
         with _no_hang(60), _whole_or_nothing(target):
-            for train in (True, False):
-                source(save_to=str(root), train=train)
+            for split in _splits(name):
+                part = {"split": split.lower()} if name == "ssc" else {"train": split == "Train"}
+                source(save_to=str(root), **part)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(
             f"no {name} data in {root}, and tonic.datasets.{source.__name__} could not "

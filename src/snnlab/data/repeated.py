@@ -42,6 +42,9 @@ class RepeatedStream:
 
     def window(self, start: jax.Array | int, length: int) -> jax.Array:
         """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
+        if isinstance(start, int) and not start % self.repeat and not length % self.repeat:
+            own = self.stream.window(start // self.repeat, length // self.repeat)
+            return self.scale * jnp.repeat(own, self.repeat, axis=0)
         return jax.vmap(self.at)(start + jnp.arange(length))
 
 

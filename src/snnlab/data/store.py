@@ -6,7 +6,7 @@ A store is a folder of ``.npy`` files and a manifest:
                  where they suffice (N-MNIST 20 + 12, SHD 22 + 10), else 64
 ``offsets.npy``  ``(n + 1,) int64``; recording ``i`` is ``events[offsets[i]:offsets[i + 1]]``
 ``labels.npy``   ``(n,) int32``
-``split.npy``    ``(n,) uint8``, 0 = train, 1 = test
+``split.npy``    ``(n,) uint8``, 0 = train, 1 = test, 2 = validation, where there is one
 ``manifest.json`` format, sensor, source fingerprint, counts, checksums
 
 An address is ``(polarity * height + y) * width + x``, the order of tonic's frames. Events of a
@@ -34,7 +34,7 @@ import platformdirs
 from snnlab.errors import UsageError, one_line
 
 FORMAT = 1
-TRAIN, TEST = 0, 1
+TRAIN, TEST, VALID = 0, 1, 2
 _FILES = ("events", "offsets", "labels", "split")
 
 
@@ -205,7 +205,7 @@ class StoreWriter:
             addresses: ``(n_events,)`` in ``[0, sensor.n_addresses)``.
             lengths: ``(n,)`` events of each recording.
             labels: ``(n,)``.
-            split: TRAIN or TEST, for all or one each.
+            split: TRAIN, TEST or VALID, for all or one each.
         """
         dtype = self.sensor.packed_dtype
         bits = self.sensor.address_bits

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
-from snnlab.learners import PureNetwork, get_params, make_learner
+from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
 from snnlab.models import Network
 from snnlab.training.losses import Classification
 from snnlab.training.optim import Plateau, make_optimizer
@@ -46,10 +46,14 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     optimizer = make_optimizer(config.training, per_epoch)
     plateau = Plateau(config.training)
     params = jax.tree.map(jnp.copy, get_params(plain))  # training consumes its state
+    evaluated: PureNetwork | PureSequence
+    if learner.layerwise:
+        evaluated = PureSequence(plain, objective.example(problem.batch_size).mask)
+    else:
+        evaluated = PureNetwork(plain, problem.batch_size)
     programs = Programs(
-        learner, optimizer, objective, PureNetwork(plain, problem.batch_size),
-        problem.n_steps, config.learner.update_every,
-    )  # fmt: skip
+        learner, optimizer, objective, evaluated, problem.n_steps, config.learner.update_every
+    )
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
     return Parts(programs, plateau, state, plain)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnlab.learners.functional import Carry, Params
+from snnlab.learners.functional import Carry, Params, with_key
 from snnlab.models.base import StepOutput
 
 
@@ -26,6 +26,7 @@ class Stream(Protocol):
     @property
     def n_steps(self) -> int: ...
     def at(self, t: jax.Array | int) -> jax.Array: ...
+    def window(self, start: jax.Array | int, length: int) -> jax.Array: ...
 
 
 class Objective(Protocol):
@@ -47,11 +48,14 @@ class Segment(NamedTuple):
         carry: state at its end.
         gradients: by parameter name; summed over steps.
         metrics: the objective's metrics, summed over steps.
+        renewed: parameters that the forward pass itself has renewed (running statistics), after
+            the optimiser has acted.
     """
 
     carry: Carry
     gradients: Params
     metrics: Any
+    renewed: Params | None = None
 
 
 class Learner(abc.ABC):
@@ -65,6 +69,8 @@ class Learner(abc.ABC):
     initial: Carry
     #: The ``--backend`` that computes it.
     backend: str = "snnlab"
+    #: Whether it runs layer after layer over whole sequences, and evaluation with it.
+    layerwise: bool = False
 
     @abc.abstractmethod
     def segment(
@@ -72,9 +78,14 @@ class Learner(abc.ABC):
     ) -> Segment:
         """Advance ``length`` steps from step ``start`` on."""
 
-    def fresh(self) -> Carry:
-        """A carry at rest, made inside the program rather than kept as a constant."""
-        return jax.tree.map(_materialise, self.initial)
+    def fresh(self, key: jax.Array | None = None) -> Carry:
+        """A carry at rest, made inside the program rather than kept as a constant.
+
+        Args:
+            key: key data (uint32) from which a network that draws (dropout) does so.
+        """
+        carry = jax.tree.map(_materialise, self.initial)
+        return carry if key is None else with_key(carry, key)
 
 
 def quiet_steps(objective: Objective, start: Any, length: int) -> int:

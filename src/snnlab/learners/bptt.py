@@ -35,7 +35,7 @@ class BPTT(Learner):
     ) -> None:
         self.objective = objective
         self.block = block
-        self.net = PureNetwork(network, batch_size)
+        self.net = PureNetwork(network, batch_size, training=True)
         self.initial = template(self.net.initial)
 
     def segment(

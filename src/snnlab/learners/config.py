@@ -35,11 +35,13 @@ class LearnerConfig:
         help="bptt; diag (= d-rtrl); expsm_diag (= es-d-rtrl, esd-rtrl); hybrid (diag for maps "
         "with fewer weights than inputs + outputs, expsm_diag for the others)",
     )
-    backend: Literal["auto", "snnlab", "braintrace", "brainscale", "plain"] = option(
+    backend: Literal["auto", "snnlab", "braintrace", "brainscale", "plain", "layerwise"] = option(
         default="auto",
         help="implementation; snnlab: our own, in chunks of steps; braintrace, brainscale (jax < "
         "0.10): the libraries' online rules; plain: reverse mode through the scan over steps "
-        "(bptt alone); auto: snnlab, or plain where bptt has parameters outside of maps",
+        "(bptt alone); layerwise: layer after layer over the whole sequence (bptt of "
+        "task-balanced-rsnn.py); auto: snnlab, or plain where bptt has parameters outside of maps, "
+        "or layerwise where the network needs it",
     )
     etrace_decay: float | None = option(
         default=None,
@@ -120,9 +122,11 @@ class LearnerConfig:
         bptt = self.method == "bptt"
         if bptt and self.backend in ("braintrace", "brainscale"):
             raise ValueError(f"--backend {self.backend} implements the online methods, not bptt")
-        if not bptt and self.backend == "plain":
-            raise ValueError("--backend plain is reverse mode, --method bptt alone")
-        if self.remat and (not bptt or self.backend == "plain"):
+        if not bptt and self.backend in ("plain", "layerwise"):
+            raise ValueError(f"--backend {self.backend} is reverse mode, --method bptt alone")
+        if self.backend == "layerwise" and self.update_every:
+            raise ValueError("--update_every with --backend layerwise: it needs whole sequences")
+        if self.remat and (not bptt or self.backend in ("plain", "layerwise")):
             raise ValueError("--remat belongs to --method bptt with --backend snnlab")
         if self.checkpoint_block and bptt and self.backend == "snnlab":
             raise ValueError("--checkpoint_block belongs to --method bptt with --backend plain")

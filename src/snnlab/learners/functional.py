@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.models.base import Network, StepOutput
+from snnlab.models.dropout import RandomKey
+from snnlab.models.normalization import RunningStatistic
 
 #: Parameters by name (``"layers.0.pathways.0.map.weight"``), each an array.
 Params = dict[str, jax.Array]
@@ -77,33 +79,110 @@ class Pure:
             self.initial[name] = state.value
 
     def __call__(self, params: Params, carry: Carry, *args: Any) -> tuple[Carry, Any]:
+        carry, _, out = self.call(params, carry, *args)
+        return carry, out
+
+    def call(self, params: Params, carry: Carry, *args: Any) -> tuple[Carry, Params, Any]:
+        """The same, and between the two the parameters that the function has written."""
         values = [
             jax.tree.unflatten(self._treedefs[n], [params[n]]) if is_param else carry[n]
             for is_param, n in self._keys
         ]
         new, out = self._fun.jaxpr_call(values, *args)
-        carry = {n: v for (is_param, n), v in zip(self._keys, new, strict=True) if not is_param}
-        return carry, out
+        pairs = list(zip(self._keys, new, strict=True))
+        left = {n: _leaf(v) for (is_param, n), v in pairs if is_param and v is not None}
+        # A state that is only read comes back as None.
+        after = {n: carry[n] if v is None else v for (is_param, n), v in pairs if not is_param}
+        return after, left, out
+
+
+#: Head of the carry's names for keys that :func:`with_key` replaces.
+RANDOM = "random."
+
+
+def with_key(carry: Carry, key: jax.Array) -> Carry:
+    """``carry`` (nested or not) with its random keys replaced by ``key``, uint32 key data."""
+
+    def choose(path: Any, value: Any) -> Any:
+        return key if any(str(getattr(p, "key", "")).startswith(RANDOM) for p in path) else value
+
+    return jax.tree.map_with_path(choose, carry)
+
+
+def _names(network: Network) -> dict[int, str]:
+    """Names of hidden states and random keys, by identity."""
+    names = {id(s): path_name(p) for p, s in network.states(brainstate.HiddenState).items()}
+    keys = network.states(RandomKey).items()
+    return {**names, **{id(s): RANDOM + path_name(p) for p, s in keys}}
 
 
 class PureNetwork:
     """``step(params, carry, x (B, n_in)) -> (carry, StepOutput)`` of a network.
+
+    Args:
+        network: its states are overwritten.
+        batch_size: B.
+        training: whether dropout acts.
 
     Attributes:
         initial: carry of a batch at rest.
         batch_size: B.
     """
 
-    def __init__(self, network: Network, batch_size: int) -> None:
+    def __init__(self, network: Network, batch_size: int, training: bool = False) -> None:
         self.network = network
         self.batch_size = batch_size
         network.init_states(batch_size)
-        hidden = network.states(brainstate.HiddenState).items()
-        names = {id(s): path_name(p) for p, s in hidden}
         example = jnp.zeros((batch_size, network.n_in), jnp.float32)
-        self._pure = Pure(network.update, (example,), param_states(network), names)
+        with brainstate.environ.context(fit=training):
+            self._pure = Pure(network.update, (example,), param_states(network), _names(network))
         self.initial = self._pure.initial
 
     def step(self, params: Params, carry: Carry, x: jax.Array) -> tuple[Carry, StepOutput]:
         carry, out = self._pure(params, carry, x)
         return carry, StepOutput(*out)
+
+
+class PureSequence:
+    """:meth:`Network.sequence` as a pure function.
+
+    Args:
+        network: its states are overwritten.
+        mask: a batch's mask ``(B,)``.
+        training: whether dropout acts, and statistics are those of the batch.
+
+    Attributes:
+        initial: carry of a batch at rest.
+        batch_size: B.
+    """
+
+    def __init__(self, network: Network, mask: jax.Array, training: bool = False) -> None:
+        self.network = network
+        self.batch_size = mask.shape[0]
+        self._training = training
+        self._params = param_states(network)
+        self._running = [n for n, s in self._params.items() if isinstance(s, RunningStatistic)]
+        self._pures: dict[int, Pure] = {}
+        self.initial = self._pure(1).initial
+
+    def _pure(self, length: int) -> Pure:
+        if length not in self._pures:
+            self.network.init_states(self.batch_size)
+            shape = length, self.batch_size, self.network.n_in
+            example = jnp.zeros(shape, jnp.float32), jnp.zeros(self.batch_size, jnp.float32)
+            with brainstate.environ.context(fit=self._training):
+                made = Pure(self.network.sequence, example, self._params, _names(self.network))
+            self._pures[length] = made
+        return self._pures[length]
+
+    def run(
+        self, params: Params, carry: Carry, xs: jax.Array, mask: jax.Array
+    ) -> tuple[Carry, Params, StepOutput]:
+        """A sequence ``xs (T, B, n_in)`` of samples of which ``mask (B,)`` tells the real ones.
+
+        Returns:
+            The carry at its end; the parameters that it has renewed (running statistics); outputs
+            with a leading axis T.
+        """
+        carry, left, out = self._pure(xs.shape[0]).call(params, carry, xs, mask)
+        return carry, {n: left[n] for n in self._running if n in left}, StepOutput(*out)

@@ -15,6 +15,7 @@ from snnlab.learners.chunked import make_own
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import get_params
 from snnlab.learners.hybrid import Hybrid, exact_trace_is_smaller
+from snnlab.learners.layerwise import LayerwiseBPTT
 from snnlab.learners.library import LibraryLearner
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator
@@ -71,7 +72,19 @@ def make_learner(
 def _bptt(
     config: LearnerConfig, network: Network, batch_size: int, objective: Objective
 ) -> Learner:
-    """The exact gradient; plain reverse mode where a parameter is outside of maps."""
+    """The exact gradient; plain reverse mode where a parameter is outside of maps.
+
+    Layer after layer where that is asked for, or the network exists in this order only.
+    """
+    if network.layerwise and (config.backend not in ("auto", "layerwise") or config.remat):
+        raise UsageError(
+            "batch normalisation and bidirectional layers need whole sequences: --backend "
+            "layerwise, without --remat"
+        )
+    if config.backend == "layerwise" and type(network).sequence is Network.sequence:
+        raise UsageError("--backend layerwise: the layers of this network run step by step only")
+    if network.layerwise or config.backend == "layerwise":
+        return LayerwiseBPTT(network, batch_size, objective)
     if config.backend != "plain" and not config.checkpoint_block:
         try:
             return make_own(config, network, batch_size, objective)

@@ -35,7 +35,9 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.models.base import Network, StepOutput
+from snnlab.models.dropout import Dropout
 from snnlab.models.maps import DenseMap, Operator
+from snnlab.models.normalization import BatchNorm, LayerNorm
 
 HALF_WIDTH = 0.5
 Reset = Literal["one", "none", "voltage", "threshold"]
@@ -150,20 +152,6 @@ class Adaptation(brainstate.nn.Module):
         return self.w.value
 
 
-class LayerNorm(brainstate.nn.Module):
-    """``g (x - mean) / sqrt(var + 1e-5) + h`` over the neurons of a step (Ba et al. 2016)."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.gain = brainstate.ParamState({"weight": jnp.ones(n, jnp.float32)})
-        self.shift = brainstate.ParamState({"weight": jnp.zeros(n, jnp.float32)})
-
-    def update(self, x: jax.Array) -> jax.Array:
-        centred = x - x.mean(-1, keepdims=True)
-        scale = jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-        return self.gain.value["weight"] * centred * scale + self.shift.value["weight"]
-
-
 class SpikingLayer(brainstate.nn.Module):
     """``n`` spiking neurons; ``update(x (B, n_in)) -> spikes (B, n)``. See the module.
 
@@ -190,7 +178,7 @@ class SpikingLayer(brainstate.nn.Module):
         v: DenseMap | FixedMap | None = None,
         v_slow: jax.Array | None = None,
         adaptation: Adaptation | None = None,
-        norm: LayerNorm | None = None,
+        norm: LayerNorm | BatchNorm | None = None,
         reset: Reset = "one",
         single: bool = False,
         adc: Any = None,
@@ -215,10 +203,17 @@ class SpikingLayer(brainstate.nn.Module):
         return spike(self.u.value, self.theta(), self.single)
 
     def update(self, x: jax.Array) -> jax.Array:
-        u, s, theta = self.u.value, self.spikes(), self.theta()
         drive = self.w(x)
-        if self.norm is not None:
-            drive = self.norm(drive)
+        return self.advance(drive if self.norm is None else self.norm(drive))
+
+    def drive(self, xs: jax.Array, weight: jax.Array) -> jax.Array:
+        """Feed-forward drive of ``xs (T, B, n_in)``; samples of ``weight (B,)`` 0 do not count."""
+        drive = self.w(xs)
+        return drive if self.norm is None else self.norm.sequence(drive, weight)
+
+    def advance(self, drive: jax.Array) -> jax.Array:
+        """One step with its feed-forward drive ``(B, n)``."""
+        u, s, theta = self.u.value, self.spikes(), self.theta()
         if self.v is not None:
             drive = drive + self.v(s)
         if self._v_slow is not None:
@@ -260,11 +255,15 @@ class SpikingLayer(brainstate.nn.Module):
     def membrane(self) -> jax.Array:
         return self.u.value
 
+    @property
+    def all_norms(self) -> list[Any]:
+        return [] if self.norm is None else [self.norm]
+
 
 class SoftmaxReadout(brainstate.nn.Module):
     """Leaky units, read by a softmax that is summed over time.
 
-        u = a u + (1-a) s W ;   o = o + softmax(u) - 1/C in the steps from ``t_crop`` on
+        u = a u + (1-a) norm(s W) ;   o = o + softmax(u) - 1/C in the steps from ``t_crop`` on
 
     The 1/C, of which no cross-entropy depends, keeps o small: after thousands of steps float32
     would lose the differences between classes. Departure: the source's o has no 1/C.
@@ -275,13 +274,19 @@ class SoftmaxReadout(brainstate.nn.Module):
         t_crop: first step that counts.
         accumulate: return ``o``, on whose last value the loss of the whole sequence is taken;
             otherwise ``u``, for a loss in every step.
+        norm: normalisation of ``s W``, or ``None``.
     """
 
     def __init__(
-        self, w: DenseMap | FixedMap, alpha: VectorParam | None, t_crop: int, accumulate: bool
+        self,
+        w: DenseMap | FixedMap,
+        alpha: VectorParam | None,
+        t_crop: int,
+        accumulate: bool,
+        norm: LayerNorm | BatchNorm | None = None,
     ) -> None:
         super().__init__()
-        self.w, self.alpha = w, alpha
+        self.w, self.alpha, self.norm = w, alpha, norm
         self.t_crop, self.accumulate = t_crop, accumulate
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
@@ -295,6 +300,15 @@ class SoftmaxReadout(brainstate.nn.Module):
 
     def update(self, s: jax.Array) -> jax.Array:
         u = self.w(s)
+        return self.advance(u if self.norm is None else self.norm(u))
+
+    def drive(self, xs: jax.Array, weight: jax.Array) -> jax.Array:
+        """``norm(s W)`` of a whole sequence ``(T, B, n)``."""
+        drive = self.w(xs)
+        return drive if self.norm is None else self.norm.sequence(drive, weight)
+
+    def advance(self, u: jax.Array) -> jax.Array:
+        """One step with its drive ``(B, C)``."""
         if self.alpha is not None:
             a = self.alpha()
             u = a * self.u.value + (1 - a) * u
@@ -309,36 +323,95 @@ class SoftmaxReadout(brainstate.nn.Module):
 
 
 class BalancedNetwork(Network):
-    """Hidden layers, then a readout. Layers are spiking ones or those of the baselines."""
+    """Hidden layers, then a readout. Layers are spiking ones or those of the baselines.
+
+    Args:
+        layers, readout: of the network.
+        n_in: inputs.
+        dt_ms: length of a step.
+        dropout: share of the hidden layers' outputs that is set to 0 while training.
+        bidirectional: every hidden layer reads its input forwards and backwards with the same
+            parameters; its output is both, ``2n`` (backwards in the order of time again).
+    """
 
     def __init__(
-        self, layers: list[Any], readout: SoftmaxReadout, n_in: int, dt_ms: float = 1.0
+        self,
+        layers: list[Any],
+        readout: SoftmaxReadout,
+        n_in: int,
+        dt_ms: float = 1.0,
+        *,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         super().__init__(n_in, readout.w.out_size[0], dt_ms)
         self.layers = layers
         self.readout = readout
+        self.bidirectional = bidirectional
+        self.dropout = [Dropout(dropout, k) for k in range(len(layers))] if dropout else []
+        norms = [readout.norm, *(norm for layer in layers for norm in layer.all_norms)]
+        self.layerwise = bidirectional or any(isinstance(norm, BatchNorm) for norm in norms)
         spiking = [layer for layer in layers if isinstance(layer, SpikingLayer)]
-        self.thresholds = tuple(layer.theta() for layer in spiking)
+        thetas: list[Any] = [jnp.tile(layer.theta(), 1 + bidirectional) for layer in spiking]
+        self.thresholds = tuple(thetas)
+
+    def init_states(self, batch_size: int | None) -> None:
+        super().init_states(batch_size)
+        if self.bidirectional and batch_size is not None:
+            for layer in self.layers:
+                brainstate.nn.init_all_states(layer, batch_size=2 * batch_size)
 
     def step(self, x: jax.Array) -> StepOutput:
-        outs = []
-        for layer in self.layers:
-            x = layer(x)
-            outs.append(x)
-        membrane = tuple(layer.membrane for layer in self.layers)
-        return StepOutput(self.readout(x), tuple(outs), membrane)
+        return self._step(x, None)
 
     def step_with_currents(
         self, x: jax.Array
     ) -> tuple[StepOutput, tuple[tuple[jax.Array, jax.Array], ...]]:
         """:meth:`update`, and the currents that each layer received: ``((exc, inh), ...)``."""
-        outs, currents = [], []
-        for layer in self.layers:
+        currents: list[tuple[jax.Array, jax.Array]] = []
+        return self._step(x, currents), tuple(currents)
+
+    def _step(self, x: jax.Array, currents: list[Any] | None) -> StepOutput:
+        if self.layerwise:
+            raise ValueError("batch normalisation and bidirectional layers need whole sequences")
+        outs = []
+        for k, layer in enumerate(self.layers):
             y = layer(x)
-            currents.append(layer.currents(x))
-            outs.append(x := y)
+            if currents is not None:
+                currents.append(layer.currents(x))
+            outs.append(y)
+            x = self.dropout[k](y) if self.dropout else y
         membrane = tuple(layer.membrane for layer in self.layers)
-        return StepOutput(self.readout(x), tuple(outs), membrane), tuple(currents)
+        return StepOutput(self.readout(x), tuple(outs), membrane)
+
+    def sequence(self, xs: jax.Array, weight: jax.Array) -> StepOutput:
+        outs, membrane = [], []
+        for k, layer in enumerate(self.layers):
+            ys, us = self._through(layer, xs, weight)
+            outs.append(ys)
+            membrane.append(us)
+            xs = self.dropout[k].sequence(ys) if self.dropout else ys
+        drive = self.readout.drive(xs, weight)
+        readout = brainstate.transform.for_loop(self.readout.advance, drive)
+        return StepOutput(readout, tuple(outs), tuple(membrane))
+
+    def _through(self, layer: Any, xs: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Outputs and membranes ``(T, B, n)`` of a layer, of both copies ``(T, B, 2n)``."""
+        if self.bidirectional:
+            xs = jnp.concatenate([xs, xs[::-1]], axis=1)
+            weight = jnp.concatenate([weight, weight])
+        drive = layer.drive(xs, weight)
+
+        def step(drive: Any) -> tuple[jax.Array, jax.Array]:
+            return layer.advance(drive), layer.membrane
+
+        found = brainstate.transform.for_loop(step, drive)
+        return jax.tree.map(self._join, found) if self.bidirectional else found
+
+    @staticmethod
+    def _join(ys: jax.Array) -> jax.Array:
+        forwards, backwards = jnp.split(ys, 2, axis=1)
+        return jnp.concatenate([forwards, backwards[::-1]], axis=2)
 
 
 def decay(tau: float) -> float:

@@ -53,13 +53,19 @@ class BalancedConfig:
     )
     n_layer: int = option(default=1, help="hidden layers", aliases=("n_layers",), gt=0, le=100)
     dropout: float = option(
-        default=0.0, help="share of outputs set to 0 (not implemented: 0 only)", ge=0, lt=1
-    )  # fmt: skip
+        default=0.0,
+        help="training only: share of the hidden layers' outputs set to 0, anew in every step",
+        ge=0,
+        lt=1,
+    )
     normalization: Literal["none", "layernorm", "batchnorm"] = option(
-        default="none", help="of the feed-forward drive (batchnorm is not implemented)"
+        default="none",
+        help="of the feed-forward drive of all layers, the readout's too: over the neurons of a "
+        "step, or for each neuron over steps and samples (running statistics in evaluation)",
     )
     bidirectional: bool = option(
-        default=False, help="not implemented: a layer reads the sequence both ways"
+        default=False,
+        help="hidden layers read their input forwards and backwards, and output both",
     )
     single_spike: bool = option(
         default=False, help="at most one spike per layer, sample and step: the largest membrane's"
@@ -121,17 +127,16 @@ class BalancedConfig:
         for flag in ("quantize", "quantize_adc"):
             if getattr(self, flag):
                 FixedPoint(getattr(self, flag), flag)
-        missing = {
-            "--bidirectional": self.bidirectional,
-            "--normalization batchnorm": self.normalization == "batchnorm",
-            f"--dropout {self.dropout:g}": self.dropout > 0,
-        }
-        for flag, wanted in missing.items():
-            if wanted:
-                raise ValueError(f"{flag} is not implemented yet")
         if self.auto_encoder and (self.n_layer != 1 or self.model != "RLIF"):
             raise ValueError("--auto_encoder needs one layer of --model RLIF")
+        if self.auto_encoder and self.bidirectional:
+            raise ValueError("--auto_encoder decodes one copy of its layer, not --bidirectional")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a hidden layer."""
+        return self.neurons * (1 + self.bidirectional)
 
     @property
     def is_spiking(self) -> bool:

@@ -23,7 +23,6 @@ from snnlab.models.balanced import (
     Adaptation,
     BalancedNetwork,
     FixedMap,
-    LayerNorm,
     Reset,
     SoftmaxReadout,
     SpikingLayer,
@@ -33,6 +32,7 @@ from snnlab.models.balanced import (
 from snnlab.models.balanced_config import BalancedConfig, FixedPoint
 from snnlab.models.baselines import BaselineLayer
 from snnlab.models.maps import DenseMap, Operator
+from snnlab.models.normalization import BatchNorm, LayerNorm
 
 TAU_BALANCED = 2000.0
 TAU_RLIF, TAU_LIF, TAU_OUT = (1900.0, 2100.0), (5.0, 25.0), (5.0, 25.0)
@@ -124,8 +124,10 @@ class _Builder:
         limits = (decay(taus[0]), decay(taus[1]))
         return self.vector(limits, n, fixed, None if tau is None else decay(tau))
 
-    def norm(self, n: int) -> LayerNorm | None:
-        return LayerNorm(n) if self.config.normalization == "layernorm" else None
+    def norm(self, n: int) -> LayerNorm | BatchNorm | None:
+        kinds = {"layernorm": LayerNorm, "batchnorm": BatchNorm}
+        kind = kinds.get(self.config.normalization)
+        return None if kind is None else kind(n)
 
     # -- layers
 
@@ -195,13 +197,13 @@ class _Builder:
         v = [] if c.model == "MLP" else [
             self.map(self.orthogonal(n), c.fix_w_rec) for _ in range(gates)
         ]  # fmt: skip
-        norms = [] if c.normalization == "none" else [LayerNorm(n) for _ in range(gates)]
+        norms = [] if c.normalization == "none" else [self.norm(n) for _ in range(gates)]
         return BaselineLayer(c.model, w, v, norms)
 
     def readout(self, n_out: int, t_crop: int, accumulate: bool, layer: Any) -> SoftmaxReadout:
         c, r = self.config, self.repeat
-        bound = c.neurons**-0.5
-        weight = self.uniform(-bound, bound, c.neurons, n_out)
+        bound = c.outputs**-0.5
+        weight = self.uniform(-bound, bound, c.outputs, n_out)
         if c.auto_encoder:
             weight = layer.w.effective_weight().T
         limits = (TAU_OUT[0] * r, TAU_OUT[1] * r)
@@ -209,7 +211,9 @@ class _Builder:
         if c.model not in ("MLP", "RNN", "LiGRU", "GRU"):
             alpha = self.taus(limits, n_out, c.fix_tau_out, TAU_OUT_BALANCED * r if c.balance
                               else None)  # fmt: skip
-        return SoftmaxReadout(self.map(weight, c.fix_w_out), alpha, t_crop, accumulate)
+        return SoftmaxReadout(
+            self.map(weight, c.fix_w_out), alpha, t_crop, accumulate, self.norm(n_out)
+        )
 
 
 def build_balanced_network(
@@ -237,10 +241,12 @@ def build_balanced_network(
     """
     builder = _Builder(config, operator, repeat, seed)
     with brainstate.environ.context(precision=32):
-        layers = [builder.layer(n_in if k == 0 else config.neurons) for k in range(config.n_layer)]
+        layers = [builder.layer(n_in if k == 0 else config.outputs) for k in range(config.n_layer)]
         outputs = n_in if config.auto_encoder else n_out
         readout = builder.readout(outputs, t_crop, accumulate, layers[-1])
-    return BalancedNetwork(layers, readout, n_in, dt_ms)
+    return BalancedNetwork(
+        layers, readout, n_in, dt_ms, dropout=config.dropout, bidirectional=config.bidirectional
+    )
 
 
 def refit_program(

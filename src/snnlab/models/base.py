@@ -34,7 +34,10 @@ class Network(brainstate.nn.Module):
         n_in, n_out: numbers of inputs and of readout units.
         dt_ms: length of a step in ms.
         thresholds: firing threshold of each recurrent layer in mV, for figures.
+        layerwise: whether the network runs layer after layer over whole sequences only.
     """
+
+    layerwise: bool = False
 
     def __init__(self, n_in: int, n_out: int, dt_ms: float) -> None:
         super().__init__()
@@ -44,6 +47,18 @@ class Network(brainstate.nn.Module):
         self.thresholds: tuple[float, ...] = ()
 
     def step(self, x: jax.Array) -> StepOutput:
+        raise NotImplementedError
+
+    def sequence(self, xs: jax.Array, weight: jax.Array) -> StepOutput:
+        """All steps of ``xs (T, B, n_in)`` from rest, layer after layer.
+
+        Args:
+            xs: input.
+            weight: ``(B,)``, 0 for samples that do not count (padding), else 1.
+
+        Returns:
+            Outputs with a leading axis T.
+        """
         raise NotImplementedError
 
     def update(self, x: jax.Array) -> StepOutput:

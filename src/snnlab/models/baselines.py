@@ -43,23 +43,34 @@ class BaselineLayer(brainstate.nn.Module):
         lead = () if batch_size is None else (batch_size,)
         self.y = brainstate.HiddenState(jnp.zeros((*lead, self.n), jnp.float32))
 
-    def _drive(self, k: int, x: jax.Array) -> jax.Array:
-        drive = self.w[k](x)
-        return self.norms[k](drive) if self.norms else drive
-
     def update(self, x: jax.Array) -> jax.Array:
-        y = self.y.value
+        drives = [w(x) for w in self.w]
+        if self.norms:
+            drives = [norm(drive) for norm, drive in zip(self.norms, drives, strict=True)]
+        return self.advance(drives)
+
+    def drive(self, xs: jax.Array, weight: jax.Array) -> list[jax.Array]:
+        """Normalised ``x W`` of a whole sequence ``(T, B, n_in)``, in the order of the maps."""
+        drives = [w(xs) for w in self.w]
+        if self.norms:
+            pairs = zip(self.norms, drives, strict=True)
+            drives = [norm.sequence(drive, weight) for norm, drive in pairs]
+        return drives
+
+    def advance(self, drives: list[jax.Array]) -> jax.Array:
+        """One step with the feed-forward drives ``(B, n)`` of its maps."""
+        y, x = self.y.value, drives[0]
         if self.kind == "MLP":
-            new = jax.nn.relu(self._drive(0, x))
+            new = jax.nn.relu(x)
         elif self.kind == "RNN":
-            new = jnp.tanh(self._drive(0, x) + self.v[0](y))
+            new = jnp.tanh(x + self.v[0](y))
         else:
-            z = jax.nn.sigmoid(self._drive(1, x) + self.v[1](y))
+            z = jax.nn.sigmoid(drives[1] + self.v[1](y))
             if self.kind == "LiGRU":
-                candidate = jax.nn.relu(self._drive(0, x) + self.v[0](y))
+                candidate = jax.nn.relu(x + self.v[0](y))
             else:
-                r = jax.nn.sigmoid(self._drive(2, x) + self.v[2](y))
-                candidate = jnp.tanh(self._drive(0, x) + self.v[0](r * y))
+                r = jax.nn.sigmoid(drives[2] + self.v[2](y))
+                candidate = jnp.tanh(x + self.v[0](r * y))
             new = z * y + (1 - z) * candidate
         self.y.value = new
         return new
@@ -67,3 +78,7 @@ class BaselineLayer(brainstate.nn.Module):
     @property
     def membrane(self) -> jax.Array:
         return self.y.value
+
+    @property
+    def all_norms(self) -> list[Any]:
+        return self.norms

@@ -16,7 +16,7 @@ from snnlab.analysis.probing import decode, probe_figure, windowed_activity
 from snnlab.data.trials import TrialLoader
 from snnlab.experiment import Problem, build_parts
 from snnlab.learners import LearnerConfig
-from snnlab.learners.functional import Params
+from snnlab.learners.functional import Params, PureNetwork
 from snnlab.training.loop import evaluate
 
 #: Delays that are probed, as multiples of the trained one.
@@ -59,6 +59,7 @@ def probe(
     trained = dataclasses.replace(config, learner=LearnerConfig())
     problem = build(trained)
     network = build_parts(trained, problem).programs.network
+    assert isinstance(network, PureNetwork)  # its layers run step by step
     width = max(1, round(WINDOW_MS / dt))
     run = jax.jit(lambda params, stream: windowed_activity(network, params, stream, width))
     counts, membranes, samples = [], [], []

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 from snnlab.learners.base import Learner, Stream
-from snnlab.learners.functional import Params, PureNetwork
+from snnlab.learners.functional import Params, PureNetwork, PureSequence
 from snnlab.models.base import StepOutput
-from snnlab.training.losses import Classification, Targets, summarise
+from snnlab.training.losses import Classification, Metrics, Targets, summarise
 
 
 class TrainState(NamedTuple):
@@ -58,7 +58,7 @@ class Programs:
         learner: Learner,
         optimizer: optax.GradientTransformation,
         objective: Classification,
-        network: PureNetwork,
+        network: PureNetwork | PureSequence,
         n_steps: int,
         update_every: int = 0,
     ) -> None:
@@ -114,7 +114,7 @@ class Programs:
             segment = self.learner.segment(params, carry, stream, targets, start, length)
             updates, new_opt = self.optimizer.update(segment.gradients, opt_state, params)
             updates = jax.tree.map(lambda u: u * scale, updates)
-            new_params = optax.apply_updates(params, updates)
+            new_params = optax.apply_updates(params, updates) | (segment.renewed or {})
             learned = segment.metrics.scored > 0  # nothing to learn from warm-up alone
             params, opt_state = jax.tree.map(
                 lambda new, old: jnp.where(learned, new, old),
@@ -124,7 +124,7 @@ class Programs:
             bad = {n: ~jnp.all(jnp.isfinite(g)) for n, g in segment.gradients.items()}
             return params, opt_state, segment.carry, (segment.metrics, norm, bad)
 
-        params, opt_state, carry = state.params, state.opt_state, self.learner.fresh()
+        params, opt_state, carry = state.params, state.opt_state, self.learner.fresh(state.key)
         if self.updates_per_batch == 1:
             params, opt_state, carry, (metrics, norm, bad) = part(
                 params, opt_state, carry, 0, self.n_steps
@@ -154,21 +154,43 @@ class Programs:
         return TrainState(params, opt_state, state.plateau, key, done), numbers
 
     def evaluate_fn(self, params: Params, stream: Stream, targets: Targets):
+        if isinstance(self.network, PureSequence):
+            metrics = self._evaluate_layerwise(params, stream, targets)
+        else:
+            metrics = self._evaluate_stepwise(self.network, params, stream, targets)
+        return summarise(metrics, targets, self.objective.dt_ms)
+
+    def _evaluate_stepwise(
+        self, network: PureNetwork, params: Params, stream: Stream, targets: Targets
+    ) -> Metrics:
         def body(state, t):
             carry, total = state
-            carry, out = self.network.step(params, carry, stream.at(t))
+            carry, out = network.step(params, carry, stream.at(t))
             _, metrics = self.objective.step(out, t, targets)
             return (carry, jax.tree.map(jnp.add, total, metrics)), None
 
         start = self._eval_start()
         shapes = jax.eval_shape(
             lambda: self.objective.step(
-                self.network.step(params, start, stream.at(0))[1], jnp.int32(0), targets
+                network.step(params, start, stream.at(0))[1], jnp.int32(0), targets
             )[1]
         )
         zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
         (_, metrics), _ = jax.lax.scan(body, (start, zero), jnp.arange(self.n_steps))
-        return summarise(metrics, targets, self.objective.dt_ms)
+        return metrics
+
+    def _evaluate_layerwise(self, params: Params, stream: Stream, targets: Targets) -> Metrics:
+        _, outs = self._run_layerwise(params, stream)
+        observe = jax.vmap(self.objective.step, (0, 0, None))
+        _, metrics = observe(outs, jnp.arange(self.n_steps), targets)
+        return jax.tree.map(lambda a: a.sum(0), metrics)
+
+    def _run_layerwise(self, params: Params, stream: Stream) -> tuple[jax.Array, StepOutput]:
+        """Input and output of all steps of a batch; outside of training every sample counts."""
+        assert isinstance(self.network, PureSequence)
+        xs = stream.window(0, self.n_steps)
+        everyone = jnp.ones(self.network.batch_size, jnp.float32)
+        return xs, self.network.run(params, self._eval_start(), xs, everyone)[2]
 
     def _eval_start(self):
         return jax.tree.map(jnp.asarray, self.network.initial)
@@ -178,10 +200,16 @@ class Programs:
     ) -> tuple[jax.Array, StepOutput]:
         """Input ``(T, b, n_in)`` and output (leading axis T) of the samples ``which (b,)``."""
 
+        network = self.network
+
         def fun(params, stream, which):
+            if isinstance(network, PureSequence):
+                found = self._run_layerwise(params, stream)
+                return jax.tree.map(lambda a: a[:, which], found)
+
             def body(carry, t):
                 x = stream.at(t)
-                carry, out = self.network.step(params, carry, x)
+                carry, out = network.step(params, carry, x)
                 return carry, jax.tree.map(lambda a: a[which], (x, out))
 
             return jax.lax.scan(body, self._eval_start(), jnp.arange(self.n_steps))[1]

@@ -97,7 +97,7 @@ class ChunkedLearner(Learner):
         chunk_size: ChunkSize,
         windowed: bool = False,
     ) -> None:
-        self.net = PureNetwork(network, batch_size)
+        self.net = PureNetwork(network, batch_size, training=True)
         self.objective = objective
         self.chunk_size = chunk_size
         self.windowed = windowed

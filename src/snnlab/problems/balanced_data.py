@@ -1,0 +1,164 @@
+"""Data of the balanced networks: cue accumulation, or recordings (spoken digits, commands)."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import pydantic
+
+from snnlab.analysis.balance import Metric
+from snnlab.config import option, section
+from snnlab.data import DataConfig, DenseStream, Loader, build_data
+from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
+from snnlab.data.loader import Batch
+from snnlab.data.repeated import RepeatedStream
+
+#: What :func:`snnlab.data.build_data` knows.
+RECORDINGS = typing.get_args(typing.get_type_hints(DataConfig)["dataset"])
+if TYPE_CHECKING:
+    Dataset = str
+else:
+    Dataset = Literal[("cue", *RECORDINGS)]
+
+#: Options of recordings that mean the same for generated trials.
+SHARED = ("dataset", "batch_size")
+
+
+@section("Task")
+class BalancedData(DataConfig):
+    """Cue accumulation or recordings; options of the other kind are refused."""
+
+    dataset: Dataset = option(  # type: ignore[assignment]
+        default="cue",
+        help="cue: cue accumulation; recordings (--data_path): shd and ssc as published, the "
+        "others as in task-image-classification.py",
+    )
+    data_length: int = option(
+        default=100, help="time bins of a recording", unit="steps", gt=0, le=100_000
+    )
+    batch_size: int = option(default=30, help="trials of a batch", gt=0, le=65_536)
+    samples: int = option(default=200, help="cue: trials of each split", gt=0, le=10_000_000)
+    repeat: int = option(default=1, help="steps of a ms (cue) or of a time bin", gt=0, le=1000)
+    dataset_scale: float = option(default=1.0, help="input of a spike")
+    track_balance: bool = option(
+        default=False, help="measure the balance of excitation and inhibition"
+    )
+    balance_metric: Metric = option(default="median", help="filter of the two currents")
+    plot: bool = option(default=True, help="accepted: every run draws its figures")
+
+    @pydantic.model_validator(mode="after")
+    def _applies(self) -> BalancedData:
+        if self.dataset == "cue":
+            foreign = [f.name for f in dataclasses.fields(DataConfig) if f.name not in SHARED]
+        else:
+            foreign = ["samples"]
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name in foreign:
+            default: Any = defaults[name]
+            if getattr(self, name) != getattr(default, "default", default):
+                raise ValueError(f"--{name} does not apply to --dataset {self.dataset}")
+        return self
+
+    def recordings(self) -> DataConfig:
+        """The section of :func:`snnlab.data.build_data`."""
+        names = [f.name for f in dataclasses.fields(DataConfig)]
+        return DataConfig(**{name: getattr(self, name) for name in names})
+
+
+class Splits(NamedTuple):
+    """What the task is made of.
+
+    Attributes:
+        train, val, test: loaders.
+        n_in, n_classes, n_steps: sizes, repetitions included.
+        t_crop: first step that counts.
+        dt_ms: length of a step.
+        sensor: of recordings.
+        class_names: where there are names.
+        facts: for ``results.json``.
+        few: the first validation samples, at most so many, as a stream.
+    """
+
+    train: Any
+    val: Any
+    test: Any
+    n_in: int
+    n_classes: int
+    n_steps: int
+    t_crop: int
+    dt_ms: float
+    sensor: tuple[int, int, int] | None
+    class_names: tuple[str, ...]
+    facts: dict[str, Any]
+    few: RepeatedStream
+
+
+def make_splits(config: BalancedData, seed: int, n_few: int) -> Splits:
+    """Loaders and sizes of a config; ``few`` has ``n_few`` samples at most."""
+    make = _cue if config.dataset == "cue" else _recorded
+    return make(config, seed, n_few)
+
+
+def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
+    task, repeat, scale = CueTask(), config.repeat, config.dataset_scale
+
+    def loader(split: int) -> CueLoader:
+        return CueLoader(
+            task, config.samples, config.batch_size, repeat, scale, seed, split,
+            shuffle=split == 0,
+        )  # fmt: skip
+
+    train, val, test = (loader(k) for k in range(len(SPLITS)))
+    trials = CueTrials(*(a[:n_few] for a in val.trials))
+    return Splits(
+        train, val, test, CUE_INPUTS, 2, repeat * task.n_steps, repeat * task.first_scored,
+        1.0 / repeat, None, ("left", "right"), {},
+        RepeatedStream(cue_stream(task, trials), repeat, scale),
+    )  # fmt: skip
+
+
+def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
+    data, repeat, scale = build_data(config.recordings(), seed), config.repeat, config.dataset_scale
+    train, val, test = (RepeatedLoader(a, repeat, scale) for a in (data.train, data.val, data.test))
+    batch = next(iter(data.val))
+    xs = np.asarray(jax.jit(lambda stream: stream.window(0, data.n_steps))(batch.stream))
+    shown = xs[:, : min(n_few, int(batch.mask.sum()))]
+    return Splits(
+        train, val, test, data.n_in, data.n_classes, repeat * data.n_steps, 0,
+        data.dt_ms / repeat, data.sensor, (),
+        {"samples": {k: data.counts[k] for k in ("train", "val", "test")}},
+        RepeatedStream(DenseStream(shown), repeat, scale),
+    )  # fmt: skip
+
+
+class RepeatedLoader:
+    """A loader of recordings whose steps are repeated and whose spikes are scaled.
+
+    Args:
+        loader: of the recordings.
+        repeat, scale: see :class:`~snnlab.data.repeated.RepeatedStream`.
+    """
+
+    def __init__(self, loader: Loader, repeat: int, scale: float) -> None:
+        self._loader, self._repeat, self._scale = loader, repeat, scale
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if self._repeat == 1 and self._scale == 1:
+                yield batch
+                continue
+            stream: Any = RepeatedStream(batch.stream, self._repeat, self._scale)
+            yield batch._replace(stream=stream)
