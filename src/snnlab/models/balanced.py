@@ -268,13 +268,16 @@ class SoftmaxReadout(brainstate.nn.Module):
     The 1/C, of which no cross-entropy depends, keeps o small: after thousands of steps float32
     would lose the differences between classes. Departure: the source's o has no 1/C.
 
+    With ``linear``, o sums u itself: every unit's sum depends on this unit alone, which is what an
+    online learner can follow, and for small u it is the sum of softmaxes up to a factor.
+
     Args:
         w: map (n, C).
         alpha: decay a, or ``None`` for ``u = s W``.
         t_crop: first step that counts.
-        accumulate: return ``o``, on whose last value the loss of the whole sequence is taken;
-            otherwise ``u``, for a loss in every step.
+        accumulate: return ``o``; otherwise ``u``.
         norm: normalisation of ``s W``, or ``None``.
+        linear: see above.
     """
 
     def __init__(
@@ -284,10 +287,11 @@ class SoftmaxReadout(brainstate.nn.Module):
         t_crop: int,
         accumulate: bool,
         norm: LayerNorm | BatchNorm | None = None,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         self.w, self.alpha, self.norm = w, alpha, norm
-        self.t_crop, self.accumulate = t_crop, accumulate
+        self.t_crop, self.accumulate, self.linear = t_crop, accumulate, linear
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
         lead = () if batch_size is None else (batch_size,)
@@ -312,11 +316,11 @@ class SoftmaxReadout(brainstate.nn.Module):
         if self.alpha is not None:
             a = self.alpha()
             u = a * self.u.value + (1 - a) * u
-            self.u.value = u
+            self.u.value = u * 1.0  # a copy: u drives o within the step (docs/architecture.md)
         if not self.accumulate:
             return u
         counts = self.t.value >= self.t_crop
-        more = jax.nn.softmax(u, axis=-1) - 1.0 / u.shape[-1]
+        more = u if self.linear else jax.nn.softmax(u, axis=-1) - 1.0 / u.shape[-1]
         self.o.value = self.o.value + jnp.where(counts, more, 0.0)
         self.t.value = self.t.value + 1
         return self.o.value

@@ -200,7 +200,9 @@ class _Builder:
         norms = [] if c.normalization == "none" else [self.norm(n) for _ in range(gates)]
         return BaselineLayer(c.model, w, v, norms)
 
-    def readout(self, n_out: int, t_crop: int, accumulate: bool, layer: Any) -> SoftmaxReadout:
+    def readout(
+        self, n_out: int, t_crop: int, accumulate: bool, layer: Any, linear: bool
+    ) -> SoftmaxReadout:
         c, r = self.config, self.repeat
         bound = c.outputs**-0.5
         weight = self.uniform(-bound, bound, c.outputs, n_out)
@@ -212,7 +214,7 @@ class _Builder:
             alpha = self.taus(limits, n_out, c.fix_tau_out, TAU_OUT_BALANCED * r if c.balance
                               else None)  # fmt: skip
         return SoftmaxReadout(
-            self.map(weight, c.fix_w_out), alpha, t_crop, accumulate, self.norm(n_out)
+            self.map(weight, c.fix_w_out), alpha, t_crop, accumulate, self.norm(n_out), linear
         )
 
 
@@ -226,6 +228,7 @@ def build_balanced_network(
     repeat: int = 1,
     t_crop: int = 0,
     accumulate: bool = True,
+    linear: bool = False,
     dt_ms: float = 1.0,
 ) -> BalancedNetwork:
     """A network with freshly drawn parameters, a pure function of ``seed``.
@@ -236,14 +239,14 @@ def build_balanced_network(
         operator: how maps are traced (see :mod:`snnlab.models.maps`).
         seed: of all parameters; the same for every operator.
         repeat: R, repetitions of each input step.
-        t_crop, accumulate: see :class:`SoftmaxReadout`.
+        t_crop, accumulate, linear: see :class:`SoftmaxReadout`.
         dt_ms: length of a step, for rates in Hz.
     """
     builder = _Builder(config, operator, repeat, seed)
     with brainstate.environ.context(precision=32):
         layers = [builder.layer(n_in if k == 0 else config.outputs) for k in range(config.n_layer)]
         outputs = n_in if config.auto_encoder else n_out
-        readout = builder.readout(outputs, t_crop, accumulate, layers[-1])
+        readout = builder.readout(outputs, t_crop, accumulate, layers[-1], linear)
     return BalancedNetwork(
         layers, readout, n_in, dt_ms, dropout=config.dropout, bidirectional=config.bidirectional
     )

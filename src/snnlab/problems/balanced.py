@@ -2,8 +2,8 @@
 
 With ``--method bptt`` the loss is that of the source, of the whole sequence: the cross-entropy of
 ``sum_t softmax(u_t)`` over the steps after the last cue (of recordings: over all steps), taken once
-at the end. An online learner needs a loss in every step: there it is the cross-entropy of
-``softmax(u_t)`` in each of these steps.
+at the end. An online learner needs a loss in every step, of outputs that each depend on their own
+past alone: there it is the cross-entropy of ``sum_t u_t`` so far, in each of these steps.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def build(config: BalancedRSNN) -> Problem:
     def make_network(operator: Any):
         return build_balanced_network(
             model, splits.n_in, splits.n_classes, operator, seed, repeat=data.repeat,
-            t_crop=splits.t_crop, accumulate=bptt, dt_ms=splits.dt_ms,
+            t_crop=splits.t_crop, linear=not bptt, dt_ms=splits.dt_ms,
         )  # fmt: skip
 
     return Problem(
