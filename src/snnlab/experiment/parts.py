@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
 from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
+from snnlab.learners.functional import param_states
 from snnlab.models import Network
+from snnlab.models.normalization import RunningStatistic
 from snnlab.training.losses import Classification
 from snnlab.training.optim import Plateau, make_optimizer
 from snnlab.training.programs import Programs, TrainState
@@ -60,4 +62,7 @@ def build_parts(config: Any, problem: Problem) -> Parts:
 
 
 def n_parameters(parts: Parts) -> int:
-    return int(sum(p.size for p in parts.state.params.values()))
+    """Numbers that are no running statistics."""
+    states = param_states(parts.network)
+    running = {name for name, s in states.items() if isinstance(s, RunningStatistic)}
+    return int(sum(p.size for name, p in parts.state.params.items() if name not in running))
