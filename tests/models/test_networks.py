@@ -11,6 +11,11 @@ import pytest
 
 from snnlab.learners import PureNetwork, get_params
 from snnlab.models import LAYER_MODELS, ModelConfig, build_network
+from snnlab.models.balanced_config import BalancedConfig
+from snnlab.models.balanced_networks import build_balanced_network
+from snnlab.models.base import READOUT_PREFIX
+from snnlab.models.config import EIConfig, GIFConfig
+from snnlab.models.gif_networks import build_ei_network, build_memory_network
 from zoo import LIVE, N_IN, N_OUT, STEPS, make_network_fn, make_stream, model_config
 
 
@@ -90,3 +95,20 @@ def test_readout_leaks_as_asked() -> None:
         first = readout(jnp.ones((1, 12)))
         second = readout(jnp.zeros((1, 12)))
         np.testing.assert_allclose(second, decay * first, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "config"),
+    [
+        (build_network, ModelConfig(n_rec=5)),
+        (build_memory_network, GIFConfig(n_rec=5)),
+        (build_ei_network, EIConfig(n_rec=5)),
+        (build_balanced_network, BalancedConfig(neurons=5)),
+    ],
+)
+def test_the_readout_is_known_by_its_name(build, config) -> None:
+    params = get_params(build(config, 4, 3, "plain", 0))
+    shown = [name for name in params if name.startswith(READOUT_PREFIX)]
+    assert shown
+    assert len(shown) < len(params)
+    assert (5, 3) in [params[name].shape for name in shown]

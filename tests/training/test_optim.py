@@ -47,6 +47,15 @@ def test_penalties_are_gradients_of_l1_and_l2() -> None:
     assert np.allclose(plain - l2, 0.2 * np.asarray(PARAMS["w"]))
 
 
+@pytest.mark.parametrize("factor", [0.0, 0.1, 1.0])
+def test_the_readout_keeps_its_learning_rate(factor: float) -> None:
+    params = {"layer.w": jnp.ones(2), "readout.map.weight": jnp.ones(2)}
+    rule = make_optimizer(TrainingConfig(optimizer="sgd", lr=0.5, lr_rec_factor=factor), 10)
+    updates, _ = rule.update({n: 0.2 * p for n, p in params.items()}, rule.init(params), params)
+    assert np.allclose(updates["readout.map.weight"], -0.1)
+    assert np.allclose(updates["layer.w"], -0.1 * factor)
+
+
 def test_schedules() -> None:
     config = TrainingConfig(lr=1.0, lr_milestones="2,4", lr_gamma=0.1)
     assert config.schedule == "milestones"
@@ -84,6 +93,7 @@ def test_plateau_waits_then_reduces() -> None:
         ({"warmup_ratio": 1.5}, "fraction below 1"),
         ({"v_reg_low": 2.0}, "must lie below"),
         ({"lr": -1}, "greater than 0"),
+        ({"lr_rec_factor": -1}, "greater than or equal to 0"),
         ({"epochs": 0}, "greater than 0"),
     ],
 )

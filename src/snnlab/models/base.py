@@ -8,6 +8,9 @@ import brainstate
 import brainunit as u
 import jax
 
+#: Names of the readout's parameters start with this: it is a network's attribute ``readout``.
+READOUT_PREFIX = "readout."
+
 
 class StepOutput(NamedTuple):
     """What one step of a network shows to the outside.

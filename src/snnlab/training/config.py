@@ -48,6 +48,12 @@ class TrainingConfig:
         default="adam", help="optax optimiser"
     )
     lr: float = option(default=1e-3, help="learning rate", gt=0)
+    lr_rec_factor: float = option(
+        default=1.0,
+        help="factor of the learning rate of all parameters but the readout's (0: the readout "
+        "alone is trained); small where steps that suit the readout swamp small weights",
+        ge=0,
+    )
     lr_schedule: Literal["constant", "milestones", "cosine", "plateau"] = option(
         default="constant",
         help="milestones: times --lr_gamma after each of --lr_milestones; cosine: to zero "

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import reduce_on_plateau
 
+from snnlab.models.base import READOUT_PREFIX
 from snnlab.training.config import TrainingConfig
 
 
@@ -25,6 +26,7 @@ def learning_rate(config: TrainingConfig, updates_per_epoch: int) -> Any:
 def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.GradientTransformation:
     """Penalties, then clipping to a global norm, then the optimiser.
 
+    Updates of all parameters but the readout's are multiplied by ``lr_rec_factor``.
     ``weight_L1 * sum |w|`` and ``weight_L2 * sum w^2`` enter as gradients of the loss;
     ``weight_decay`` is decoupled (adamw).
     """
@@ -43,7 +45,17 @@ def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.Grad
         steps.append(optax.add_decayed_weights(2.0 * config.weight_L2))
     if config.clip_norm > 0:
         steps.append(optax.clip_by_global_norm(config.clip_norm))
-    return optax.chain(*steps, rules[config.optimizer]())
+    steps.append(rules[config.optimizer]())
+    if config.lr_rec_factor != 1:
+        steps.append(_beside_readout(config.lr_rec_factor))
+    return optax.chain(*steps)
+
+
+def _beside_readout(factor: float) -> optax.GradientTransformation:
+    def scaled(updates, params):
+        return {n: u if n.startswith(READOUT_PREFIX) else factor * u for n, u in updates.items()}
+
+    return optax.stateless(scaled)
 
 
 def _l1_penalty(strength: float) -> optax.GradientTransformation:
