@@ -191,10 +191,22 @@ def _find_shd(root: Path) -> dict[str, list[Path]]:
 
 
 def _shd(found: dict[str, list[Path]]) -> EventStore:
-    files = {split: paths[0] for split, paths in found.items()}
+    return shd_store({split: paths[0] for split, paths in found.items()})
+
+
+def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
+    """The cached store of two files in SHD's layout.
+
+    Args:
+        files: ``Train`` and ``Test``.
+        name: of the dataset.
+
+    Raises:
+        UsageError: a file that cannot be used, or no cache folder.
+    """
     n_classes = shd_classes(files["Train"], default=SHD_CLASSES)
     sensor = Sensor(
-        "shd", 1, SHD_UNITS, 1, n_classes, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
+        name, 1, SHD_UNITS, 1, n_classes, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
     )  # fmt: skip
     key = {"version": VERSION, "source": {s: _fingerprint([f]) for s, f in files.items()}}
 
