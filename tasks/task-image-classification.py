@@ -1,4 +1,4 @@
-"""Classify event recordings (event-digits, N-MNIST, SHD) with a recurrent spiking network.
+"""Classify events (event-digits, spoken-digits, N-MNIST, SHD) with a recurrent spiking network.
 
 Without --dataset the embedded event-digits are used, with defaults of their own: --data_length
 60 --batch_size 64 --n_layer 1 --n_rec 256 --epochs 14 --lr 0.002 --lr_schedule cosine

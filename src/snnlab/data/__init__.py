@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snnlab.data.event_digits import load_event_digits
     from snnlab.data.loader import Batch, Loader
     from snnlab.data.recordings import load_recordings
+    from snnlab.data.speech.spoken_digits import load_spoken_digits
     from snnlab.data.store import EventStore, Sensor, StoreWriter, cache_root, cached
     from snnlab.data.stream import DenseStream, EventStream, Stream
     from snnlab.data.transform import Transform
@@ -39,12 +40,13 @@ _HOME = {
     "data_of": "build",
     "load_event_digits": "event_digits",
     "load_recordings": "recordings",
+    "load_spoken_digits": "speech.spoken_digits",
 }
 
 __all__ = [
     "Augment", "Batch", "Data", "DataConfig", "DenseStream", "EventStore", "EventStream",
     "Loader", "Sensor", "StoreWriter", "Stream", "Transform", "build_data", "cache_root",
-    "cached", "data_of", "load_event_digits", "load_recordings",
+    "cached", "data_of", "load_event_digits", "load_recordings", "load_spoken_digits",
 ]  # fmt: skip
 
 

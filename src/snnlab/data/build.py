@@ -12,6 +12,7 @@ from snnlab.data.cutting import BatchCutter, capacity
 from snnlab.data.event_digits import load_event_digits
 from snnlab.data.loader import Loader
 from snnlab.data.recordings import load_recordings
+from snnlab.data.speech.spoken_digits import load_spoken_digits
 from snnlab.data.splits import stratified
 from snnlab.data.store import TEST, TRAIN, VALID, EventStore
 from snnlab.data.stream import BLOCK
@@ -63,6 +64,8 @@ def build_data(config: DataConfig, seed: int) -> Data:
     """
     if config.dataset == "event-digits":
         store = load_event_digits()
+    elif config.dataset == "spoken-digits":
+        store = load_spoken_digits()
     else:
         store = load_recordings(config.dataset, config.data_path)
     return data_of(store, config, seed)

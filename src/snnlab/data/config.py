@@ -16,9 +16,10 @@ class DataConfig:
     a bin holds the number of its events, exactly as tonic's ``ToFrame`` counts them.
     """
 
-    dataset: Literal["event-digits", "nmnist", "shd", "ssc"] = option(
+    dataset: Literal["event-digits", "nmnist", "shd", "ssc", "spoken-digits"] = option(
         default="event-digits",
-        help="recordings: event-digits is made offline, nmnist, shd and ssc are read or downloaded",
+        help="recordings: event-digits is made offline, and so is spoken-digits (needs the extra "
+        "'speech'); nmnist, shd and ssc are read or downloaded",
     )
     data_path: str = option(
         default="",

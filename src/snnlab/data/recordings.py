@@ -211,7 +211,19 @@ def _find_shd(root: Path, name: str) -> dict[str, list[Path]]:
 
 
 def _shd(found: dict[str, list[Path]], name: str) -> EventStore:
-    files = {split: paths[0] for split, paths in found.items()}
+    return shd_store({split: paths[0] for split, paths in found.items()}, name)
+
+
+def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
+    """The cached store of files in SHD's layout.
+
+    Args:
+        files: ``Train`` and ``Test`` (``ssc``: ``Valid`` too).
+        name: of the dataset.
+
+    Raises:
+        UsageError: a file that cannot be used, or no cache folder.
+    """
     default = SSC_CLASSES if name == "ssc" else SHD_CLASSES
     n_classes = shd_classes(files["Train"], default=default)
     sensor = Sensor(

@@ -305,14 +305,8 @@ def cached(
         UsageError: the cache folder cannot be written, or ``write`` refuses its source.
     """
     facts = {"format": FORMAT, "sensor": dataclasses.asdict(sensor), "key": dict(key)}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    final = cache_root() / "events" / f"{sensor.name}-{digest}"
-    if is_complete(final):
-        return EventStore(final)
-    scratch = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
-    with _cache_errors(final):
-        scratch.mkdir(parents=True)
-    try:
+
+    def fill(scratch: Path) -> None:
         with _cache_errors(scratch):
             writer = StoreWriter(scratch, sensor)
         try:
@@ -320,19 +314,51 @@ def cached(
             writer.finish(key)
         finally:
             writer.close()
-        _publish(scratch, final)
+
+    return EventStore(cached_folder("events", sensor.name, facts, is_complete, fill))
+
+
+def cached_folder(
+    kind: str,
+    name: str,
+    facts: Mapping[str, Any],
+    complete: Callable[[Path], bool],
+    fill: Callable[[Path], None],
+) -> Path:
+    """The folder ``<kind>/<name>-<digest of facts>`` of the cache, whole or not at all.
+
+    Args:
+        kind: folder of the cache.
+        name: readable start of the folder's own name.
+        facts: JSON-able; all that the content depends on.
+        complete: whether a folder can be used as it is.
+        fill: writes the content into the folder it is given, unless a complete one is there.
+
+    Raises:
+        UsageError: the cache folder cannot be written; ``fill`` may raise more.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    final = cache_root() / kind / f"{name}-{digest}"
+    if complete(final):
+        return final
+    scratch = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
+    with _cache_errors(final):
+        scratch.mkdir(parents=True)
+    try:
+        fill(scratch)
+        _publish(scratch, final, complete)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return EventStore(final)
+    return final
 
 
-def _publish(scratch: Path, final: Path) -> None:
-    """Move a finished store to its place in one step, over a broken one if need be."""
+def _publish(scratch: Path, final: Path, complete: Callable[[Path], bool]) -> None:
+    """Move a finished folder to its place in one step, over a broken one if need be."""
     with _cache_errors(scratch):
         try:
             os.rename(scratch, final)
         except OSError:
-            if is_complete(final):  # another process was faster
+            if complete(final):  # another process was faster
                 return
             broken = scratch.with_name(f"{scratch.name}-broken")
             os.rename(final, broken)

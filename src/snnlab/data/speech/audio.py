@@ -1,0 +1,117 @@
+"""Reading sound files, and bringing sound to what the cochlea expects.
+
+WAV through scipy; FLAC through the package ``soundfile``, where it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import scipy.io.wavfile
+import scipy.signal
+
+from snnlab.data.speech.cochlea import SAMPLE_HZ
+from snnlab.errors import UsageError, one_line
+
+SUFFIXES = (".wav", ".flac")
+#: SHD keeps times as float16 seconds: after half a minute their steps are 16 ms.
+LONGEST_S = 30.0
+_RATES_HZ = (4_000, 768_000)
+
+
+def read_audio(path: Path) -> tuple[np.ndarray, int]:
+    """A sound file as one channel (the mean of its channels).
+
+    Args:
+        path: ``.wav`` (PCM of 8 to 32 bits, or float) or ``.flac``.
+
+    Returns:
+        Samples ``(n,) float32``, full scale of integers = 1, and samples per second.
+
+    Raises:
+        UsageError: not audio, truncated, empty, too long, not finite, or FLAC without soundfile.
+    """
+    samples: np.ndarray
+    raw, hz = _flac(path) if path.suffix.lower() == ".flac" else _wav(path)
+    if raw.dtype == np.uint8:
+        samples = (raw.astype(np.float32) - 128) / 128
+    elif raw.dtype.kind == "i":
+        samples = raw.astype(np.float32) / np.float32(2.0 ** (8 * raw.itemsize - 1))
+    else:
+        samples = raw.astype(np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1, dtype=np.float32)
+    if not len(samples):
+        raise UsageError(f"{path} holds no samples")
+    if not _RATES_HZ[0] <= hz <= _RATES_HZ[1]:
+        raise UsageError(
+            f"{path}: {hz} samples per second; expected {_RATES_HZ[0]} to {_RATES_HZ[1]}"
+        )
+    if len(samples) > LONGEST_S * hz:
+        raise UsageError(
+            f"{path} lasts {len(samples) / hz:.1f} s, more than {LONGEST_S:g} s: SHD's layout "
+            "keeps times as float16 seconds, cut it into words"
+        )
+    if not np.isfinite(samples).all():
+        raise UsageError(f"{path} holds samples that are no numbers")
+    return samples, int(hz)
+
+
+def _wav(path: Path) -> tuple[np.ndarray, int]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)
+            warnings.filterwarnings("error", "Reached EOF", scipy.io.wavfile.WavFileWarning)
+            hz, raw = scipy.io.wavfile.read(path)
+    except scipy.io.wavfile.WavFileWarning:
+        raise UsageError(f"{path} is truncated") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # scipy's parser lets many kinds through
+        why = one_line(str(error)) or type(error).__name__
+        raise UsageError(f"{path} is no readable WAV file: {why}") from None
+    return raw, hz
+
+
+def _flac(path: Path) -> tuple[np.ndarray, int]:
+    if importlib.util.find_spec("soundfile") is None:
+        raise UsageError(
+            f"{path}: FLAC needs the package soundfile (pip install soundfile), or convert to WAV"
+        )
+    import soundfile
+
+    try:
+        return soundfile.read(path, dtype="float32")
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{path} is no readable FLAC file: {one_line(str(error))}") from None
+
+
+def prepare(samples: np.ndarray, rate: int, rms: float = 0.3, edge_ms: float = 30.0) -> np.ndarray:
+    """Resample to ``SAMPLE_HZ``, set the loudness, fade in and out (half Hann windows).
+
+    After Cramer et al. 2020. Silence stays silence.
+
+    Args:
+        samples: ``(n,)``.
+        rate: samples per second.
+        rms: root of the mean square after it.
+        edge_ms: length of each fade, at most half of the recording.
+
+    Returns:
+        ``(n * SAMPLE_HZ / rate,) float32``.
+    """
+    ratio = Fraction(SAMPLE_HZ, rate).limit_denominator(1000)
+    sound = np.asarray(samples, np.float64)
+    if ratio != 1:
+        sound = scipy.signal.resample_poly(sound, ratio.numerator, ratio.denominator)
+    level = np.sqrt(np.mean(sound**2))
+    sound = sound * (rms / level) if level > 1e-7 else np.zeros_like(sound)
+    n = min(round(edge_ms * 1e-3 * SAMPLE_HZ), len(sound) // 2)
+    fade = np.sin(np.pi / 2 * (np.arange(n) + 0.5) / max(n, 1)) ** 2
+    sound[:n] *= fade
+    sound[len(sound) - n :] *= fade[::-1]
+    return sound.astype(np.float32)

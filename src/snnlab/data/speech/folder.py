@@ -1,0 +1,135 @@
+"""What a folder of recordings says about its classes and speakers: by sub-folder or file name."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from snnlab.data.speech.audio import SUFFIXES
+from snnlab.errors import UsageError, nearest
+
+ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+GERMAN = ("null", "eins", "zwei", "drei", "vier", "fuenf", "sechs", "sieben", "acht", "neun")
+
+LAYOUTS = """\
+Recordings are .wav or .flac files, laid out in one of three ways:
+  <label>/<speaker>_<anything>.wav             classes are the sub-folders, in order of their
+                                               names; without a _ in its name, a file's speaker
+                                               is unknown
+  <digit>_<speaker>_<number>.wav               ten classes, as in the Free Spoken Digit Dataset
+  lang-<english|german>_speaker-<number>_trial-<number>_digit-<digit>.flac
+                                               twenty classes, as the Heidelberg Digits"""
+
+_FREE = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<trial>\d+)")
+_HEIDELBERG = re.compile(
+    r"lang-(?P<language>english|german)_speaker-(?P<speaker>\d+)_trial-\d+_digit-(?P<digit>\d)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The recordings of a folder.
+
+    Attributes:
+        files: in order of their names.
+        labels, speakers: of each, indices into ``keys`` and ``names``.
+        keys: class names.
+        names: of the speakers, sorted.
+    """
+
+    files: list[Path]
+    labels: list[int]
+    speakers: list[int]
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def list_recordings(folder: Path, classes: Sequence[str] = ()) -> Listing:
+    """Find the recordings of a folder and what its layout (``LAYOUTS``) says of them.
+
+    Args:
+        folder: hidden files and other suffixes are passed over.
+        classes: names of the sub-folders in the order of the labels; empty: in order of name.
+
+    Raises:
+        UsageError: no folder, no recordings, names of no layout, or two layouts at once.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder of recordings")
+    flat, nested = _sounds(folder), []
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            nested += _sounds(child)
+    if flat and nested:
+        raise UsageError(
+            f"{folder} holds recordings ({flat[0].name}) and sub-folders with recordings "
+            f"({nested[0].parent.name}); expected one or the other"
+        )
+    if not (flat or nested):
+        raise UsageError(f"{folder} holds no recordings ({', '.join(SUFFIXES)})")
+    if nested:
+        return _by_folder(nested, classes)
+    if classes:
+        raise UsageError("--classes names sub-folders, and the recordings are in none")
+    return _by_name(flat)
+
+
+def _sounds(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _by_folder(files: list[Path], classes: Sequence[str]) -> Listing:
+    found = {path.parent.name for path in files}
+    keys = tuple(classes) or tuple(sorted(found, key=lambda n: (n.isdigit(), int_of(n), n)))
+    unknown = sorted(found - set(keys))
+    if unknown:
+        raise UsageError(
+            f"sub-folder '{unknown[0]}' is none of --classes {','.join(keys)}"
+            f"{nearest(unknown[0], keys)}"
+        )
+    labels = [keys.index(path.parent.name) for path in files]
+    return _listing(files, labels, [_speaker_of(path) for path in files], keys)
+
+
+def int_of(name: str) -> int:
+    """The number that a name is, 0 where it is none: 10 then sorts behind 9."""
+    return int(name) if name.isascii() and name.isdigit() else 0
+
+
+def _speaker_of(path: Path) -> str:
+    return path.stem.partition("_")[0] if "_" in path.stem else "unknown"
+
+
+def _by_name(files: list[Path]) -> Listing:
+    label: Callable[[re.Match[str]], int]
+    keys: tuple[str, ...]
+    if _HEIDELBERG.fullmatch(files[0].stem):
+        pattern, keys = _HEIDELBERG, ENGLISH + GERMAN
+        label = lambda m: int(m["digit"]) + 10 * (m["language"] == "german")  # noqa: E731
+    else:
+        pattern, keys = _FREE, ENGLISH
+        label = lambda m: int(m["digit"])  # noqa: E731
+    labels, speakers = [], []
+    for path in files:
+        match = pattern.fullmatch(path.stem)
+        if not match:
+            raise UsageError(
+                f"{path}: the name gives no label; expected <label>/*.wav, "
+                "<digit>_<speaker>_<number>.wav or lang-..._speaker-..._trial-..._digit-....flac "
+                "(one of them for all files)"
+            )
+        labels.append(label(match))
+        speakers.append(match["speaker"])
+    return _listing(files, labels, speakers, keys)
+
+
+def _listing(files: list[Path], labels: list[int], who: list[str], keys: Sequence[str]) -> Listing:
+    names = tuple(sorted(set(who)))
+    places = {name: i for i, name in enumerate(names)}
+    return Listing(files, labels, [places[w] for w in who], tuple(keys), names)
