@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import brainstate
@@ -13,6 +14,7 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.errors import UsageError
+from snnlab.experiment import build_parts
 from snnlab.learners import LearnerConfig, PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import with_key
 from snnlab.models.balanced import (
@@ -23,9 +25,10 @@ from snnlab.models.balanced import (
     VectorParam,
 )
 from snnlab.models.balanced_networks import build_balanced_network
+from snnlab.models.base import StepOutput
 from snnlab.models.dropout import Dropout
 from snnlab.models.normalization import BatchNorm
-from snnlab.problems.balanced import BalancedRSNN
+from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification, Targets
 from snnlab.training.optim import Plateau
@@ -346,3 +349,45 @@ def test_input_that_cannot_be_used(flags: list[str], words: str) -> None:
 def test_a_backend_that_cannot_run_whole_sequences() -> None:
     with pytest.raises(UsageError, match="--backend layerwise, without --remat"):
         learned((*BOTH, "RadLIF"), backend="plain")
+
+
+def test_rates_outside_of_their_range_are_penalised() -> None:
+    """Two neurons, rates 1/2 and 0 over two steps of one real sample: 3 (0.5 - 0.4 + 0.1)."""
+    config = TrainingConfig(use_regularizers=True, reg_factor=3, reg_fmin=0.1, reg_fmax=0.4)
+    goal = Classification(2, 1, 0, 1.0, config)
+    spikes = jnp.asarray([[[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]]])
+    batch = Targets(jnp.zeros(2, jnp.int32), jnp.asarray([1.0, 0.0]))
+    outs = StepOutput(jnp.zeros((2, 2, 2)), (spikes,), (spikes,))
+    assert float(goal.over_sequence(outs, batch)) == pytest.approx(0.6)
+    plain = dataclasses.replace(goal, config=TrainingConfig())
+    assert float(plain.over_sequence(outs, batch)) == 0
+
+
+def test_the_learner_has_the_gradient_of_the_penalty() -> None:
+    model = configs.parse(
+        BalancedRSNN, ["--neurons", "5", *LIVE, "RadLIF"], prog="x", description=""
+    )[0].model
+
+    def made(_: str) -> BalancedNetwork:
+        return build_balanced_network(model, N_IN, N_OUT, "plain", 0)
+
+    found = []
+    for on in (False, True):
+        config = TrainingConfig(use_regularizers=on, reg_factor=1, reg_fmin=0.9, reg_fmax=1.0)
+        goal = Classification(N_OUT, 1, 0, 1.0, config)
+        backend = LearnerConfig(method="bptt", backend="layerwise")
+        learner = make_learner(backend, made, BATCH, goal)
+        stream, batch = make_stream(steps=STEPS, batch=BATCH), make_targets(batch=BATCH)
+        segment = learner.segment(get_params(made("")), learner.fresh(), stream, batch, 0, STEPS)
+        found.append(segment.gradients)
+    assert not np.allclose(found[1]["layers.0.w.weight"], found[0]["layers.0.w.weight"], atol=1e-6)
+    np.testing.assert_allclose(found[1]["readout.w.weight"], found[0]["readout.w.weight"])
+
+
+def test_the_penalty_is_refused_step_by_step() -> None:
+    flags = ["--use_regularizers", "--samples", "4", "--batch_size", "2"]
+    refused = configs.parse(BalancedRSNN, flags, prog="x", description="")[0]
+    with pytest.raises(UsageError, match="rates of whole sequences"):
+        build_parts(refused, build(refused))
+    chosen = configs.parse(BalancedRSNN, flags, prog="x", description="", adapt=defaults)[0]
+    assert chosen.learner.backend == "layerwise"

@@ -49,6 +49,11 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     plateau = Plateau(config.training)
     params = jax.tree.map(jnp.copy, get_params(plain))  # training consumes its state
     evaluated: PureNetwork | PureSequence
+    if config.training.use_regularizers and not learner.layerwise:
+        raise UsageError(
+            "--use_regularizers needs the rates of whole sequences: --method bptt --backend "
+            "layerwise (every learner has --spk_reg_factor, a penalty of each step)"
+        )
     if learner.layerwise:
         evaluated = PureSequence(plain, objective.example(problem.batch_size).mask)
     else:

@@ -36,6 +36,10 @@ class Objective(Protocol):
         """Scalar loss of step ``t``, and a pytree of metrics that are summed over steps."""
         ...
 
+    def over_sequence(self, outs: StepOutput, batch: Any) -> jax.Array:
+        """Scalar loss of the outputs of all steps, ``(T, ...)``; for learners that have them."""
+        ...
+
     def example(self, batch_size: int) -> Any:
         """A batch (targets, mask) of the right shapes and dtypes."""
         ...

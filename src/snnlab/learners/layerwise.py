@@ -40,7 +40,8 @@ class LayerwiseBPTT(Learner):
             end, renewed, outs = self.net.run(params, carry, stream.window(0, length), batch.mask)
             observe = jax.vmap(self.objective.step, (0, 0, None))
             losses, metrics = observe(outs, jnp.arange(length), batch)
-            return losses.sum(), (end, renewed, sum_over_steps(metrics))
+            total = losses.sum() + self.objective.over_sequence(outs, batch)
+            return total, (end, renewed, sum_over_steps(metrics))
 
         gradients, (end, renewed, metrics) = jax.grad(loss_of, has_aux=True)(params)
         return Segment(end, gradients, metrics, renewed)

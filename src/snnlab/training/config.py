@@ -88,6 +88,14 @@ class TrainingConfig:
     spk_reg_rate: float = option(
         default=10.0, help="target firing rate of each neuron", unit="Hz", ge=0
     )
+    use_regularizers: bool = option(
+        default=False,
+        help="penalise neurons whose mean rate over batch and sequence is outside of --reg_fmin "
+        "and --reg_fmax (bptt with --backend layerwise)",
+    )
+    reg_factor: float = option(default=0.5, help="strength of that penalty", ge=0)
+    reg_fmin: float = option(default=0.01, help="lowest rate", unit="spikes per step", ge=0, le=1)
+    reg_fmax: float = option(default=0.5, help="highest rate", unit="spikes per step", ge=0, le=1)
     v_reg_factor: float = option(default=0.0, help="strength of the membrane regulariser", ge=0)
     v_reg_low: float = option(default=-20.0, help="membrane below which it acts", unit="mV")
     v_reg_high: float = option(default=1.4, help="membrane above which it acts", unit="mV")
@@ -112,6 +120,10 @@ class TrainingConfig:
             raise ValueError(
                 "--pruning_epochs and --pruning_threshold belong together: the epoch, and the "
                 "validation accuracy below which a run is given up"
+            )
+        if self.reg_fmin >= self.reg_fmax:
+            raise ValueError(
+                f"--reg_fmin {self.reg_fmin:g} must lie below --reg_fmax {self.reg_fmax:g}"
             )
         if self.lr_schedule == "milestones" and not self.lr_milestones:
             raise ValueError("--lr_schedule milestones needs --lr_milestones, for example 40,80")

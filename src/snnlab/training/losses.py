@@ -84,6 +84,26 @@ class Classification:
         )
         return task + penalty, jax.lax.stop_gradient(metrics)
 
+    def over_sequence(self, outs: StepOutput, batch: Targets) -> jax.Array:
+        """Penalty of rates over the whole sequence, for a learner that has it at once.
+
+        ``reg_factor * sum_n [relu(fmin - r_n) + relu(r_n - fmax)]`` over the neurons of all
+        layers, ``r_n`` the mean over samples and steps. Source: Bittar & Garner 2022, as in
+        their code.
+
+        Args:
+            outs: with a leading axis T.
+            batch: targets; padded samples do not count.
+        """
+        c, total = self.config, jnp.float32(0.0)
+        if c.use_regularizers:
+            weight = batch.mask / jnp.maximum(batch.mask.sum(), 1.0)
+            for spikes in outs.spikes:
+                rate = jnp.einsum("b,tbn->n", weight, spikes) / spikes.shape[0]
+                excess = jax.nn.relu(c.reg_fmin - rate) + jax.nn.relu(rate - c.reg_fmax)
+                total += c.reg_factor * excess.sum()
+        return total
+
     def _loss(self, readout: jax.Array, labels: jax.Array) -> jax.Array:
         """``(B,)``."""
         if self.config.loss == "cel":
