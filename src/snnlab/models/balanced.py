@@ -148,8 +148,9 @@ class Adaptation(brainstate.nn.Module):
         return value.shape[0]
 
     def update(self, u: jax.Array, s: jax.Array) -> jax.Array:
-        self.w.value = self.beta() * self.w.value + self.a() * u + self.b() * s
-        return self.w.value
+        w = self.beta() * self.w.value + self.a() * u + self.b() * s
+        self.w.value = w * 1.0  # a copy: w drives u within the step (docs/architecture.md)
+        return w
 
 
 class SpikingLayer(brainstate.nn.Module):
