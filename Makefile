@@ -29,7 +29,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing snnlab and its development tools into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[dev,speech]'
 	@touch $(VENV)/.installed $@
 
 # ---------------------------------------------------------------- commands

@@ -209,6 +209,7 @@ def test_automatic_chunks() -> None:
     small = dataclasses.replace(choose, trace=100 * mb)
     assert small(500) == 25  # 100 MB of traces may have 250 MB beside them
     assert dataclasses.replace(small, budget=110 * mb)(500) == 1
+    assert dataclasses.replace(small, trace=mb, beside=mb)(500) == LONGEST  # in a cache
     assert dataclasses.replace(choose, budget=400 * mb)(90) == 8  # no room for one chunk
     assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=2e8)(1000) == 20  # ES-D-RTRL
     assert Automatic(beside=mb, alone=mb, trace=0, budget=2e8)(1000) == LONGEST

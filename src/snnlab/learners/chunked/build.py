@@ -24,8 +24,10 @@ LIVE_BESIDE, LIVE_ALONE = 8, 3
 BESIDE, BESIDE_BYTES = 0.16, 50_000_000
 #: Traces and chunk together that nobody minds: small traces may have longer chunks.
 MODEST_BYTES = 350_000_000
-#: Chunks beyond this length gain little, and cost memory: without traces (ES-D-RTRL), with them.
+#: Chunks beyond this length gain little, and cost memory: without traces (ES-D-RTRL) or with traces
+#: that stay in a cache, and with larger ones.
 LONGEST, LONGEST_TRACED = 25, 500
+CACHED_BYTES = 20_000_000
 #: Steps of a product of BPTT.
 BPTT_BLOCK = 50
 
@@ -98,7 +100,7 @@ class Automatic:
     than the traces would take is one chunk, without traces. Otherwise K is what keeps a chunk's
     memory small beside that of the traces (or both below ``MODEST_BYTES``), or what the budget
     leaves; never more than ``LONGEST_TRACED``, beyond which the pass is small beside the work, or
-    ``LONGEST`` where there are no traces to pass over.
+    ``LONGEST`` where there are no traces to pass over, or so small ones that a cache holds them.
 
     Attributes:
         beside: bytes of one more step in a chunk, beside traces.
@@ -121,7 +123,7 @@ class Automatic:
         if self.trace:
             most = max(BESIDE * self.trace, BESIDE_BYTES, MODEST_BYTES - self.trace)
             left = min(max(self.budget - self.trace, BESIDE * self.trace), most)
-        longest = LONGEST_TRACED if self.trace else LONGEST
+        longest = LONGEST_TRACED if self.trace > CACHED_BYTES else LONGEST
         return int(max(1, min(longest, length, left / self.beside)))
 
 
