@@ -235,18 +235,6 @@ def test_training_stops_at_acc_th(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["expsm_diag", "diag", "bptt"])
-def test_short_trials_are_learned(method: str, tmp_path: Path) -> None:
-    argv = [a for a in TINY if a not in ("--etrace_decay", "0.9")]
-    config = parsed(
-        *argv, "--method", method, "--filepath", str(tmp_path / "run"), "--epochs", "8",
-        "--epoch_batches", "25", "--batch_size", "64", "--n_rec", "64", "--t_sample", "60",
-        "--t_test", "60", "--lr", "0.005", "--test_batches", "8",
-    )  # fmt: skip
-    assert run(config, build(config), Console(quiet=True))["test_accuracy"] > 0.65
-
-
-@pytest.mark.slow
 def test_seeds_together_are_the_seeds_alone(tmp_path: Path) -> None:
     """As one vmapped program or one after another: the same rows up to rounding."""
     rows = {}
