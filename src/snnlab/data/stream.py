@@ -19,6 +19,8 @@ import numpy as np
 from jax import lax
 
 BLOCK = 2048
+#: Cells that 32 bits can number, with room for what lies behind.
+MOST_CELLS = 2**31 - 2**16
 
 
 @runtime_checkable
@@ -80,6 +82,9 @@ class EventStream:
         block: events scattered at once; ``capacity`` must exceed the number of events by it.
     """
 
+    #: Says that inputs are mostly zero: products may visit events instead of inputs.
+    events = True
+
     def __init__(
         self,
         cell: jax.Array | np.ndarray,
@@ -103,27 +108,30 @@ class EventStream:
 
     def at(self, t: jax.Array | int) -> jax.Array:
         """Step ``t``: ``(B, n_in) float32``."""
+        return self.window(t, 1)[0]
+
+    def window(self, start: jax.Array | int, length: int) -> jax.Array:
+        """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
         n_cells = self.batch_size * self.n_in
+        if length * n_cells > MOST_CELLS:
+            return lax.map(self.at, start + jnp.arange(length))
         cell, offsets = jnp.asarray(self.cell), jnp.asarray(self.offsets)
-        t = jnp.asarray(t)
-        start, stop = offsets[t], offsets[t + 1]
+        bounds = lax.dynamic_slice_in_dim(offsets, start, length + 1)
+        first, end = bounds[0], bounds[-1]
         lane = jnp.arange(self.block, dtype=jnp.int32)
 
         def scatter(k: jax.Array, dense: jax.Array) -> jax.Array:
-            first = start + k * self.block
-            where = lax.dynamic_slice(cell, (first,), (self.block,))
-            where = jnp.where(first + lane < stop, where, n_cells)  # out of range: dropped
+            at = first + k * self.block
+            step = jnp.sum(at + lane >= bounds[1:, None], axis=0, dtype=jnp.int32)
+            where = lax.dynamic_slice(cell, (at,), (self.block,)) + step * n_cells
+            where = jnp.where(at + lane < end, where, length * n_cells)  # out of range: dropped
             if self.binary:
                 return dense.at[where].set(1.0, mode="drop")
             return dense.at[where].add(1.0, mode="drop")
 
-        blocks = (stop - start + self.block - 1) // self.block
-        dense = lax.fori_loop(0, blocks, scatter, jnp.zeros(n_cells, jnp.float32))
-        return lax.stop_gradient(dense).reshape(self.batch_size, self.n_in)
-
-    def window(self, start: jax.Array | int, length: int) -> jax.Array:
-        """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
-        return lax.map(self.at, start + jnp.arange(length))
+        blocks = (end - first + self.block - 1) // self.block
+        dense = lax.fori_loop(0, blocks, scatter, jnp.zeros(length * n_cells, jnp.float32))
+        return lax.stop_gradient(dense).reshape(length, self.batch_size, self.n_in)
 
 
 def _flatten_dense(stream: DenseStream) -> tuple[tuple[object, ...], None]:

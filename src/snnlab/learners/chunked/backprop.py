@@ -51,7 +51,7 @@ class BlockBPTT(ChunkedLearner):
         self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         graph = self.graph
-        frame = make_frame(graph, jax.lax.stop_gradient(params))
+        frame = make_frame(graph, jax.lax.stop_gradient(params), stream)
         wanted = math.isqrt(length - 1) + 1 if self.remat else self.longest(length)
         size = equal_parts(length, max(1, min(wanted, length)))
         n_full, rest = divmod(length, size)
@@ -78,7 +78,7 @@ class BlockBPTT(ChunkedLearner):
                 steps = derivatives.Steps(first + jnp.arange(k), h, ys, extra, known)
             pieces, _ = derivatives.observe(frame, steps, self.objective, batch)
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, h_bar)
-            new = rules.within_chunk(pieces, y_bar)
+            new = rules.within_chunk(frame, pieces, y_bar)
             return h_bar, {key: gradients[key] + new[key] for key in gradients}
 
         firsts = start + size * jnp.arange(n_full)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snnlab.learners.chunked import kernels
 from snnlab.learners.chunked.graph import Cut, Env, Piece, StepGraph, bind, read
 from snnlab.learners.functional import Params
 
@@ -32,6 +33,7 @@ class Frame:
         blocks: ``blocks[r][k] (size, n)`` are the rows of cut ``r`` that its piece ``k`` meets.
         evolving: rows of all pieces of a cut that evolve; ``None`` if none does.
         live: the same for the pieces that are live.
+        events: whether the step's input is mostly zero.
     """
 
     graph: StepGraph
@@ -39,6 +41,7 @@ class Frame:
     blocks: list[tuple[jax.Array, ...]]
     evolving: list[jax.Array | None]
     live: list[jax.Array | None]
+    events: bool = False
 
 
 def _static(graph: StepGraph, params: Params) -> Env:
@@ -55,7 +58,7 @@ def weights(graph: StepGraph, params: Params) -> Arrays:
     return [env[cut.w] for cut in graph.cuts if cut.trained]
 
 
-def make_frame(graph: StepGraph, params: Params) -> Frame:
+def make_frame(graph: StepGraph, params: Params, stream: Any = None) -> Frame:
     env = _static(graph, params)
     blocks = [
         tuple(env[cut.w][p.start : p.start + p.size] for p in cut.pieces) for cut in graph.cuts
@@ -68,7 +71,10 @@ def make_frame(graph: StepGraph, params: Params) -> Frame:
             joined.append(jnp.concatenate(chosen) if chosen else None)
         return joined
 
-    return Frame(graph, env, blocks, join(lambda p: p.evolves), join(lambda p: p.live))
+    return Frame(
+        graph, env, blocks, join(lambda p: p.evolves), join(lambda p: p.live),
+        events=getattr(stream, "events", False),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------- input
@@ -97,7 +103,8 @@ def project_inputs(frame: Frame, known: ByPiece) -> dict[int, jax.Array]:
     """The part of each ``y (K, B, n)`` that is known before the chunk runs."""
     outside: dict[int, jax.Array] = {}
     for (r, k), x in known.items():
-        y = x @ frame.blocks[r][k]
+        w = frame.blocks[r][k]
+        y = kernels.times_events(x, w) if frame.events else x @ w
         outside[r] = outside[r] + y if r in outside else y
     return outside
 

@@ -150,7 +150,7 @@ class Traced(ChunkedLearner, abc.ABC):
                 "this learner was built for whole sequences (update_every 0): its carry has lost "
                 "the traces and cannot be continued"
             )
-        frame = make_frame(self.graph, jax.lax.stop_gradient(params))
+        frame = make_frame(self.graph, jax.lax.stop_gradient(params), stream)
         h = self._leaves(carry["net"])
         sums = self._zero_sums(frame, h, stream, batch)
 
@@ -309,7 +309,7 @@ class ChunkedDRTRL(Traced):
             c, y_bar = rules.backward(graph, found.d, big_d, f)
             for r, direct in found.taps.items():
                 y_bar[r] = y_bar[r] + direct if r in y_bar else direct
-        gradients = rules.within_chunk(pieces, y_bar)
+        gradients = rules.within_chunk(frame, pieces, y_bar)
         entering = None
         if role.writes:
             if not big_d:
@@ -404,7 +404,7 @@ class ChunkedESDRTRL(Traced):
         if role.learns and self.windowed:
             nothing = [jnp.zeros_like(h[0]) for h in derivatives.floats(graph, steps.h)]
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, nothing)
-            gradients = rules.within_chunk(pieces, y_bar)
+            gradients = rules.within_chunk(frame, pieces, y_bar)
             c = dict(zip(graph.float_states, h_bar, strict=True))
             warm = rules.warm_up(decay, jnp.maximum(count - 1, 0), 1)[0]
             before = rules.through_maps(graph, f_bar, c)
@@ -415,8 +415,8 @@ class ChunkedESDRTRL(Traced):
             warm = rules.warm_up(decay, count, length)[:, None, None]
             g = rules.through_maps(graph, f_bars, found.d)
             before, smooth = rules.smooth_signal({r: v / warm for r, v in g.items()}, decay)
-            gradients = rules.within_chunk(pieces, smooth)
-            for key, part in rules.within_chunk(pieces, found.taps).items():
+            gradients = rules.within_chunk(frame, pieces, smooth)
+            for key, part in rules.within_chunk(frame, pieces, found.taps).items():
                 gradients[key] = gradients[key] + part if key in gradients else part
         for (r, k), old in x_bar.items():
             if r in before:

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snnlab.learners.chunked import kernels
 from snnlab.learners.chunked.derivatives import Blocks
-from snnlab.learners.chunked.evaluate import ByPiece
+from snnlab.learners.chunked.evaluate import ByPiece, Frame
 from snnlab.learners.chunked.graph import StepGraph
 
 ByState = dict[int, jax.Array]
@@ -133,12 +134,16 @@ def _among(big_d: Blocks, graph: StepGraph) -> Blocks:
     return {(b, a): v for (b, a), v in big_d.items() if a in graph.trace_states}
 
 
-def within_chunk(pieces: ByPiece, y_bar: ByCut) -> ByPiece:
+def within_chunk(frame: Frame, pieces: ByPiece, y_bar: ByCut) -> ByPiece:
     """Gradient ``(i, n)`` of the products ``x_t @ W`` of the chunk, one product per piece."""
-    return {
-        (r, k): jnp.einsum("tbi,tbn->in", x, y_bar[r])
-        for (r, k), x in pieces.items() if r in y_bar
-    }  # fmt: skip
+
+    def outer(r: int, k: int, x: jax.Array) -> jax.Array:
+        if frame.events and not frame.graph.cuts[r].pieces[k].evolves:
+            return kernels.outer_events(x, y_bar[r])
+        g = y_bar[r].reshape(-1, y_bar[r].shape[-1])
+        return x.reshape(-1, x.shape[-1]).T @ g  # an einsum over two axes would copy x
+
+    return {(r, k): outer(r, k, x) for (r, k), x in pieces.items() if r in y_bar}
 
 
 def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]:
@@ -175,10 +180,12 @@ def pass_over_traces(
         with ``entering`` the next traces ``P e + sum_s x_s (P_s f_s)`` (otherwise the old ones),
         and with ``c`` the gradient through what happened before the chunk, ``sum_b c_b . e_b``.
     """
-    found = {} if c is None else _read(traces, c)
     if entering is None:
-        return traces, found
-    new: Traces = {}
+        return traces, {} if c is None else _read(traces, c)
+    own = {key: e for key, e in traces.items() if kernels.usable(e)}
+    new, found = _pass_in_one(own, c, entering, pieces)
+    traces = {key: e for key, e in traces.items() if key not in own}
+    found.update({} if c is None else _read(traces, c))
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         states = [b for cut, piece, b in traces if (cut, piece) == (r, k)]
         old = {b: traces[r, k, b] for b in states}
@@ -187,6 +194,30 @@ def pass_over_traces(
         done = 0.0 * found[r, k][0, 0] if (r, k) in found else 0.0
         after = _advance(old, done, entering, r, pieces[r, k])
         new.update({(r, k, b): value for b, value in after.items()})
+    return new, found
+
+
+def _pass_in_one(
+    traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks], pieces: ByPiece
+) -> tuple[Traces, ByPiece]:
+    """:func:`pass_over_traces` by kernels that read and write in the same pass."""
+    p, enter = entering
+    new: Traces = {}
+    found: ByPiece = {}
+    share: jax.Array | None = None
+    for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
+        states = [b for cut, piece, b in traces if (cut, piece) == (r, k)]
+        after, share = kernels.read_and_advance(
+            [traces[r, k, b] for b in states],
+            None if c is None else [c[b] for b in states],
+            [[p.get((b, a)) for a in states] for b in states],
+            [enter[b, r] for b in states],
+            pieces[r, k],
+            share,
+        )
+        new.update({(r, k, b): e for b, e in zip(states, after, strict=True)})
+        if c is not None:
+            found[r, k] = share
     return new, found
 
 
