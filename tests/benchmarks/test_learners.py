@@ -17,6 +17,7 @@ COST = {"bptt": 2.0, "diag": 3.0, "expsm_diag": 1.0}
 def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(cell: Any, devices: str = "0") -> dict[str, Any]:
         row = {**dataclasses.asdict(cell), "compile_seconds": 1.0, "peak_temp_bytes": 5000}
+        row |= {"product_flop_per_step": 5e5, "traffic_bytes_per_step": 2e6}
         if cell.backend == "braintrace" and cell.method == "diag":
             return {**dataclasses.asdict(cell), "error": "out of memory"}
         return row | ({"ms_per_step": COST[cell.method]} if cell.repeats else {})
@@ -41,6 +42,10 @@ def test_the_whole_table() -> None:
     step_ms = 2 * traces / 2e9 * 1e3
     per_step = ratios["D-RTRL, update at every step / traces read and written once"]
     assert per_step == round(3.0 / step_ms, 3)
+    rows = {row["row"]: row for row in found["rows"]}
+    assert rows["BPTT"]["product_share"] == 0.25  # 0.5 Mflop of 1 Gflop/s in 2 ms
+    assert rows["ES-D-RTRL"]["memory_share"] == 1.0  # 2 MB of 2 GB/s in 1 ms
+    assert "product_share" not in rows["D-RTRL, braintrace"]
     text = learners.table(found)
     assert "out of memory" in text
     assert "unknown" in text

@@ -337,13 +337,18 @@ def test_padding_changes_nothing() -> None:
         (["--dropout", "1"], "--dropout 1"),
         (["--backend", "layerwise", "--method", "diag"], "--method bptt alone"),
         (["--backend", "layerwise", "--remat"], "--remat belongs to"),
+        (["--bidirectional", "--backend", "plain"], "need whole sequences: --backend layerwise"),
+        (["--bidirectional", "--backend", "snnlab"], "need whole sequences: --backend layerwise"),
+        (["--normalization", "batchnorm", "--backend", "plain"], "need whole sequences"),
+        (["--bidirectional", "--remat"], "without --remat and --checkpoint_block"),
+        (["--bidirectional", "--checkpoint_block", "9"], "without --remat and --checkpoint_block"),
         (["--track-balance", "--normalization", "batchnorm"], "rescales them"),
         (["--track-balance", "--bidirectional"], "nor with --bidirectional"),
     ],
 )
 def test_input_that_cannot_be_used(flags: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        configs.parse(BalancedRSNN, flags, prog="x", description="")
+        configs.parse(BalancedRSNN, flags, prog="x", description="", adapt=defaults)
 
 
 def test_a_backend_that_cannot_run_whole_sequences() -> None:

@@ -61,6 +61,39 @@ def test_defaults_of_recordings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "backend", "block"),
+    [
+        (["--method", "d-rtrl", "--fix-tau-rec", "--fix-tau-out"], "auto", 0),
+        (["--backend", "plain"], "plain", 100),
+        (["--backend", "snnlab"], "snnlab", 0),
+        (["--backend", "layerwise"], "layerwise", 0),
+        (["--remat"], "auto", 0),
+        (["--remat", "0"], "auto", 100),
+        (["--bidirectional"], "auto", 0),
+        (["--normalization", "batchnorm"], "auto", 0),
+        (["--use-regularizers"], "layerwise", 0),
+        (["--checkpoint-block", "7"], "auto", 7),
+        (["--dataset", "shd", "--checkpoint-block", "7"], "auto", 7),
+        (["--dataset", "shd", "--remat"], "auto", 0),
+    ],
+)
+def test_blocks_are_a_default_only_where_they_have_a_use(
+    flags: list[str], backend: str, block: int
+) -> None:
+    learner = parsed(*flags).learner
+    assert (learner.backend, learner.checkpoint_block) == (backend, block)
+
+
+def test_blocks_that_were_asked_for_are_not_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--method", "diag", "--fix-tau-rec", "--fix-tau-out"]
+    with pytest.raises(UsageError, match="--checkpoint_block 100 belongs to --method bptt"):
+        parsed(*flags, "--checkpoint_block", "100")
+    argv = [*flags, "--dry-run"]
+    assert command(BalancedRSNN, build, prog="x", description="", argv=argv, adapt=defaults) == 0
+    assert "checkpoint_block: 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--data_length", "50"], "--data_length does not apply to --dataset cue"),

@@ -1,4 +1,4 @@
-"""``python -m snnlab.benchmarks learners|pipeline``: measurements, as ratios within one run."""
+"""``python -m snnlab.benchmarks learners|peers|pipeline``: measurements, as ratios in one run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from snnlab.benchmarks import cells, learners, pipeline
+from snnlab.benchmarks import cells, learners, peers, pipeline
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, run_command
 
@@ -26,13 +26,15 @@ def main(argv: list[str] | None = None) -> int:
         default="",
         help="comma list of method or method:backend, in place of the whole table",
     )
-    for name in ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats"):
-        default = getattr(cells.Cell(), name)
-        learn.add_argument(
-            f"--{name}", f"--{name.replace('_', '-')}", dest=name, type=int, default=default
-        )
-    learn.add_argument("--rounds", type=int, default=3, help="fresh processes per learner")
-    learn.add_argument("--json", default="", help="file for the rows and ratios")
+    beside = commands.add_parser("peers", help="our learners beside other frameworks")
+    for command in (learn, beside):
+        for name in ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats"):
+            default = getattr(cells.Cell(), name)
+            command.add_argument(
+                f"--{name}", f"--{name.replace('_', '-')}", dest=name, type=int, default=default
+            )
+        command.add_argument("--rounds", type=int, default=3, help="fresh processes per row")
+        command.add_argument("--json", default="", help="file for the rows and ratios")
     one = commands.add_parser("cell", help="one measurement, given as JSON")
     one.add_argument("--job", required=True)
     one.add_argument("--devices", default="0")
@@ -40,16 +42,25 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(parser.parse_args(argv))
     if given["command"] == "cell":
         select_device(given["devices"])
-        print(json.dumps(cells.measure(cells.Cell(**json.loads(given["job"])))))
+        job = json.loads(given["job"])
+        if "framework" in job:
+            print(json.dumps(peers.measure(peers.PeerCell(**job))))
+        else:
+            print(json.dumps(cells.measure(cells.Cell(**job))))
         return 0
     sizes = ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats")
-    bad = [n for n in (*sizes[:-1], "rounds") if given[n] < 1]
+    needed = (*sizes, "rounds") if given["command"] == "peers" else (*sizes[:-1], "rounds")
+    bad = [n for n in needed if given[n] < 1]
     if bad:
         raise UsageError(f"--{bad[0]} {given[bad[0]]}: must be at least 1")
     base = cells.Cell(**{n: given[n] for n in sizes})
-    only = [m for m in given["methods"].split(",") if m] or None
-    result = learners.run(base, given["rounds"], only)
-    print(learners.table(result))
+    if given["command"] == "peers":
+        result = peers.run(base, given["rounds"])
+        print(peers.table(result))
+    else:
+        only = [m for m in given["methods"].split(",") if m] or None
+        result = learners.run(base, given["rounds"], only)
+        print(learners.table(result))
     if given["json"]:
         Path(given["json"]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ class Cell:
         n_in, n_rec, n_layer, batch_size, data_length: sizes.
         density: share of input lines that are active in a step.
         update_every: steps between updates; 0 = once per sequence.
+        remat: of our BPTT.
         repeats: timed runs; 0 measures compilation and memory only.
         seed: of network and input.
     """
@@ -49,6 +52,19 @@ class Cell:
     update_every: int = 0
     repeats: int = 5
     seed: int = 0
+    remat: bool = False
+
+
+def clock() -> Callable[[], float]:
+    """The clock of a measurement, seconds.
+
+    On a single core (``taskset -c 0 ...``) of a CPU, the CPU time of this process: the same as the
+    time that passes, but for what other programs take of the core. Otherwise the time that passes.
+    """
+    import jax
+
+    single = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
+    return time.process_time if single and jax.default_backend() == "cpu" else time.perf_counter
 
 
 def make_stream(cell: Cell) -> Any:
@@ -71,14 +87,17 @@ def measure(cell: Cell) -> dict[str, Any]:
     """Measure a cell in this process.
 
     Returns:
-        The cell's fields and ``ms_per_step`` (median), ``ms_per_step_spread`` (interquartile
-        range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes`` (XLA's memory
-        analysis), ``device_peak_bytes`` (``None`` where the device does not tell),
-        ``process_peak_bytes``, ``device``, ``rates`` (Hz).
+        The cell's fields and ``ms_per_step`` (median, by :func:`clock`), ``ms_per_step_spread``
+        (interquartile range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes``
+        (XLA's memory analysis), ``chunk`` (steps between two readings of traces),
+        ``product_flop_per_step`` and ``traffic_bytes_per_step`` (see
+        :mod:`snnlab.benchmarks.roofline`), ``device_peak_bytes`` (``None`` where the device does
+        not tell), ``process_peak_bytes``, ``device``, ``rates`` (Hz).
     """
     import jax
     import jax.numpy as jnp
 
+    from snnlab.benchmarks import roofline
     from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
     from snnlab.models import ModelConfig, build_network
     from snnlab.training.config import TrainingConfig
@@ -91,7 +110,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     training = TrainingConfig()
     learner_config = LearnerConfig(
         method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]
-        chunk_size=cell.chunk_size or None, update_every=cell.update_every,
+        chunk_size=cell.chunk_size or None, update_every=cell.update_every, remat=cell.remat,
     )  # fmt: skip
 
     def make(operator: Any):
@@ -119,14 +138,23 @@ def measure(cell: Cell) -> dict[str, Any]:
         "compile_seconds": round(programs.compile_seconds, 3),
         "peak_temp_bytes": int(analysis.temp_size_in_bytes) if analysis else None,
     }
+    span = programs.update_every
+    longest = getattr(learner, "longest", None)
+    chunk = longest(span) if longest else 1
+    flop = roofline.product_flop(programs.train_fn, state, stream, targets)
+    row |= {
+        "chunk": chunk,
+        roofline.FLOP: round(flop / cell.data_length),
+        roofline.BYTES: round(roofline.traffic_bytes(cell, chunk)),
+    }
     if cell.repeats:
-        times, numbers = [], None
+        times, numbers, now = [], None, clock()
         for i in range(cell.repeats + 1):
-            began = time.perf_counter()
+            began = now()
             state, numbers = program(state, stream, targets)
             jax.block_until_ready((state, numbers))
             if i:  # the first run warms up
-                times.append((time.perf_counter() - began) / cell.data_length * 1e3)
+                times.append((now() - began) / cell.data_length * 1e3)
         quartiles = np.percentile(times, [25, 75])
         median = statistics.median(times)
         row |= {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import re
+from pathlib import Path
 from typing import Any
 
-from snnlab.benchmarks.cells import Cell, in_fresh_process, in_turns
+from snnlab.benchmarks import roofline
+from snnlab.benchmarks.cells import Cell, clock, in_fresh_process, in_turns
 
 #: Sequence lengths of the memory comparison (compiled, not run).
 LENGTHS = (200, 2000)
@@ -17,6 +19,11 @@ SMALL = {"n_in": 700, "n_rec": 128, "n_layer": 1, "batch_size": 128}
 ROWS: dict[str, dict[str, Any]] = {
     "BPTT, plain": {"method": "bptt", "backend": "plain"},
     "BPTT": {"method": "bptt"},
+    "BPTT, --remat": {"method": "bptt", "backend": "snnlab", "remat": True},
+    "BPTT, T 400": {"method": "bptt", "data_length": 400, "repeats": 2},
+    "BPTT, --remat, T 400": {
+        "method": "bptt", "backend": "snnlab", "remat": True, "data_length": 400, "repeats": 2
+    },
     "ES-D-RTRL": {"method": "expsm_diag"},
     "ES-D-RTRL, braintrace": {"method": "expsm_diag", "backend": "braintrace"},
     "D-RTRL": {"method": "diag"},
@@ -51,6 +58,10 @@ RATIOS = {
     "ES-D-RTRL / BPTT, plain": ("ES-D-RTRL", "BPTT, plain", TIME, "<= 0.7"),
     "small: ES-D-RTRL / BPTT, plain": ("small: ES-D-RTRL", "small: BPTT, plain", TIME, "<= 0.4"),
     "BPTT / plain": ("BPTT", "BPTT, plain", TIME, "<= 0.85"),
+    "BPTT, --remat / BPTT": ("BPTT, --remat", "BPTT", TIME, ""),
+    "BPTT, --remat / BPTT (memory)": ("BPTT, --remat", "BPTT", MEMORY, ""),
+    "T 400: BPTT, --remat / BPTT": ("BPTT, --remat, T 400", "BPTT, T 400", TIME, ""),
+    "T 400: BPTT, --remat / BPTT (memory)": ("BPTT, --remat, T 400", "BPTT, T 400", MEMORY, ""),
 }  # fmt: skip
 
 
@@ -76,7 +87,7 @@ def run(base: Cell, rounds: int = 3, only: list[str] | None = None) -> dict[str,
         f"{n} / BPTT, plain": (n, "BPTT, plain", TIME, "") for n in only
     }  # fmt: skip
     ratios = [
-        {"name": name, "of": what, "value": _ratio(rows[a].get(what), rows[b].get(what)),
+        {"name": name, "of": what, "value": ratio(rows[a].get(what), rows[b].get(what)),
          "bound": bound}
         for name, (a, b, what, bound) in wanted.items()
     ]  # fmt: skip
@@ -88,37 +99,32 @@ def run(base: Cell, rounds: int = 3, only: list[str] | None = None) -> dict[str,
         ]
         label = f"{name}, T {LENGTHS[1]} / T {LENGTHS[0]}"
         ratios.append(
-            {"name": label, "of": MEMORY, "value": _ratio(peaks[1], peaks[0]), "bound": "<= 1.05"}
+            {"name": label, "of": MEMORY, "value": ratio(peaks[1], peaks[0]), "bound": "<= 1.05"}
         )
     machine = rates()
     if only is None:
         ratios += _against_the_machine(base, rows, machine)
     return {
         "machine": machine, "ratios": ratios,
-        "rows": [{"row": name, **row} for name, row in rows.items()],
+        "rows": [
+            {"row": name, **row, **roofline.shares(row, machine)} for name, row in rows.items()
+        ],
     }  # fmt: skip
 
 
 def _against_the_machine(
     base: Cell, rows: dict[str, Any], machine: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    trace = trace_bytes(base)
+    trace = roofline.trace_bytes(base)
     once = 2 * trace / machine["memory_bytes_per_second"] * 1e3
     step = rows["D-RTRL, update at every step"].get(TIME)
     kept = rows["D-RTRL, traces kept"].get(MEMORY)
     return [
         {"name": "D-RTRL, update at every step / traces read and written once", "of": TIME,
-         "value": _ratio(step, once), "bound": "<= 2.0"},
-        {"name": "D-RTRL, traces kept / the traces", "of": MEMORY, "value": _ratio(kept, trace),
+         "value": ratio(step, once), "bound": "<= 2.0"},
+        {"name": "D-RTRL, traces kept / the traces", "of": MEMORY, "value": ratio(kept, trace),
          "bound": "<= 1.3"},
     ]  # fmt: skip
-
-
-def trace_bytes(cell: Cell) -> int:
-    """Bytes of the traces of D-RTRL, for a layer model with one state beside the synapse's."""
-    inputs = [cell.n_in, *[cell.n_rec] * (cell.n_layer - 1)]
-    weights = sum((n + cell.n_rec) * cell.n_rec for n in inputs) + cell.n_rec * 10
-    return 4 * cell.batch_size * weights
 
 
 def rates() -> dict[str, Any]:
@@ -128,11 +134,11 @@ def rates() -> dict[str, Any]:
 
     def fastest(function: Any, argument: jax.Array, runs: int = 5) -> float:
         value = jax.block_until_ready(function(argument))
-        times = []
+        times, now = [], clock()
         for _ in range(runs):
-            began = time.perf_counter()
+            began = now()
             value = jax.block_until_ready(function(value))
-            times.append(time.perf_counter() - began)
+            times.append(now() - began)
         return min(times)
 
     n = 2048
@@ -140,23 +146,33 @@ def rates() -> dict[str, Any]:
     change = jax.jit(lambda a: a * 1.0001, donate_argnums=0)
     matrix, large = jnp.ones((n, n)), jnp.ones((64, 1024, 1024))
     return {
-        "device": jax.devices()[0].device_kind,
+        "device": _processor() or jax.devices()[0].device_kind,
         "product_flop_per_second": 2 * n**3 / fastest(product, matrix),
         "memory_bytes_per_second": 2 * large.nbytes / fastest(change, large),
     }
 
 
-def _ratio(a: float | None, b: float | None) -> float | None:
+def _processor() -> str:
+    """Name of the CPU, where it is the device and the system tells."""
+    import jax
+
+    info = Path("/proc/cpuinfo")
+    if jax.default_backend() != "cpu" or not info.exists():
+        return ""
+    names = re.findall(r"^model name\s*:\s*(.*)$", info.read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{names[0]}, {len(names)} cores" if names else ""
+
+
+def ratio(a: float | None, b: float | None) -> float | None:
     return round(a / b, 3) if a and b else None
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines of text."""
-    machine = result["machine"]
     lines = [
-        f"{machine['device']}: products {machine['product_flop_per_second'] / 1e9:.0f} GFLOP/s, "
-        f"memory {machine['memory_bytes_per_second'] / 1e9:.0f} GB/s (read + write)",
-        f"{'row':30} {'T':>5} {'ms/step':>9} {'temp MB':>9} {'compile s':>9}",
+        machine_line(result["machine"]),
+        f"{'row':30} {'T':>5} {'ms/step':>9} {'temp MB':>9} {'compile s':>9} {'Mflop/step':>10} "
+        f"{'MB/step':>8} {'products':>8} {'memory':>8}",
     ]
     for row in result["rows"]:
         if "error" in row:
@@ -164,13 +180,27 @@ def table(result: dict[str, Any]) -> str:
             continue
         lines.append(
             f"{row['row']:30} {row['data_length']:5} {row.get(TIME, 0):9.3f} "
-            f"{(row[MEMORY] or 0) / 1e6:9.1f} {row['compile_seconds']:9.1f}"
+            f"{(row[MEMORY] or 0) / 1e6:9.1f} {row['compile_seconds']:9.1f} "
+            f"{row[roofline.FLOP] / 1e6:10.1f} {row[roofline.BYTES] / 1e6:8.1f} "
+            f"{row.get('product_share', 0):8.0%} {row.get('memory_share', 0):8.0%}"
         )
+    return "\n".join([*lines, *ratio_lines(result["ratios"])])
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """What :func:`rates` found, as a line of text."""
+    return (
+        f"{machine['device']}: products {machine['product_flop_per_second'] / 1e9:.0f} GFLOP/s, "
+        f"memory {machine['memory_bytes_per_second'] / 1e9:.0f} GB/s (read + write)"
+    )
+
+
+def ratio_lines(ratios: list[dict[str, Any]]) -> list[str]:
+    """Ratios as lines of text."""
     words = {TIME: "time", MEMORY: "memory"}
-    lines += [
+    return [
         f"{ratio['name']:60} {words[ratio['of']]:6} "
         f"{'unknown' if ratio['value'] is None else format(ratio['value'], '.2f'):>8}  "
         f"{ratio['bound']}"
-        for ratio in result["ratios"]
+        for ratio in ratios
     ]
-    return "\n".join(lines)

@@ -40,7 +40,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
 #: Fields that say which cell a row is of; the others are how often and with which numbers.
-IDENTITY = tuple(f.name for f in dataclasses.fields(Cell) if f.name not in ("repeats", "seed"))
+IDENTITY = tuple(
+    f.name for f in dataclasses.fields(Cell) if f.name not in ("repeats", "seed", "remat")
+)
 
 
 @section("Sweep")

@@ -128,8 +128,11 @@ class LearnerConfig:
             raise ValueError("--update_every with --backend layerwise: it needs whole sequences")
         if self.remat and (not bptt or self.backend in ("plain", "layerwise")):
             raise ValueError("--remat belongs to --method bptt with --backend snnlab")
-        if self.checkpoint_block and bptt and self.backend == "snnlab":
-            raise ValueError("--checkpoint_block belongs to --method bptt with --backend plain")
+        if self.checkpoint_block and (not bptt or self.backend not in ("auto", "plain")):
+            raise ValueError(
+                f"--checkpoint_block {self.checkpoint_block} belongs to --method bptt with "
+                "--backend plain"
+            )
         if self.checkpoint_block and self.remat:
             raise ValueError("--remat and --checkpoint_block do the same in two ways: choose one")
 

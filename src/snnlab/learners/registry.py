@@ -69,6 +69,19 @@ def make_learner(
     return Hybrid(diag, expsm, exact)
 
 
+def require_layerwise(config: LearnerConfig) -> None:
+    """Refuse a learner that goes step by step through a network of whole sequences.
+
+    Raises:
+        UsageError: BPTT in the order of steps.
+    """
+    if config.backend not in ("auto", "layerwise") or config.remat or config.checkpoint_block:
+        raise UsageError(
+            "batch normalisation and bidirectional layers need whole sequences: --backend "
+            "layerwise, without --remat and --checkpoint_block"
+        )
+
+
 def _bptt(
     config: LearnerConfig, network: Network, batch_size: int, objective: Objective
 ) -> Learner:
@@ -76,11 +89,8 @@ def _bptt(
 
     Layer after layer where that is asked for, or the network exists in this order only.
     """
-    if network.layerwise and (config.backend not in ("auto", "layerwise") or config.remat):
-        raise UsageError(
-            "batch normalisation and bidirectional layers need whole sequences: --backend "
-            "layerwise, without --remat"
-        )
+    if network.layerwise:
+        require_layerwise(config)
     if config.backend == "layerwise" and type(network).sequence is Network.sequence:
         raise UsageError("--backend layerwise: the layers of this network run step by step only")
     if network.layerwise or config.backend == "layerwise":

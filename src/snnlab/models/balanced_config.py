@@ -139,6 +139,11 @@ class BalancedConfig:
         return self.neurons * (1 + self.bidirectional)
 
     @property
+    def needs_sequences(self) -> bool:
+        """Whether the network runs layer after layer over whole sequences only."""
+        return self.bidirectional or self.normalization == "batchnorm"
+
+    @property
     def is_spiking(self) -> bool:
         return self.model in SPIKING
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from snnlab.analysis.balance_probe import balance_program
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
-from snnlab.learners import LearnerConfig
+from snnlab.learners import LearnerConfig, require_layerwise
 from snnlab.models.balanced_config import BalancedConfig
 from snnlab.models.balanced_networks import build_balanced_network, refit_program
 from snnlab.problems.balanced_data import BalancedData, Splits, make_splits
@@ -51,6 +51,8 @@ class BalancedRSNN:
                 "--normalization, which rescales them, nor with --bidirectional"
             )
         if method == "bptt":
+            if model.needs_sequences:
+                require_layerwise(self.learner)
             if self.learner.update_every:
                 raise UsageError(
                     "--update_every with --method bptt: the loss is taken once, at the end of the "
@@ -95,17 +97,30 @@ class BalancedRSNN:
 
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """The source's training, where it differs from the suite's; ``values`` are those given."""
-    found = {
+    found: dict[str, Any] = {
         "lr": 0.01, "lr_schedule": "plateau", "lr_gamma": 0.7, "lr_patience": 1, "epochs": 5,
-        "clip_norm": 0.0, "checkpoint_block": 100,
+        "clip_norm": 0.0,
     }  # fmt: skip
-    if str(values.get("dataset", "cue")) != "cue":
-        found |= {"checkpoint_block": 0, "batch_size": 128}
-        if str(values.get("method", "bptt")).lower() == "bptt" and not values.get("remat"):
-            found["backend"] = "layerwise"  # a short sequence fits into memory
-    if values.get("use_regularizers"):
-        found |= {"checkpoint_block": 0, "backend": "layerwise"}
+    recorded = str(values.get("dataset", "cue")) != "cue"
+    if recorded:
+        found["batch_size"] = 128
+    if _is_set(values, "use_regularizers"):
+        found["backend"] = "layerwise"
+    if str(values.get("method", "bptt")).lower() != "bptt":
+        return found
+    stepwise = _is_set(values, "remat") or str(values.get("checkpoint_block", 0)) != "0"
+    if recorded and not stepwise:
+        found["backend"] = "layerwise"  # a short sequence fits into memory
+    backend = values.get("backend", found.get("backend", "auto"))
+    whole = _is_set(values, "bidirectional") or values.get("normalization") == "batchnorm"
+    if not recorded and not whole and not _is_set(values, "remat") and backend in ("auto", "plain"):
+        found["checkpoint_block"] = 100
     return found
+
+
+def _is_set(values: dict[str, Any], name: str) -> bool:
+    """Whether a switch is given and on, from a flag or a file."""
+    return str(values.get(name, False)).lower() in ("true", "1", "yes", "y", "on", "t")
 
 
 def build(config: BalancedRSNN) -> Problem:

@@ -1,0 +1,78 @@
+"""Arithmetic and traffic of a learner, from shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from snnlab.benchmarks import roofline
+from snnlab.benchmarks.cells import Cell
+from snnlab.learners import LearnerConfig, get_params, make_learner
+from zoo import (
+    BATCH,
+    N_IN,
+    N_OUT,
+    STEPS,
+    make_network_fn,
+    make_stream,
+    make_targets,
+    model_config,
+    objective,
+)
+
+N = 12
+WEIGHTS = (N_IN + N) * N + (N + N) * N + N * N_OUT
+ONCE = 2 * BATCH * WEIGHTS  # a product of a step's input with every weight
+SIGNALS = 2 * BATCH * (N * N + N * N_OUT)  # from the readout down to the first layer
+INPUT = 2 * BATCH * N_IN * N
+
+
+def test_loops_and_branches() -> None:
+    a = jnp.ones((2, 3))
+    w = jnp.ones((3, 3))
+
+    def program(a: jax.Array, w: jax.Array) -> jax.Array:
+        def body(a, _):
+            return jax.lax.cond(a.sum() > 0, lambda: a @ w, lambda: a), None
+
+        return jax.lax.scan(jax.jit(body), a, length=7)[0]
+
+    assert roofline.product_flop(program, a, w) == 7 * 2 * 2 * 3 * 3
+    batched = roofline.product_flop(lambda x, y: jnp.einsum("bij,bjk->bik", x, y),
+                                    jnp.ones((5, 2, 3)), jnp.ones((5, 3, 4)))  # fmt: skip
+    assert batched == 5 * 2 * 2 * 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        # Forward, gradient of the weights, adjoint of every map's input (also of the data).
+        ({"method": "bptt", "backend": "plain"}, 3 * ONCE),
+        ({"method": "bptt", "backend": "snnlab"}, 3 * ONCE - INPUT),
+        ({"method": "bptt", "backend": "snnlab", "remat": True}, 4 * ONCE - INPUT),
+        # No adjoint in time: signals of a step only.
+        ({"method": "diag", "backend": "snnlab"}, 2 * ONCE + SIGNALS),
+    ],
+)
+def test_products_of_learners(options: dict[str, Any], expected: int) -> None:
+    config = model_config("lif-delta")
+    make = make_network_fn(config)
+    learner = make_learner(LearnerConfig(**options), make, BATCH, objective(config.n_layer))
+
+    def gradient(params: Any) -> Any:
+        segment = learner.segment(params, learner.fresh(), make_stream(), make_targets(), 0, STEPS)
+        return segment.gradients
+
+    assert roofline.product_flop(gradient, get_params(make("plain"))) == STEPS * expected
+
+
+def test_traffic() -> None:
+    cell = Cell(method="bptt", n_in=N_IN, n_rec=N, n_layer=2, batch_size=3, data_length=20)
+    weights = (N_IN + N) * N + (N + N) * N + N * 10
+    assert roofline.traffic_bytes(cell, 20) == 8 * weights
+    online = Cell(method="diag", n_in=N_IN, n_rec=N, n_layer=2, batch_size=3, data_length=20)
+    assert roofline.traffic_bytes(online, 20) == 4 * weights  # no traces are kept
+    assert roofline.traffic_bytes(online, 5) == 4 * weights + 2 * 4 * 3 * weights / 5
