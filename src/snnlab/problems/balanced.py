@@ -103,6 +103,8 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
         found |= {"checkpoint_block": 0, "batch_size": 128}
         if str(values.get("method", "bptt")).lower() == "bptt" and not values.get("remat"):
             found["backend"] = "layerwise"  # a short sequence fits into memory
+    if str(values.get("dataset")) == "hd":
+        found["data_length"] = 140  # 1.4 s, as SHD
     if values.get("use_regularizers"):
         found |= {"checkpoint_block": 0, "backend": "layerwise"}
     return found
