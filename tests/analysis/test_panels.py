@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from snnlab.analysis import figures, style
+from snnlab.analysis._panels import activity
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_raster_colours_groups(ax, rng) -> None:
     assert len(on.get_xdata()) == spikes[:, 5:].sum()
     assert (off.get_color(), on.get_color()) == (style.OFF, style.ON)
     assert np.asarray(on.get_ydata()).min() >= 5
+
+
+def test_values_are_a_picture_and_counts_are_not(ax, rng) -> None:
+    counts = rng.integers(0, 4, (30, 5)) * 2.5
+    assert len(activity(ax, counts, 2.0)) == 1
+    values = rng.random((30, 5))
+    image = activity(ax, values, 2.0)
+    np.testing.assert_array_equal(image.get_array(), values.T)
+    assert image.get_extent() == [0, 60, -0.5, 4.5]
+    assert ax.get_ylim() == (-0.5, 4.5)
 
 
 def test_empty_raster_says_so(ax) -> None:

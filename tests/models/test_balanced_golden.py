@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import brainstate
 import jax
@@ -22,6 +25,7 @@ from snnlab.models.balanced import (
     SpikingLayer,
     VectorParam,
 )
+from snnlab.models.base import StepOutput
 from snnlab.models.maps import DenseMap
 
 WIDE = (-10.0, 10.0)  # the original's clipping is not active
@@ -32,9 +36,11 @@ CASES = (
 )  # fmt: skip
 FIXED_V = ("rlif_balance_fixed", "rlif_slow")
 # In these cases some neurons diverge (|u| up to 1e26), where a spike is a matter of rounding (in
-# float64 3 % of all spikes differ): the original rounds after every operation, a compiled program
-# fuses some. They are run operation by operation.
+# float64 3 % of all spikes differ). The original rounds after every operation; the optimising
+# compiler fuses multiplications with additions, which rounds once for both.
 DIVERGING = ("adlif", "radlif")
+# The same program, compiled without that.
+UNFUSED = {"xla_backend_optimization_level": 0}
 SINGLE = ("rlif_single", "rlif_balance_fixed", "rlif_balance_trained")
 
 
@@ -78,45 +84,55 @@ def network(data: dict[str, np.ndarray], case: str) -> BalancedNetwork:
     return BalancedNetwork([layer], readout, data[f"{case}/x"].shape[-1])
 
 
-def run(net: PureNetwork, params, xs):
-    def body(carry, x):
-        return net.step(params, carry, x)
+class Found(NamedTuple):
+    """What a compiled program of a case gives: outputs ``(T, B, n)``, loss, gradients by name."""
 
-    return jax.lax.scan(body, net.initial, xs)
+    out: StepOutput
+    loss: float
+    gradients: dict[str, np.ndarray]
 
 
-def run_stepwise(net: PureNetwork, params, xs):
-    """The same, operation by operation."""
-    carry, outs = net.initial, []
-    for x in xs:
-        carry, out = net.step(params, carry, x)
-        outs.append(out)
-    return carry, jax.tree.map(lambda *a: jnp.stack(a), *outs)
+@pytest.fixture(scope="module")
+def compute(golden) -> Callable[[str, bool], Found]:
+    """``(case, fused) -> Found``: trajectory and gradients in one compilation, once."""
+
+    @functools.cache
+    def found(case: str, fused: bool) -> Found:
+        xs = jnp.moveaxis(jnp.asarray(golden[f"{case}/x"]), 1, 0)
+        labels = jnp.asarray(golden[f"{case}/y"])
+        net = PureNetwork(network(golden, case), xs.shape[1])
+
+        def loss(params):
+            _, out = jax.lax.scan(lambda c, x: net.step(params, c, x), net.initial, xs)
+            rows = optax.softmax_cross_entropy_with_integer_labels(out.readout[-1], labels)
+            return rows.mean(), out
+
+        program = jax.jit(
+            jax.value_and_grad(loss, has_aux=True), compiler_options=None if fused else UNFUSED
+        )
+        (value, out), gradients = program(get_params(net.network))
+        return Found(out, float(value), {k: np.asarray(g) for k, g in gradients.items()})
+
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_trajectories_readout_and_loss(golden, case: str) -> None:
-    xs = jnp.moveaxis(jnp.asarray(golden[f"{case}/x"]), 1, 0)
-    net = PureNetwork(network(golden, case), xs.shape[1])
-    params = get_params(net.network)
-    if case in DIVERGING:
-        compiled = jax.jit(lambda p: run(net, p, xs)[1])(params)
-        wanted = np.moveaxis(golden[f"{case}/spikes"], 1, 0)
-        assert (compiled.spikes[0] == wanted).mean() > 0.9
-        _, out = run_stepwise(net, params, xs)
-    else:
-        _, out = jax.jit(lambda p: run(net, p, xs))(params)
+def test_trajectories_readout_and_loss(golden, compute, case: str) -> None:
+    out, loss, _ = compute(case, case not in DIVERGING)
     np.testing.assert_array_equal(out.spikes[0], np.moveaxis(golden[f"{case}/spikes"], 1, 0))
     assert golden[f"{case}/spikes"].sum() > 50
     if f"{case}/v" in golden:
         wanted = np.moveaxis(golden[f"{case}/v"], 1, 0)
         np.testing.assert_allclose(out.membrane[0], wanted, rtol=1e-4, atol=1e-4)
-    total = (len(xs) - T_CROP) / 3  # what our readout leaves out
+    total = (golden[f"{case}/x"].shape[1] - T_CROP) / 3  # what our readout leaves out
     np.testing.assert_allclose(out.readout[-1] + total, golden[f"{case}/output"], rtol=1e-4)
-    loss = optax.softmax_cross_entropy_with_integer_labels(
-        out.readout[-1], jnp.asarray(golden[f"{case}/y"])
-    ).mean()
     np.testing.assert_allclose(loss, golden[f"{case}/loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", DIVERGING)
+def test_fused_rounding_moves_some_spikes_of_diverging_neurons(golden, compute, case: str) -> None:
+    equal = compute(case, True).out.spikes[0] == np.moveaxis(golden[f"{case}/spikes"], 1, 0)
+    assert 0.9 < equal.mean() <= 1
 
 
 NAMES = {
@@ -129,27 +145,24 @@ NAMES = {
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c not in SINGLE])
-def test_gradients(golden, case: str) -> None:
-    xs = jnp.moveaxis(jnp.asarray(golden[f"{case}/x"]), 1, 0)
-    net = PureNetwork(network(golden, case), xs.shape[1])
-    labels = jnp.asarray(golden[f"{case}/y"])
+def test_gradients(golden, compute, case: str) -> None:
+    """To 1e-4 of each parameter's gradient as a vector, and of its largest element.
 
-    def loss(params):
-        _, out = (run_stepwise if case in DIVERGING else run)(net, params, xs)
-        return optax.softmax_cross_entropy_with_integer_labels(out.readout[-1], labels).mean()
-
-    gradient = jax.grad(loss) if case in DIVERGING else jax.jit(jax.grad(loss))
-    gradients = gradient(get_params(net.network))
+    Not of every element: one that is a small difference of large terms has fewer digits in float32.
+    In float64 the same equations give the same spikes, and gradients from which the original's
+    are as far as ours: 4.5e-5 as vectors, a fifth in single elements (rlif_slow).
+    """
+    gradients = compute(case, case not in DIVERGING).gradients
     seen = set()
     for name, ours in NAMES.items():
         if f"{case}/grad.{name}" not in golden:
             continue
-        wanted = golden[f"{case}/grad.{name}"]
-        found = np.asarray(gradients[ours])
-        found = found.T if name.split(".")[1] == "W" else found
+        wanted = golden[f"{case}/grad.{name}"].astype(np.float64)
+        found = gradients[ours].T if name.split(".")[1] == "W" else gradients[ours]
         assert np.abs(wanted).max() > 0
+        assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted), name
         np.testing.assert_allclose(
-            found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max(), err_msg=name
+            found, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max(), err_msg=name
         )
         seen.add(ours)
     assert seen == set(gradients)

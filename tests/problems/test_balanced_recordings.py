@@ -100,7 +100,7 @@ def test_blocks_that_were_asked_for_are_not_ignored(capsys: pytest.CaptureFixtur
         (["--aug_drop", "0.1"], "--aug_drop does not apply to --dataset cue"),
         (["--dataset", "shd", "--samples", "9"], "--samples does not apply to --dataset shd"),
         (["--dataset", "shdd"], "did you mean 'shd'"),
-        (["--dataset", "hd"], "valid: cue, event-digits"),
+        (["--dataset", "words"], "valid: cue, event-digits"),
     ],
 )
 def test_options_of_the_other_kind_are_refused(flags: list[str], words: str) -> None:

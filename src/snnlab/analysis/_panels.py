@@ -22,6 +22,7 @@ from snnlab.analysis import style
 
 TIME = "time (ms)"
 MANY_SPIKES = 3000  # above, a PDF holds the marks as an image
+MANY_VALUES = 32  # different ones: more are no counts of spikes
 
 
 def times_ms(n_steps: int, dt_ms: float) -> np.ndarray:
@@ -54,6 +55,32 @@ def raster(
     """
     step, neuron = np.nonzero(spikes)
     return marks(ax, step, neuron, spikes.shape, dt_ms, groups=groups, colours=colours, x=x, y=y)
+
+
+def activity(
+    ax: Axes, values: np.ndarray, dt_ms: float, **options: Any
+) -> list[Line2D] | AxesImage:
+    """A :func:`raster` of spikes or counts; a picture of values, of which there are many.
+
+    Args:
+        ax: drawn into.
+        values: ``(T, n)``.
+        dt_ms: length of a step.
+        options: of :func:`raster`.
+
+    Returns:
+        The marks, or the picture: x in ms, y the row, dark the largest.
+    """
+    if len(np.unique(values)) <= MANY_VALUES:
+        return raster(ax, values, dt_ms, **options)
+    n_steps, n = values.shape
+    image = ax.imshow(
+        values.T, aspect="auto", origin="lower", cmap="Greys", interpolation="nearest",
+        extent=(0, n_steps * dt_ms, -0.5, n - 0.5),
+    )  # fmt: skip
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
+    style.tidy(ax, x=options.get("x", TIME), y=options.get("y", "neuron"), time=True)
+    return image
 
 
 def marks(

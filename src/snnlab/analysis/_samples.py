@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from snnlab.analysis import style
 from snnlab.analysis._panels import (
     TIME,
+    activity,
     event_image,
     full_count,
     membrane_traces,
-    raster,
     readout_traces,
 )
 from snnlab.analysis.recording import Recording, event_counts
@@ -94,9 +94,9 @@ def _column(
         _frames(axes["image"], rec, index, n_frames, legend=first)
     groups = np.arange(inputs.shape[1]) // (inputs.shape[1] // 2) if two else None
     colours = (style.OFF, style.ON) if two else (style.INK,)
-    raster(axes["input"], inputs, dt, groups=groups, colours=colours, x="", y=named("input"))
+    activity(axes["input"], inputs, dt, groups=groups, colours=colours, x="", y=named("input"))
     for k, spikes in enumerate(rec.spikes):
-        raster(axes[f"layer {k + 1}"], spikes[:, index], dt, x="", y=named(f"layer {k + 1}"))
+        activity(axes[f"layer {k + 1}"], spikes[:, index], dt, x="", y=named(f"layer {k + 1}"))
     if rec.spikes:
         last = len(rec.spikes) - 1
         membrane_traces(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from snnlab.data.build import Data, build_data, data_of
     from snnlab.data.config import DataConfig
     from snnlab.data.event_digits import load_event_digits
+    from snnlab.data.features import build_features
     from snnlab.data.loader import Batch, Loader
     from snnlab.data.recordings import load_recordings
     from snnlab.data.speech.spoken_digits import load_spoken_digits
@@ -35,6 +36,7 @@ _HOME = {
     "Stream": "stream",
     "Transform": "transform",
     "build_data": "build",
+    "build_features": "features",
     "cache_root": "store",
     "cached": "store",
     "data_of": "build",
@@ -45,8 +47,8 @@ _HOME = {
 
 __all__ = [
     "Augment", "Batch", "Data", "DataConfig", "DenseStream", "EventStore", "EventStream",
-    "Loader", "Sensor", "StoreWriter", "Stream", "Transform", "build_data", "cache_root",
-    "cached", "data_of", "load_event_digits", "load_recordings", "load_spoken_digits",
+    "Loader", "Sensor", "StoreWriter", "Stream", "Transform", "build_data", "build_features",
+    "cache_root", "cached", "data_of", "load_event_digits", "load_recordings", "load_spoken_digits",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +32,15 @@ class Data:
         n_steps: steps T of a recording.
         dt_ms: length of a step.
         sensor: (height, width, polarities) after down-sampling; an input's index is
-            ``(polarity * height + y) * width + x``.
+            ``(polarity * height + y) * width + x``. ``None`` where there is none.
         train: shuffled and augmented.
         val: the dataset's own, or carved from the training recordings, stratified by the run's
             seed.
         test: the dataset's own test split; read it once.
         counts: recordings of ``train``, ``val`` and ``test``, ``capacity`` (event slots of a
-            batch) and ``late_events`` (dropped behind the time window, all splits).
+            batch) and ``late_events`` (dropped behind the time window, all splits); of features
+            ``cut`` (longer than T) and ``absent`` (named by the dataset's lists, but not there).
+        class_names: where there are names.
     """
 
     name: str
@@ -45,11 +48,12 @@ class Data:
     n_classes: int
     n_steps: int
     dt_ms: float
-    sensor: tuple[int, int, int]
-    train: Loader
-    val: Loader
-    test: Loader
+    sensor: tuple[int, int, int] | None
+    train: Any
+    val: Any
+    test: Any
     counts: dict[str, int]
+    class_names: tuple[str, ...] = ()
 
 
 def build_data(config: DataConfig, seed: int) -> Data:
@@ -82,7 +86,7 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     )
     augment.check(store.sensor)
     train, test = np.flatnonzero(store.split == TRAIN), np.flatnonzero(store.split == TEST)
-    fit, val = _validation(store, train, config, seed)
+    fit, val = validation(store.sensor.name, store.labels, store.split, config, seed)
     lengths = store.ends_before(transform.cut_us) - store.starts
     size = config.batch_size
     # One capacity for all splits, so that validation and test share a program.
@@ -120,16 +124,26 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     )  # fmt: skip
 
 
-def _validation(
-    store: EventStore, train: np.ndarray, config: DataConfig, seed: int
+def validation(
+    name: str, labels: np.ndarray, split: np.ndarray, config: DataConfig, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recordings to train on, and those of the validation split."""
-    own = np.flatnonzero(store.split == VALID)
+    """Recordings to train on, and those of the validation split.
+
+    Args:
+        name: of the dataset, for messages.
+        labels, split: ``(n,)``; see :mod:`snnlab.data.store`.
+        config: ``val_fraction``.
+        seed: of a validation split that has to be carved out of the training recordings.
+
+    Raises:
+        UsageError: no recordings for validation, or ``--val_fraction`` where there is a split.
+    """
+    train, own = np.flatnonzero(split == TRAIN), np.flatnonzero(split == VALID)
     if len(own):
         if config.val_fraction != DataConfig().val_fraction:
-            raise UsageError(f"--val_fraction: {store.sensor.name} has a validation split")
+            raise UsageError(f"--val_fraction: {name} has a validation split")
         return train, own
-    rest, part = stratified(store.labels[train], config.val_fraction, seed)
+    rest, part = stratified(labels[train], config.val_fraction, seed)
     if not len(part):
         raise UsageError(
             f"--val_fraction {config.val_fraction}: {len(train)} training recordings, one of "

@@ -14,16 +14,15 @@ but from one seed, so that the splits were equal; here every split has its own r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from snnlab.data.cutting import order_of
+from snnlab.data.positions import Positioned
 from snnlab.data.repeated import RepeatedStream
 from snnlab.data.trials import Period, TrialStream
-from snnlab.errors import UsageError
 
 N_CUES, GROUP = 7, 10
 CUE_INPUTS = 4 * GROUP
@@ -110,7 +109,7 @@ class CueBatch(NamedTuple):
     indices: np.ndarray
 
 
-class CueLoader:
+class CueLoader(Positioned[CueBatch]):
     """Batches of a fixed set of trials; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:
@@ -127,42 +126,19 @@ class CueLoader:
         self, task: CueTask, n_samples: int, batch_size: int, repeat: int, scale: float,
         seed: int, split: int, shuffle: bool,
     ) -> None:  # fmt: skip
+        super().__init__()
         self.task, self.n_samples, self.batch_size = task, n_samples, batch_size
         self.repeat, self.scale, self.shuffle = repeat, scale, shuffle
         self.seed, self.split = seed, split
         self.trials = draw_trials(n_samples, seed, split)
         self.labels = self.trials.labels
-        self.epoch, self._position, self._pending = 0, 0, False
 
     def __len__(self) -> int:
         return -(-self.n_samples // self.batch_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Select an epoch. The epoch of a restored position keeps that position."""
-        if epoch != self.epoch:
-            self.epoch, self._position, self._pending = epoch, 0, False
-
     def _identity(self) -> dict[str, int]:
         names = ("n_samples", "batch_size", "seed", "split")
         return {name: getattr(self, name) for name in names}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands, JSON-able."""
-        return {"epoch": self.epoch, "position": self._position, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken.
-
-        Raises:
-            UsageError: the state is of other trials.
-        """
-        for name, own in self._identity().items():
-            if state[name] != own:
-                raise UsageError(
-                    f"the saved data position is of {name} {state[name]}, this run has {own}"
-                )
-        self.epoch, self._position = int(state["epoch"]), int(state["position"])
-        self._pending = True
 
     def batch(self, number: int) -> CueBatch:
         """Batch ``number`` (from 0) of the current epoch."""
@@ -177,11 +153,3 @@ class CueLoader:
         stream = RepeatedStream(cue_stream(self.task, trials), self.repeat, self.scale)
         labels = np.where(indices >= 0, self.labels[indices], 0).astype(np.int32)
         return CueBatch(stream, labels, mask, indices)
-
-    def __iter__(self) -> Iterator[CueBatch]:
-        first = self._position if self._pending else 0
-        self._pending = False
-        for number in range(first, len(self)):
-            self._position = number + 1
-            yield self.batch(number)
-        self._position = 0

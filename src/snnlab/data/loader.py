@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.data.cutting import BatchCutter, CutBatch
-from snnlab.data.stream import BLOCK, EventStream
+from snnlab.data.stream import BLOCK, EventStream, Stream
 from snnlab.errors import UsageError
 
 
@@ -22,13 +22,13 @@ class Batch(NamedTuple):
     """One batch; a pytree with numpy leaves.
 
     Attributes:
-        stream: its events, ``(T, B, n_in)`` when made dense.
+        stream: its input, ``(T, B, n_in)`` when made dense.
         labels: ``(B,) int32``, 0 for padding.
         mask: ``(B,) float32``, 1 for a recording, 0 for padding.
         indices: ``(B,) int64`` positions in the split, -1 for padding.
     """
 
-    stream: EventStream
+    stream: Stream
     labels: np.ndarray
     mask: np.ndarray
     indices: np.ndarray

@@ -93,7 +93,7 @@ def _splits(name: str) -> dict[str, int]:
     return {**_SPLITS, "Valid": VALID} if name == "ssc" else _SPLITS
 
 
-def _fingerprint(files: list[Path]) -> list[list[object]]:
+def fingerprint(files: list[Path]) -> list[list[object]]:
     """Name, size and modification time of every source file."""
     facts = []
     for path in files:
@@ -132,11 +132,11 @@ def _nmnist(found: dict[str, list[Path]]) -> EventStore:
         if not files:
             raise UsageError(f"{path} holds no recordings; expected {path.name}/<digit>/*.bin")
         sources[split] = path, files
-    key = {"version": VERSION, "source": {s: _fingerprint(f) for s, (_, f) in sources.items()}}
+    key = {"version": VERSION, "source": {s: fingerprint(f) for s, (_, f) in sources.items()}}
 
     def write(writer: StoreWriter) -> None:
         for split, (path, files) in sources.items():
-            _say(f"decoding {path} once into the cache")
+            say(f"decoding {path} once into the cache")
             members = _members_on_disk(files) if path.is_dir() else _members_in_zip(path, split)
             _write_bins(writer, members, _SPLITS[split], path, split)
 
@@ -229,11 +229,11 @@ def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
     sensor = Sensor(
         name, 1, SHD_UNITS, 1, n_classes, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
     )  # fmt: skip
-    key = {"version": VERSION, "source": {s: _fingerprint([f]) for s, f in files.items()}}
+    key = {"version": VERSION, "source": {s: fingerprint([f]) for s, f in files.items()}}
 
     def write(writer: StoreWriter) -> None:
         for split, path in files.items():
-            _say(f"decoding {path} once into the cache")
+            say(f"decoding {path} once into the cache")
             for t, unit, lengths, labels in read_shd(path, sensor, _CHUNK):
                 writer.add(t, unit, lengths, labels, _splits(name)[split])
 
@@ -243,7 +243,8 @@ def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
 # -------------------------------------------------------------------- download
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """A line about slow work, on standard error."""
     print(f"snnlab: {message}", file=sys.stderr, flush=True)
 
 
@@ -293,7 +294,7 @@ def _download(name: str, root: Path) -> None:
         raise UsageError(
             f"no {name} data in {root}, and it cannot be written; {advice}; {_STAND_IN}"
         )
-    _say(f"no {name} data in {root}; downloading it through tonic")
+    say(f"no {name} data in {root}; downloading it through tonic")
     try:
         with _no_hang(60), _whole_or_nothing(target):
             for split in _splits(name):

@@ -217,7 +217,7 @@ class StoreWriter:
             order = np.lexsort((t, owner))
             t, addresses = t[order], addresses[order]
         packed = (t << np.uint64(bits)) | addresses.astype(np.uint64)
-        with _cache_errors(self._folder):
+        with cache_errors(self._folder):
             self._file.write(packed.astype(dtype).tobytes())
         self._count += len(packed)
         self._lengths.append(np.asarray(lengths, np.int64))
@@ -229,7 +229,7 @@ class StoreWriter:
 
     def finish(self, key: Mapping[str, Any]) -> None:
         """Write the index and the manifest; the store is complete after this."""
-        with _cache_errors(self._folder):
+        with cache_errors(self._folder):
             self._header()
             self._file.close()
             lengths = np.concatenate(self._lengths or [np.zeros(0, np.int64)])
@@ -247,13 +247,13 @@ class StoreWriter:
                 "n_recordings": len(lengths),
                 "n_events": self._count,
                 "key": dict(key),
-                "checksums": {n: _checksum(self._folder / f"{n}.npy") for n in _FILES},
+                "checksums": {n: checksum(self._folder / f"{n}.npy") for n in _FILES},
             }
             text = json.dumps(manifest, indent=1, sort_keys=True)
             (self._folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
-def _checksum(path: Path, block: int = 1 << 20, blocks: int = 64) -> int:
+def checksum(path: Path, block: int = 1 << 20, blocks: int = 64) -> int:
     """CRC-32 of a file; above 64 MiB of its size and 64 blocks spread evenly over it."""
     size = path.stat().st_size
     crc = zlib.crc32(str(size).encode())
@@ -266,7 +266,8 @@ def _checksum(path: Path, block: int = 1 << 20, blocks: int = 64) -> int:
 
 
 @contextlib.contextmanager
-def _cache_errors(folder: Path) -> Iterator[None]:
+def cache_errors(folder: Path) -> Iterator[None]:
+    """Make one line for the user of an ``OSError`` while ``folder`` of the cache is written."""
     try:
         yield
     except OSError as error:
@@ -284,7 +285,7 @@ def is_complete(path: Path) -> bool:
         if manifest["format"] != FORMAT:
             return False
         sums = manifest["checksums"]
-        if any(_checksum(path / f"{name}.npy") != sums[name] for name in _FILES):
+        if any(checksum(path / f"{name}.npy") != sums[name] for name in _FILES):
             return False
         return len(EventStore(path)) == manifest["n_recordings"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -307,7 +308,7 @@ def cached(
     facts = {"format": FORMAT, "sensor": dataclasses.asdict(sensor), "key": dict(key)}
 
     def fill(scratch: Path) -> None:
-        with _cache_errors(scratch):
+        with cache_errors(scratch):
             writer = StoreWriter(scratch, sensor)
         try:
             write(writer)
@@ -342,7 +343,7 @@ def cached_folder(
     if complete(final):
         return final
     scratch = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
-    with _cache_errors(final):
+    with cache_errors(final):
         scratch.mkdir(parents=True)
     try:
         fill(scratch)
@@ -354,7 +355,7 @@ def cached_folder(
 
 def _publish(scratch: Path, final: Path, complete: Callable[[Path], bool]) -> None:
     """Move a finished folder to its place in one step, over a broken one if need be."""
-    with _cache_errors(scratch):
+    with cache_errors(scratch):
         try:
             os.rename(scratch, final)
         except OSError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from snnlab.data.positions import Positioned
 from snnlab.errors import UsageError
 
 
@@ -197,7 +197,7 @@ class _Identity:
     n_batches: int
 
 
-class TrialLoader:
+class TrialLoader(Positioned[TrialBatch]):
     """Batches of generated trials; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:
@@ -213,11 +213,9 @@ class TrialLoader:
         self, task: TrialTask, batch_size: int, n_batches: int, seed: int, split: int,
         renewed: bool = False,
     ) -> None:  # fmt: skip
+        super().__init__()
         self.task = task
         self.renewed = renewed
-        self.epoch = 0
-        self._position = 0
-        self._pending = False
         self._id = _Identity(seed, split, batch_size, n_batches)
         self._draw = jax.jit(self._draw_batch)
 
@@ -228,42 +226,12 @@ class TrialLoader:
     def n_samples(self) -> int:
         return self._id.n_batches * self._id.batch_size
 
-    def set_epoch(self, epoch: int) -> None:
-        """Select an epoch. The epoch of a restored position keeps that position."""
-        if epoch != self.epoch:
-            self.epoch, self._position, self._pending = epoch, 0, False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands, JSON-able."""
-        return {"epoch": self.epoch, "position": self._position, **dataclasses.asdict(self._id)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken; the next iteration gives the remaining batches.
-
-        Raises:
-            UsageError: the state is of other trials.
-        """
-        for name, own in dataclasses.asdict(self._id).items():
-            if state[name] != own:
-                raise UsageError(
-                    f"the saved data position is of {name} {state[name]}, this run has {own}"
-                )
-        self.epoch, self._position = int(state["epoch"]), int(state["position"])
-        self._pending = True
+    def _identity(self) -> dict[str, int]:
+        return dataclasses.asdict(self._id)
 
     def batch(self, number: int) -> TrialBatch:
         """Batch ``number`` (from 0) of the current epoch."""
         return self._draw(self.epoch if self.renewed else 0, number)
-
-    def __iter__(self) -> Iterator[TrialBatch]:
-        if self._pending:
-            self._pending = False
-        else:
-            self._position = 0
-        for number in range(self._position, len(self)):
-            self._position = number + 1
-            yield self.batch(number)
-        self._position = 0
 
     def _draw_batch(self, epoch: Any, number: Any) -> TrialBatch:
         key = jax.random.key(self._id.seed)

@@ -104,6 +104,8 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
     recorded = str(values.get("dataset", "cue")) != "cue"
     if recorded:
         found["batch_size"] = 128
+    if str(values.get("dataset")) == "hd":
+        found["data_length"] = 140  # 1.4 s, as SHD
     if _is_set(values, "use_regularizers"):
         found["backend"] = "layerwise"
     if str(values.get("method", "bptt")).lower() != "bptt":

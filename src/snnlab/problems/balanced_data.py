@@ -1,4 +1,4 @@
-"""Data of the balanced networks: cue accumulation, or recordings (spoken digits, commands)."""
+"""Data of the balanced networks: cue accumulation, or recordings (as spikes, or as features)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ import pydantic
 
 from snnlab.analysis.balance import Metric
 from snnlab.config import option, section
-from snnlab.data import DataConfig, DenseStream, Loader, build_data
+from snnlab.data import DataConfig, DenseStream, build_data, build_features
 from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
 from snnlab.data.loader import Batch
 from snnlab.data.repeated import RepeatedStream
 
 #: What :func:`snnlab.data.build_data` knows.
 RECORDINGS = typing.get_args(typing.get_type_hints(DataConfig)["dataset"])
+#: What :func:`snnlab.data.build_features` knows.
+AUDIO = ("hd", "sc")
 if TYPE_CHECKING:
     Dataset = str
 else:
-    Dataset = Literal[("cue", *RECORDINGS)]
+    Dataset = Literal[("cue", *RECORDINGS, *AUDIO)]
 
-#: Options of recordings that mean the same for generated trials.
+#: Counts of recordings that ``results.json`` has.
+COUNTED = ("train", "val", "test", "cut", "absent")
+#: Options of event recordings that mean the same for generated trials, and for features.
 SHARED = ("dataset", "batch_size")
+SHARED_BY_AUDIO = (*SHARED, "data_path", "data_length", "drop_last", "val_fraction")
 
 
 @section("Task")
@@ -35,11 +40,16 @@ class BalancedData(DataConfig):
 
     dataset: Dataset = option(  # type: ignore[assignment]
         default="cue",
-        help="cue: cue accumulation; recordings (--data_path): shd and ssc as published, the "
-        "others as in task-image-classification.py",
+        help="cue: cue accumulation; recordings (--data_path): shd and ssc as published; hd and "
+        "sc: the words behind them, as 40 log-mel features every 10 ms; the others as in "
+        "task-image-classification.py",
     )
     data_length: int = option(
-        default=100, help="time bins of a recording", unit="steps", gt=0, le=100_000
+        default=100,
+        help="time bins of a recording (hd, sc: frames of 10 ms; hd: 140 by default)",
+        unit="steps",
+        gt=0,
+        le=100_000,
     )
     batch_size: int = option(default=30, help="trials of a batch", gt=0, le=65_536)
     samples: int = option(default=200, help="cue: trials of each split", gt=0, le=10_000_000)
@@ -53,10 +63,11 @@ class BalancedData(DataConfig):
 
     @pydantic.model_validator(mode="after")
     def _applies(self) -> BalancedData:
-        if self.dataset == "cue":
-            foreign = [f.name for f in dataclasses.fields(DataConfig) if f.name not in SHARED]
-        else:
-            foreign = ["samples"]
+        foreign = ["samples"]
+        if self.dataset in ("cue", *AUDIO):
+            shared = SHARED if self.dataset == "cue" else SHARED_BY_AUDIO
+            others = [f.name for f in dataclasses.fields(DataConfig) if f.name not in shared]
+            foreign = others + ["samples"] * (self.dataset != "cue")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name in foreign:
             default: Any = defaults[name]
@@ -65,8 +76,10 @@ class BalancedData(DataConfig):
         return self
 
     def recordings(self) -> DataConfig:
-        """The section of :func:`snnlab.data.build_data`."""
-        names = [f.name for f in dataclasses.fields(DataConfig)]
+        """The section of :func:`snnlab.data.build_data`; of features, without their name."""
+        names = {f.name for f in dataclasses.fields(DataConfig)}
+        if self.dataset in AUDIO:
+            names.remove("dataset")
         return DataConfig(**{name: getattr(self, name) for name in names})
 
 
@@ -123,15 +136,19 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
 
 
 def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
-    data, repeat, scale = build_data(config.recordings(), seed), config.repeat, config.dataset_scale
+    if config.dataset in AUDIO:
+        data = build_features(config.dataset, config.recordings(), seed)
+    else:
+        data = build_data(config.recordings(), seed)
+    repeat, scale = config.repeat, config.dataset_scale
     train, val, test = (RepeatedLoader(a, repeat, scale) for a in (data.train, data.val, data.test))
     batch = next(iter(data.val))
     xs = np.asarray(jax.jit(lambda stream: stream.window(0, data.n_steps))(batch.stream))
     shown = xs[:, : min(n_few, int(batch.mask.sum()))]
     return Splits(
         train, val, test, data.n_in, data.n_classes, repeat * data.n_steps, 0,
-        data.dt_ms / repeat, data.sensor, (),
-        {"samples": {k: data.counts[k] for k in ("train", "val", "test")}},
+        data.dt_ms / repeat, data.sensor, data.class_names,
+        {"samples": {k: n for k, n in data.counts.items() if k in COUNTED}},
         RepeatedStream(DenseStream(shown), repeat, scale),
     )  # fmt: skip
 
@@ -144,7 +161,7 @@ class RepeatedLoader:
         repeat, scale: see :class:`~snnlab.data.repeated.RepeatedStream`.
     """
 
-    def __init__(self, loader: Loader, repeat: int, scale: float) -> None:
+    def __init__(self, loader: Any, repeat: int, scale: float) -> None:
         self._loader, self._repeat, self._scale = loader, repeat, scale
 
     def __len__(self) -> int:

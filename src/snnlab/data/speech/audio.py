@@ -18,7 +18,7 @@ from snnlab.data.speech.cochlea import SAMPLE_HZ
 from snnlab.errors import UsageError, one_line
 
 SUFFIXES = (".wav", ".flac")
-#: SHD keeps times as float16 seconds: after half a minute their steps are 16 ms.
+#: Of a word. (SHD keeps times as float16 seconds: after half a minute their steps are 16 ms.)
 LONGEST_S = 30.0
 _RATES_HZ = (4_000, 768_000)
 
@@ -53,8 +53,7 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
         )
     if len(samples) > LONGEST_S * hz:
         raise UsageError(
-            f"{path} lasts {len(samples) / hz:.1f} s, more than {LONGEST_S:g} s: SHD's layout "
-            "keeps times as float16 seconds, cut it into words"
+            f"{path} lasts {len(samples) / hz:.1f} s, more than {LONGEST_S:g} s: cut it into words"
         )
     if not np.isfinite(samples).all():
         raise UsageError(f"{path} holds samples that are no numbers")
@@ -80,7 +79,8 @@ def _wav(path: Path) -> tuple[np.ndarray, int]:
 def _flac(path: Path) -> tuple[np.ndarray, int]:
     if importlib.util.find_spec("soundfile") is None:
         raise UsageError(
-            f"{path}: FLAC needs the package soundfile (pip install soundfile), or convert to WAV"
+            f"{path}: FLAC needs the package soundfile (pip install 'snnlab[audio]', in this "
+            "repository pip install -e '.[audio]'), or convert to WAV"
         )
     import soundfile
 
@@ -88,6 +88,23 @@ def _flac(path: Path) -> tuple[np.ndarray, int]:
         return soundfile.read(path, dtype="float32")
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{path} is no readable FLAC file: {one_line(str(error))}") from None
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Sound at ``SAMPLE_HZ``, through a polyphase filter.
+
+    Args:
+        samples: ``(n,)``.
+        rate: samples per second.
+
+    Returns:
+        ``(n * SAMPLE_HZ / rate,) float64``.
+    """
+    ratio = Fraction(SAMPLE_HZ, rate).limit_denominator(1000)
+    sound = np.asarray(samples, np.float64)
+    if ratio == 1:
+        return sound
+    return scipy.signal.resample_poly(sound, ratio.numerator, ratio.denominator)
 
 
 def prepare(samples: np.ndarray, rate: int, rms: float = 0.3, edge_ms: float = 30.0) -> np.ndarray:
@@ -104,10 +121,7 @@ def prepare(samples: np.ndarray, rate: int, rms: float = 0.3, edge_ms: float = 3
     Returns:
         ``(n * SAMPLE_HZ / rate,) float32``.
     """
-    ratio = Fraction(SAMPLE_HZ, rate).limit_denominator(1000)
-    sound = np.asarray(samples, np.float64)
-    if ratio != 1:
-        sound = scipy.signal.resample_poly(sound, ratio.numerator, ratio.denominator)
+    sound = resample(samples, rate)
     level = np.sqrt(np.mean(sound**2))
     sound = sound * (rms / level) if level > 1e-7 else np.zeros_like(sound)
     n = min(round(edge_ms * 1e-3 * SAMPLE_HZ), len(sound) // 2)

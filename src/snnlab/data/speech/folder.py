@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from snnlab.data.speech.audio import SUFFIXES
@@ -58,10 +58,10 @@ def list_recordings(folder: Path, classes: Sequence[str] = ()) -> Listing:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder of recordings")
-    flat, nested = _sounds(folder), []
+    flat, nested = sounds(folder), []
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.name.startswith("."):
-            nested += _sounds(child)
+            nested += sounds(child)
     if flat and nested:
         raise UsageError(
             f"{folder} holds recordings ({flat[0].name}) and sub-folders with recordings "
@@ -76,7 +76,8 @@ def list_recordings(folder: Path, classes: Sequence[str] = ()) -> Listing:
     return _by_name(flat)
 
 
-def _sounds(folder: Path) -> list[Path]:
+def sounds(folder: Path) -> list[Path]:
+    """The sound files of a folder, by suffix, in order of their names."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -106,26 +107,30 @@ def _speaker_of(path: Path) -> str:
     return path.stem.partition("_")[0] if "_" in path.stem else "unknown"
 
 
+def heidelberg(stem: str) -> tuple[int, str] | None:
+    """What a name of the Heidelberg Digits says: label (of ``ENGLISH + GERMAN``) and speaker."""
+    found = _HEIDELBERG.fullmatch(stem)
+    return found and (int(found["digit"]) + 10 * (found["language"] == "german"), found["speaker"])
+
+
+def _free(stem: str) -> tuple[int, str] | None:
+    found = _FREE.fullmatch(stem)
+    return found and (int(found["digit"]), found["speaker"])
+
+
 def _by_name(files: list[Path]) -> Listing:
-    label: Callable[[re.Match[str]], int]
-    keys: tuple[str, ...]
-    if _HEIDELBERG.fullmatch(files[0].stem):
-        pattern, keys = _HEIDELBERG, ENGLISH + GERMAN
-        label = lambda m: int(m["digit"]) + 10 * (m["language"] == "german")  # noqa: E731
-    else:
-        pattern, keys = _FREE, ENGLISH
-        label = lambda m: int(m["digit"])  # noqa: E731
+    read, keys = (heidelberg, ENGLISH + GERMAN) if heidelberg(files[0].stem) else (_free, ENGLISH)
     labels, speakers = [], []
     for path in files:
-        match = pattern.fullmatch(path.stem)
-        if not match:
+        said = read(path.stem)
+        if not said:
             raise UsageError(
                 f"{path}: the name gives no label; expected <label>/*.wav, "
                 "<digit>_<speaker>_<number>.wav or lang-..._speaker-..._trial-..._digit-....flac "
                 "(one of them for all files)"
             )
-        labels.append(label(match))
-        speakers.append(match["speaker"])
+        labels.append(said[0])
+        speakers.append(said[1])
     return _listing(files, labels, speakers, keys)
 
 

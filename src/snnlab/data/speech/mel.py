@@ -14,7 +14,8 @@ from snnlab.errors import UsageError
 
 WINDOW_MS, HOP_MS = 25.0, 10.0
 _LOWEST_HZ, _EMPHASIS = 20.0, 0.97
-_FLOOR = np.finfo(np.float32).eps
+#: Least energy of a band: that of silence.
+FLOOR = np.finfo(np.float32).eps
 
 
 def mel_filterbank(samples: np.ndarray, rate: int, n_mels: int = 40) -> np.ndarray:
@@ -41,7 +42,7 @@ def mel_filterbank(samples: np.ndarray, rate: int, n_mels: int = 40) -> np.ndarr
     n_fft = 1 << (window - 1).bit_length()
     power = np.abs(np.fft.rfft(frames, n_fft)) ** 2
     energy = power @ triangles(rate, n_fft, n_mels).T
-    return np.log(np.maximum(energy, _FLOOR)).astype(np.float32)
+    return np.log(np.maximum(energy, FLOOR)).astype(np.float32)
 
 
 def triangles(rate: int, n_fft: int, n_mels: int) -> np.ndarray:

@@ -1,0 +1,210 @@
+"""Recorded words as log-mel features: ``hd`` and ``sc``, dense input of 40 bands every 10 ms.
+
+A recording is brought to 16 kHz (no other change: neither loudness nor ends) and goes through
+:func:`~snnlab.data.speech.mel.mel_filterbank`. A feature is the logarithm of the energy over the
+floor, ``ln(max(e, eps) / eps)``, so 0 is digital silence and nothing is negative; features of the
+source (Bittar & Garner 2022: Kaldi's, 40 bands) are these minus 15.9, which a normalised drive
+does not see. A recording has ``data_length`` frames: a longer one is cut behind them, a shorter
+one goes on in silence (zeros; the source pads its own with zeros up to the longest of a batch).
+
+The features are computed once, into the cache: ``frames.bin`` ``(n_frames, 40) float32`` little
+endian, ``offsets.npy (n + 1,)``, ``labels.npy``, ``split.npy`` and ``manifest.json``; recording i
+is ``frames[offsets[i]:offsets[i + 1]]``. They are memory-mapped, and nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from snnlab.data.build import Data, validation
+from snnlab.data.config import DataConfig
+from snnlab.data.cutting import order_of
+from snnlab.data.loader import Batch
+from snnlab.data.positions import Positioned
+from snnlab.data.recordings import fingerprint, say
+from snnlab.data.speech.audio import read_audio, resample
+from snnlab.data.speech.cochlea import SAMPLE_HZ
+from snnlab.data.speech.corpora import Corpus, find_corpus
+from snnlab.data.speech.mel import FLOOR, HOP_MS, mel_filterbank
+from snnlab.data.store import TEST, cache_errors, cache_root, cached_folder, checksum
+from snnlab.data.stream import DenseStream
+from snnlab.errors import UsageError
+
+FORMAT = 1
+BANDS = 40
+_FILES = ("frames.bin", "offsets.npy", "labels.npy", "split.npy")
+
+
+def features(path: Path) -> np.ndarray:
+    """The features of a sound file, ``(n_frames, BANDS) float32`` >= 0.
+
+    Raises:
+        UsageError: not audio, or shorter than a frame.
+    """
+    try:
+        log = mel_filterbank(resample(*read_audio(path)), SAMPLE_HZ, BANDS)
+    except UsageError as error:
+        said = str(error)
+        raise UsageError(said if str(path) in said else f"{path}: {said}") from None
+    return log - np.float32(np.log(FLOOR))
+
+
+class FeatureStore:
+    """The features of a dataset, memory-mapped.
+
+    Args:
+        path: folder of the store.
+
+    Attributes:
+        frames: ``(n_frames, BANDS) float32``.
+        starts, ends: ``(n,) int64``, frames of each recording.
+        labels, split: ``(n,)``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        offsets, self.labels, self.split = (
+            np.load(path / name, allow_pickle=False) for name in _FILES[1:]
+        )
+        self.starts, self.ends = offsets[:-1], offsets[1:]
+        shape = (int(offsets[-1]), BANDS)
+        self.frames: np.ndarray = np.memmap(path / _FILES[0], "<f4", mode="r", shape=shape)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def feature_store(name: str, corpus: Corpus) -> FeatureStore:
+    """The cached features of a corpus.
+
+    Raises:
+        UsageError: a file that is not audio (nothing is kept), or no cache folder.
+    """
+    what = [fingerprint(corpus.files), corpus.labels, corpus.split]
+    source = hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    facts = {"format": FORMAT, "bands": BANDS, "source": source}
+
+    def fill(folder: Path) -> None:
+        say(f"features of {len(corpus.files)} {name} recordings, made once into the cache")
+        lengths = [0]
+        with cache_errors(folder):
+            with open(folder / _FILES[0], "wb") as sink:
+                for path in corpus.files:
+                    found = features(path)
+                    lengths.append(len(found))
+                    sink.write(found.astype("<f4").tobytes())
+            arrays: tuple[np.ndarray, ...] = (
+                np.cumsum(lengths, dtype=np.int64),
+                np.asarray(corpus.labels, np.int32),
+                np.asarray(corpus.split, np.uint8),
+            )
+            for file, array in zip(_FILES[1:], arrays, strict=True):
+                np.save(folder / file, array, allow_pickle=False)
+            manifest = {**facts, "checksums": {f: checksum(folder / f) for f in _FILES}}
+            (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+    return FeatureStore(cached_folder("features", name, facts, _complete, fill))
+
+
+def _complete(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return all(checksum(folder / f) == manifest["checksums"][f] for f in _FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+class FeatureLoader(Positioned[Batch]):
+    """Batches of recordings of one length; the protocol of :class:`snnlab.data.loader.Loader`.
+
+    Args:
+        store: the features.
+        indices: recordings of the split.
+        n_steps: T, frames of a recording.
+        batch_size: B; the last batch is padded.
+        seed: of the order.
+        shuffle: another order in every epoch.
+        drop_last: leave out a short last batch.
+    """
+
+    def __init__(
+        self, store: FeatureStore, indices: np.ndarray, n_steps: int, batch_size: int, seed: int,
+        shuffle: bool = False, drop_last: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.store, self.indices = store, indices
+        self.n_steps, self.batch_size, self.seed = n_steps, batch_size, seed
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.labels = store.labels[indices]
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.indices)
+
+    def __len__(self) -> int:
+        n, size = self.n_samples, self.batch_size
+        return n // size if self.drop_last else -(-n // size)
+
+    def _identity(self) -> dict[str, int]:
+        return {"n_samples": self.n_samples, "batch_size": self.batch_size, "seed": self.seed}
+
+    def batch(self, number: int) -> Batch:
+        """Batch ``number`` of the current epoch, ``(T, B, BANDS)``, zeros behind its end."""
+        n, size = self.n_samples, self.batch_size
+        order = order_of(n, self.seed, self.epoch) if self.shuffle else np.arange(n)
+        mine = order[number * size : (number + 1) * size]
+        xs = np.zeros((self.n_steps, size, BANDS), np.float32)
+        labels, mask = np.zeros(size, np.int32), np.zeros(size, np.float32)
+        indices = np.full(size, -1, np.int64)
+        for place, i in enumerate(self.indices[mine]):
+            start = self.store.starts[i]
+            length = min(int(self.store.ends[i] - start), self.n_steps)
+            xs[:length, place] = self.store.frames[start : start + length]
+        labels[: len(mine)], mask[: len(mine)], indices[: len(mine)] = self.labels[mine], 1, mine
+        return Batch(DenseStream(xs), labels, mask, indices)
+
+
+def build_features(name: str, config: DataConfig, seed: int) -> Data:
+    """The data of a run on ``hd`` or ``sc``.
+
+    Args:
+        name: dataset.
+        config: ``data_path``, ``data_length``, ``batch_size``, ``drop_last``, ``val_fraction``.
+        seed: of a carved validation split and of the order; the test split does not depend on it.
+
+    Raises:
+        UsageError: recordings or cache that cannot be used, or options that do not fit them.
+    """
+    root = Path(config.data_path).expanduser() if config.data_path else cache_root() / "data"
+    corpus = find_corpus(name, root)
+    store = feature_store(name, corpus)
+    n_steps, size = config.data_length, config.batch_size
+    if n_steps * size * BANDS >= 1 << 31:
+        raise UsageError(
+            f"--batch_size {size}: {size} x {n_steps} frames x {BANDS} bands: a batch must stay "
+            "below 2^31"
+        )
+    fit, val = validation(name, store.labels, store.split, config, seed)
+    test = np.flatnonzero(store.split == TEST)
+    train = FeatureLoader(store, fit, n_steps, size, seed, True, config.drop_last)
+    if not len(train):
+        raise UsageError(f"--drop_last: {len(fit)} training recordings fill no batch of {size}")
+    counts = {
+        "train": len(fit), "val": len(val), "test": len(test),
+        "cut": int((store.ends - store.starts > n_steps).sum()), "absent": corpus.absent,
+    }  # fmt: skip
+    for fact, text in (
+        ("cut", f"longer than {n_steps} frames (--data_length), cut behind them"),
+        ("absent", "named by the lists, but not there"),
+    ):
+        if counts[fact]:
+            say(f"{name}: recordings {text}: {counts[fact]}")
+    return Data(
+        name, BANDS, len(corpus.keys), n_steps, HOP_MS, None, train,
+        FeatureLoader(store, val, n_steps, size, seed),
+        FeatureLoader(store, test, n_steps, size, seed), counts, corpus.keys,
+    )  # fmt: skip
