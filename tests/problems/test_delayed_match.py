@@ -211,11 +211,13 @@ def test_the_reset_is_detached_unless_asked() -> None:
 # ---------------------------------------------------------------------- training
 
 
-def test_a_run_leaves_results_figures_and_can_be_probed(tmp_path: Path) -> None:
+def test_a_run_stops_at_acc_th_leaves_results_figures_and_can_be_probed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    config = tiny("--filepath", str(folder), "--test_batches", "2")
+    config = tiny(
+        "--filepath", str(folder), "--test_batches", "2", "--epochs", "5", "--acc_th", "0.01"
+    )  # fmt: skip
     found = run(config, build(config), Console(quiet=True))
-    assert found["batches"] == 3
+    assert (found["epochs"], found["batches"]) == (1, 3)
     assert json.loads((folder / "results.json").read_text())["t_delay_ms"] == 10.0
     assert (folder / "figures" / "test-samples.png").is_file()
     code = command(
@@ -227,11 +229,6 @@ def test_a_run_leaves_results_figures_and_can_be_probed(tmp_path: Path) -> None:
     assert probed["trials"] == 32
     assert len(probed["delays_ms"]) == len(probed["accuracies"]) == 7
     assert (folder / "probe" / "probe.png").is_file()
-
-
-def test_training_stops_at_acc_th(tmp_path: Path) -> None:
-    config = tiny("--filepath", str(tmp_path / "run"), "--epochs", "5", "--acc_th", "0.01")
-    assert run(config, build(config), Console(quiet=True))["epochs"] == 1
 
 
 @pytest.mark.slow

@@ -48,9 +48,10 @@ def test_a_vmapped_update_is_that_of_each_trial(net: str) -> None:
         for name, value in alone.params.items():
             np.testing.assert_allclose(together.params[name][i], value, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(numbers["loss"][i], alone_numbers["loss"], rtol=1e-5)
-        check = parts.programs.evaluate(alone.params, own.stream, targets_of(own))
-        np.testing.assert_allclose(measured["loss"][i], check["loss"], rtol=1e-4)
-        assert np.array_equal(measured["predictions"][i], check["predictions"])
+    # Of the last one alone, which differs from the first: each is a compilation of its own.
+    check = parts.programs.evaluate(alone.params, own.stream, targets_of(own))
+    np.testing.assert_allclose(measured["loss"][i], check["loss"], rtol=1e-4)
+    assert np.array_equal(measured["predictions"][i], check["predictions"])
 
 
 def test_other_networks_are_not_alike() -> None:
