@@ -25,8 +25,8 @@ FLOP, BYTES = "product_flop_per_step", "traffic_bytes_per_step"
 def product_flop(program: Any, *args: Any) -> int:
     """Floating point operations of the matrix products of ``program(*args)``; nothing is run.
 
-    Products whose result is not used do not count. Of a conditional the costlier branch counts, of a loop without a known number of rounds one
-    round.
+    Products whose result is not used do not count. Of a conditional the costlier branch
+    counts, of a loop without a known number of rounds one round.
     """
     import jax
     from jax.interpreters.partial_eval import dce_jaxpr
