@@ -140,7 +140,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
     span = programs.update_every
     longest = getattr(learner, "longest", None)
-    chunk = longest(span) if longest else 1
+    chunk = longest(span) if longest else cell.chunk_size or 1
     flop = roofline.product_flop(programs.train_fn, state, stream, targets)
     row |= {
         "chunk": chunk,

@@ -25,12 +25,15 @@ FLOP, BYTES = "product_flop_per_step", "traffic_bytes_per_step"
 def product_flop(program: Any, *args: Any) -> int:
     """Floating point operations of the matrix products of ``program(*args)``; nothing is run.
 
-    Of a conditional the costlier branch counts, of a loop without a known number of rounds one
-    round.
+    Products whose result is not used do not count. Of a conditional the costlier branch
+    counts, of a loop without a known number of rounds one round.
     """
     import jax
+    from jax.interpreters.partial_eval import dce_jaxpr
 
-    return _flop(jax.make_jaxpr(program)(*args).jaxpr)
+    jaxpr = jax.make_jaxpr(program)(*args).jaxpr
+    used, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))  # as the compiler will
+    return _flop(used)
 
 
 def _flop(jaxpr: Any) -> int:
