@@ -68,14 +68,28 @@ def test_schedules() -> None:
     assert float(cosine(40)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_plateau_waits_then_reduces() -> None:
-    rule = Plateau(TrainingConfig(lr_schedule="plateau", lr_gamma=0.7, lr_patience=2))
-    state, scales = rule.init(), []
-    for accuracy in (0.5, 0.6, 0.6, 0.6, 0.6, 0.6):
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_plateau_is_that_of_pytorch(patience: int) -> None:
+    """The published flags are those of ``ReduceLROnPlateau(mode="max")``: here is the original."""
+    import torch
+
+    accuracies = (0.5, 0.6, 0.6, 0.55, 0.61, 0.6, 0.58, 0.61, 0.61, 0.6, 0.6, 0.6, 0.7, 0.65)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.7, patience=patience
+    )
+    rule = Plateau(TrainingConfig(lr_schedule="plateau", lr_gamma=0.7, lr_patience=patience))
+    state, scales, expected = rule.init(), [], []
+    for accuracy in accuracies:
+        reference.step(accuracy)
         state = rule.observe(state, accuracy)
-        scales.append(round(float(state.scale), 3))
-    assert scales[1] == 1.0
-    assert scales[-1] < 1.0
+        expected.append(optimizer.param_groups[0]["lr"])
+        scales.append(float(state.scale))
+    assert expected[-1] < 1.0
+    assert scales == pytest.approx(expected)
+
+
+def test_no_plateau_without_its_schedule() -> None:
     idle = Plateau(TrainingConfig())
     state = idle.init()
     for _ in range(5):

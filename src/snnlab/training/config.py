@@ -71,7 +71,8 @@ class TrainingConfig:
     )
     lr_patience: int = option(
         default=1,
-        help="epochs without improvement before plateau acts",
+        help="plateau: epochs in a row without improvement that are let pass; the next one acts, "
+        "as in PyTorch",
         aliases=("scheduler_patience",),
         ge=0,
     )

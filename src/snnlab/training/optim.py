@@ -66,15 +66,19 @@ def _l1_penalty(strength: float) -> optax.GradientTransformation:
 
 
 class Plateau:
-    """Learning-rate factor that falls when a validation score stalls (optax's rule).
+    """Learning-rate factor that falls when a validation score stalls.
 
     ``scale`` multiplies every update; ``observe`` is called once per epoch. Without
     ``--lr_schedule plateau`` the scale stays 1.
+
+    ``lr_patience`` P counts as in PyTorch's ``ReduceLROnPlateau``, whose name and meaning the
+    published flag ``--scheduler-patience`` has: P epochs in a row without improvement are let
+    pass, the next one reduces the rate. optax's rule, which does the work, reduces at the P-th.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         self.active = config.schedule == "plateau"
-        self._rule = reduce_on_plateau(factor=config.lr_gamma, patience=config.lr_patience)
+        self._rule = reduce_on_plateau(factor=config.lr_gamma, patience=config.lr_patience + 1)
 
     def init(self) -> Any:
         return self._rule.init(jnp.zeros(()))
