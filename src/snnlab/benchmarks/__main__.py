@@ -1,4 +1,4 @@
-"""``python -m snnlab.benchmarks learners|pipeline``: measurements, as ratios within one run."""
+"""``python -m snnlab.benchmarks learners|pipeline|events``: ratios within one run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from snnlab.benchmarks import cells, learners, pipeline
+from snnlab.benchmarks import cells, events, learners, pipeline
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, run_command
 
@@ -18,6 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] == "pipeline":
         return pipeline.main(argv[1:])
+    if argv and argv[0] == "events":
+        return events.main(argv[1:])
     parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     learn = commands.add_parser("learners", help="time and memory of learners against BPTT")
@@ -37,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--job", required=True)
     one.add_argument("--devices", default="0")
     commands.add_parser("pipeline", help="event pipeline against tonic and torch")
+    commands.add_parser("events", help="event-driven first layer against the dense product")
     given = vars(parser.parse_args(argv))
     if given["command"] == "cell":
         select_device(given["devices"])

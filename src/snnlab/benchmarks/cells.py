@@ -30,6 +30,7 @@ class Cell:
         model: layer model.
         n_in, n_rec, n_layer, batch_size, data_length: sizes.
         density: share of input lines that are active in a step.
+        connectivity: share of the connections onto each layer that exist; 1 = all, dense.
         update_every: steps between updates; 0 = once per sequence.
         repeats: timed runs; 0 measures compilation and memory only.
         seed: of network and input.
@@ -46,6 +47,7 @@ class Cell:
     batch_size: int = 32
     data_length: int = 100
     density: float = 0.02
+    connectivity: float = 1.0
     update_every: int = 0
     repeats: int = 5
     seed: int = 0
@@ -72,8 +74,9 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     Returns:
         The cell's fields and ``ms_per_step`` (median), ``ms_per_step_spread`` (interquartile
-        range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes`` (XLA's memory
-        analysis), ``device_peak_bytes`` (``None`` where the device does not tell),
+        range), ``cpu_ms_per_step`` (median processor time of all threads, which a busy machine
+        inflates less), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes`` (XLA's
+        memory analysis), ``device_peak_bytes`` (``None`` where the device does not tell),
         ``process_peak_bytes``, ``device``, ``rates`` (Hz).
     """
     import jax
@@ -87,7 +90,10 @@ def measure(cell: Cell) -> dict[str, Any]:
     from snnlab.training.programs import Programs, TrainState
 
     n_out = 10
-    model = ModelConfig(model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer)  # type: ignore[arg-type]
+    model = ModelConfig(
+        model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer,  # type: ignore[arg-type]
+        connectivity=cell.connectivity,
+    )  # fmt: skip
     training = TrainingConfig()
     learner_config = LearnerConfig(
         method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]
@@ -120,18 +126,20 @@ def measure(cell: Cell) -> dict[str, Any]:
         "peak_temp_bytes": int(analysis.temp_size_in_bytes) if analysis else None,
     }
     if cell.repeats:
-        times, numbers = [], None
+        times, spent, numbers = [], [], None
         for i in range(cell.repeats + 1):
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             state, numbers = program(state, stream, targets)
             jax.block_until_ready((state, numbers))
             if i:  # the first run warms up
                 times.append((time.perf_counter() - began) / cell.data_length * 1e3)
+                spent.append((time.process_time() - cpu) / cell.data_length * 1e3)
         quartiles = np.percentile(times, [25, 75])
         median = statistics.median(times)
         row |= {
             "ms_per_step": round(median, 4),
             "ms_per_step_spread": round(float(quartiles[1] - quartiles[0]), 4),
+            "cpu_ms_per_step": round(statistics.median(spent), 4),
             "samples_per_second": round(cell.batch_size / (median * cell.data_length) * 1e3, 2),
             "rates": [round(float(r), 2) for r in numbers["rates"]] if numbers else [],
         }

@@ -78,7 +78,7 @@ class BlockBPTT(ChunkedLearner):
                 steps = derivatives.Steps(first + jnp.arange(k), h, ys, extra, known)
             pieces, _ = derivatives.observe(frame, steps, self.objective, batch)
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, h_bar)
-            new = rules.within_chunk(pieces, y_bar)
+            new = rules.within_chunk(graph, pieces, y_bar)
             return h_bar, {key: gradients[key] + new[key] for key in gradients}
 
         firsts = start + size * jnp.arange(n_full)
