@@ -74,6 +74,16 @@ def test_bad_lists(argv: list[str], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_connectivity_and_rows_from_before_it() -> None:
+    """Every cell has it; rows of a sweep that did not know it are those of dense layers."""
+    sparse = cells("--connectivity", "0.1", "--n_rec", "8")[0]
+    dense = cells("--n_rec", "8")[0]
+    assert (sparse.connectivity, dense.connectivity) == (0.1, 1.0)
+    old = {k: v for k, v in row(dense).items() if k != "connectivity"}
+    assert len(sweep.compared(row(dense), [old])) == 1
+    assert not sweep.compared(row(sparse), [old])
+
+
 def row(cell: Any, **more: Any) -> dict[str, Any]:
     cost = 0.01 * cell.n_rec**2
     return {

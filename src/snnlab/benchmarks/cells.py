@@ -32,6 +32,7 @@ class Cell:
         model: layer model.
         n_in, n_rec, n_layer, batch_size, data_length: sizes.
         density: share of input lines that are active in a step.
+        connectivity: share of the connections onto each layer that exist; 1 = all, dense.
         update_every: steps between updates; 0 = once per sequence.
         remat: of our BPTT.
         repeats: timed runs; 0 measures compilation and memory only.
@@ -49,6 +50,7 @@ class Cell:
     batch_size: int = 32
     data_length: int = 100
     density: float = 0.02
+    connectivity: float = 1.0
     update_every: int = 0
     repeats: int = 5
     seed: int = 0
@@ -106,7 +108,10 @@ def measure(cell: Cell) -> dict[str, Any]:
     from snnlab.training.programs import Programs, TrainState
 
     n_out = 10
-    model = ModelConfig(model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer)  # type: ignore[arg-type]
+    model = ModelConfig(
+        model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer,  # type: ignore[arg-type]
+        connectivity=cell.connectivity,
+    )  # fmt: skip
     training = TrainingConfig()
     learner_config = LearnerConfig(
         method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]

@@ -40,9 +40,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
 #: Fields that say which cell a row is of; the others are how often and with which numbers.
-IDENTITY = tuple(
-    f.name for f in dataclasses.fields(Cell) if f.name not in ("repeats", "seed", "remat")
-)
+#: With their defaults, for sweeps from before a field was there.
+IDENTITY = {
+    f.name: f.default
+    for f in dataclasses.fields(Cell) if f.name not in ("repeats", "seed", "remat")
+}  # fmt: skip
 
 
 @section("Sweep")
@@ -59,6 +61,9 @@ class SweepConfig:
     batch_size: str = option(default="16", help="list of batch sizes")
     n_in: str = option(default="512", help="list of numbers of inputs")
     density: float = option(default=0.02, help="share of inputs active in a step", ge=0, le=1)
+    connectivity: float = option(
+        default=1.0, help="share of the connections onto each layer that exist", gt=0, le=1
+    )
     sweep: Literal["star", "grid"] = option(
         default="star",
         help="star: vary one size at a time, the others at their base; grid: all combinations",
@@ -135,6 +140,7 @@ def cells_of(config: Any) -> list[Cell]:
             cell = Cell(
                 method=learner.method, backend=backend, model=model,
                 chunk_size=0 if method == "bptt" else chunk, density=config.density,
+                connectivity=config.connectivity,
                 repeats=0 if config.memory_eval else config.epoch,
                 **dict(zip(SIZES, size, strict=True)),
             )  # fmt: skip
@@ -232,7 +238,11 @@ def told(row: Mapping[str, Any]) -> str:
     time = f"{row['ms_per_step']:9.3f} ms/step" if "ms_per_step" in row else "    (not timed)"
     memory = row.get("peak_temp_bytes")
     shown = f"{memory / 1e6:9.1f} MB" if memory is not None else "  unknown"
-    return f"{what} {time} {shown}  compiled in {row['compile_seconds']:.1f} s on {row['device']}"
+    if "process_peak_bytes" in row:
+        shown += f" (process {row['process_peak_bytes'] / 1e6:.0f} MB)"
+    fires = f"  {', '.join(f'{rate:g}' for rate in row['rates'])} Hz" if row.get("rates") else ""
+    done = f"compiled in {row['compile_seconds']:.1f} s on {row['device']}"
+    return f"{what} {time} {shown}{fires}  {done}"
 
 
 def write(folder: runs.RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -268,7 +278,7 @@ def compared(row: Mapping[str, Any], old: Sequence[Mapping[str, Any]]) -> list[s
     """How a row compares with the earlier rows of the same cell, a line each."""
     lines = []
     for before in old:
-        if any(before.get(name) != row.get(name) for name in IDENTITY):
+        if any(before.get(n, default) != row.get(n, default) for n, default in IDENTITY.items()):
             continue
         parts = [
             f"{word} x{row[name] / before[name]:.2f}"

@@ -13,12 +13,12 @@ from snnlab.learners.brainscale import BrainScale, require_brainscale
 from snnlab.learners.braintrace import BrainTrace
 from snnlab.learners.chunked import make_own
 from snnlab.learners.config import LearnerConfig
-from snnlab.learners.functional import get_params
+from snnlab.learners.functional import get_params, path_name
 from snnlab.learners.hybrid import Hybrid, exact_trace_is_smaller
 from snnlab.learners.layerwise import LayerwiseBPTT
 from snnlab.learners.library import LibraryLearner
 from snnlab.models.base import Network
-from snnlab.models.maps import Operator
+from snnlab.models.maps import Operator, SparseMap
 
 MakeNetwork = Callable[[Operator], Network]
 LIBRARIES: dict[str, type[LibraryLearner]] = {"braintrace": BrainTrace, "brainscale": BrainScale}
@@ -59,10 +59,16 @@ def make_learner(
 
     if config.method != "hybrid":
         return online(config.method)
-    shapes = {name: value.shape for name, value in get_params(make_network("plain")).items()}
+    network = make_network("plain")
+    shapes = {name: value.shape for name, value in get_params(network).items()}
+    # A sparse map has fewer weights from each input than outputs.
+    n_outs = {
+        path_name((*path, "weight")): found.out_size[0]
+        for path, found in network.nodes(SparseMap).items()
+    }
     exact = {
-        name for name, (n_in, n_out) in shapes.items()
-        if exact_trace_is_smaller(n_in, n_out, n_in * n_out)
+        name for name, (n_in, n) in shapes.items()
+        if exact_trace_is_smaller(n_in, n_outs.get(name, n), n_in * n)
     }  # fmt: skip
     diag = online("diag", exact) if exact else None
     expsm = online("expsm_diag") if exact != set(shapes) else None

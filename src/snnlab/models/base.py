@@ -31,7 +31,8 @@ class Network(brainstate.nn.Module):
 
     A subclass defines ``step(x)`` with ``x (B, n_in)``, which advances every
     ``brainstate.HiddenState`` by ``dt_ms`` and returns a :class:`StepOutput`. Everything that is
-    trained is a ``brainstate.ParamState`` inside a :class:`snnlab.models.maps.DenseMap`.
+    trained is a ``brainstate.ParamState`` inside a :class:`snnlab.models.maps.DenseMap` (or its
+    subclass ``SparseMap``).
 
     Attributes:
         n_in, n_out: numbers of inputs and of readout units.

@@ -25,6 +25,14 @@ class ModelConfig:
     )
     n_rec: int = option(default=200, help="neurons of each recurrent layer", gt=0, le=1_000_000)
     n_layer: int = option(default=2, help="recurrent layers", aliases=("n_layers",), gt=0, le=100)
+    connectivity: float = option(
+        default=1.0,
+        help="share of a layer's neurons that each input and each neuron of the layer connects to, "
+        "drawn at random; below 1 only existing synapses have weights and traces (--backend "
+        "snnlab, or plain for bptt); 1 = all, dense",
+        gt=0,
+        le=1,
+    )
     spk_fun: Literal["relu", "s2nn", "multi_gaussian", "boxcar"] = option(
         default="relu", help="surrogate gradient of the spike"
     )

@@ -16,6 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.errors import UsageError
+from snnlab.models.sparse import sparse_product
+
 Operator = Literal["plain", "braintrace", "brainscale"]
 
 
@@ -103,3 +106,45 @@ class DenseMap(brainstate.nn.Module):
                 return braintrace.matmul(x, w)
             return braintrace.matmul(x, w, weight_fn=self._weight_fn)
         return x @ self.effective_weight()
+
+
+class SparseMap(DenseMap):
+    """``y = x @ W`` of which only ``k`` connections from each input exist, and are stored.
+
+    Args:
+        weight: initial values ``(n_in, k)``.
+        post: targets ``(n_in, k)`` of these connections, different ones in each row; fixed.
+        n_out: outputs.
+        operator, sign, transform: see :class:`DenseMap`.
+
+    Raises:
+        UsageError: an operator whose library keeps traces of whole weights.
+    """
+
+    def __init__(
+        self,
+        weight: jax.Array,
+        post: np.ndarray,
+        n_out: int,
+        operator: Operator = "plain",
+        sign: np.ndarray | None = None,
+        transform: Callable[[jax.Array], jax.Array] | None = None,
+    ) -> None:
+        if operator != "plain":
+            raise UsageError(
+                f"--backend {operator} cannot train sparse maps (--connectivity below 1): its "
+                "traces are those of dense weights; use --backend snnlab"
+            )
+        super().__init__(weight, operator, sign, transform=transform)
+        self.out_size = (n_out,)
+        self.post = jnp.asarray(post, jnp.uint32)
+
+    def dense_weight(self) -> jax.Array:
+        """``(n_in, n_out)``: the effective weight with its zeros; for small maps."""
+        rows = jnp.arange(self.in_size[0])[:, None]
+        empty = jnp.zeros((*self.in_size, *self.out_size), jnp.float32)
+        return empty.at[rows, self.post].set(self.effective_weight())
+
+    def update(self, x: jax.Array) -> jax.Array:
+        w = self.effective_weight()
+        return sparse_product(x, w, self.post, n_out=self.out_size[0])

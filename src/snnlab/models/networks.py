@@ -18,9 +18,10 @@ from snnlab.models.layers import (
     exponential_conductance,
     exponential_current,
 )
-from snnlab.models.maps import DenseMap, Operator, kaiming_normal, stacked
+from snnlab.models.maps import DenseMap, Operator, SparseMap, kaiming_normal, stacked
 from snnlab.models.neurons import GIF, PerfectIF, detach_reset, membrane_taus
 from snnlab.models.readouts import LeakyReadout
+from snnlab.models.sparse import fixed_out_degree
 from snnlab.models.surrogates import SURROGATES
 
 #: Share of excitatory neurons in the conductance model (Dale's law, 80/20).
@@ -77,11 +78,29 @@ def _neuron(kind: str, config: ModelConfig, n: int) -> brainpy.state.Neuron:
     return made(n, **common, **extra)
 
 
-def _dense(config: ModelConfig, n_in: int, n: int, operator: Operator) -> DenseMap:
-    weight = stacked(
-        kaiming_normal(n_in, n, config.ff_scale), kaiming_normal(n, n, config.rec_scale)
-    )
-    return DenseMap(weight, operator)
+def _map(
+    config: ModelConfig,
+    sources: list[tuple[int, float]],
+    operator: Operator,
+    reversal: float | None = None,
+) -> DenseMap:
+    """The map of the concatenated sources (units, Kaiming scale) onto a layer.
+
+    Of a sparse map each input has the same number of targets, and the scale is over the mean
+    number of a target's inputs, so that the variance of the drive is that of the dense map. With
+    a reversal potential weights are positive and divided by its size.
+    """
+    n = config.n_rec
+    k = n if config.connectivity == 1 else max(1, round(config.connectivity * n))
+    weight = stacked(*(kaiming_normal(n_from, k, scale / (k / n)) for n_from, scale in sources))
+    sign = None
+    if reversal is not None:
+        weight, sign = weight / abs(reversal), np.ones(weight.shape[0])
+    if config.connectivity == 1:
+        return DenseMap(weight, operator, sign=sign)
+    seed = int(brainstate.random.randint(0, 2**31 - 1, ()))
+    post = fixed_out_degree(weight.shape[0], n, k, seed)
+    return SparseMap(weight, post, n, operator, sign=sign)
 
 
 def _single(kind: str, synapse: bool, plasticity: str = "") -> Callable:
@@ -97,7 +116,7 @@ def _single(kind: str, synapse: bool, plasticity: str = "") -> Callable:
                 n, U=config.release, tau_f=config.tau_f * u.ms, tau_d=config.tau_std * u.ms
             )
         pathway = Pathway(
-            _dense(config, n_in, n, operator),
+            _map(config, [(n_in, config.ff_scale), (n, config.rec_scale)], operator),
             plasticity=short_term,
             synapse=exponential_current(n, config.tau_syn) if synapse else None,
         )
@@ -118,11 +137,10 @@ def _conductance(config: ModelConfig, n_in: int, operator: Operator) -> Recurren
     neuron = _neuron("lif", config, n)
 
     def path(takes_input: bool, own: slice, n_own: int, reversal: float) -> Pathway:
-        blocks = [kaiming_normal(n_in, n, config.ff_scale)] if takes_input else []
-        blocks.append(kaiming_normal(n_own, n, config.rec_scale))
-        weight = stacked(*blocks) / abs(reversal)
+        sources = [(n_in, config.ff_scale)] if takes_input else []
+        sources.append((n_own, config.rec_scale))
         return Pathway(
-            DenseMap(weight, operator, sign=np.ones(weight.shape[0])),
+            _map(config, sources, operator, reversal),
             takes_input=takes_input,
             own=own,
             synapse=exponential_conductance(n, config.tau_syn),

@@ -58,7 +58,7 @@ def adapt(values: dict[str, Any]) -> dict[str, Any]:
     dataset = str(values.get("dataset", "event-digits"))
     method = str(values.get("method", "")).lower()
     found = dict(DATASET_DEFAULTS.get(dataset, {}))
-    chosen = {"backend", "chunk_size", "memory_budget"} & set(values)
+    chosen = {"backend", "chunk_size", "memory_budget", "connectivity"} & set(values)
     es_d_rtrl = METHOD_ALIASES.get(method, method) == "expsm_diag"
     if dataset == "event-digits" and es_d_rtrl and not chosen:
         found["backend"] = "braintrace"

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import kernels
+from snnlab.learners.chunked import products
 from snnlab.learners.chunked.graph import Cut, Env, Piece, StepGraph, bind, read
 from snnlab.learners.functional import Params
 
@@ -38,9 +38,9 @@ class Frame:
 
     graph: StepGraph
     static: Env
-    blocks: list[tuple[jax.Array, ...]]
-    evolving: list[jax.Array | None]
-    live: list[jax.Array | None]
+    blocks: list[tuple[products.Weight, ...]]
+    evolving: list[products.Weight | None]
+    live: list[products.Weight | None]
     events: bool = False
 
 
@@ -53,22 +53,28 @@ def _static(graph: StepGraph, params: Params) -> Env:
 
 
 def weights(graph: StepGraph, params: Params) -> Arrays:
-    """Effective weight ``(n_in, n)`` of every trained cut: what the parameters act through."""
+    """Effective weight of every trained cut (values): what the parameters act through."""
     env = _static(graph, params)
     return [env[cut.w] for cut in graph.cuts if cut.trained]
 
 
 def make_frame(graph: StepGraph, params: Params, stream: Any = None) -> Frame:
     env = _static(graph, params)
-    blocks = [
-        tuple(env[cut.w][p.start : p.start + p.size] for p in cut.pieces) for cut in graph.cuts
-    ]
 
-    def join(wanted: Callable[[Piece], bool]) -> list[jax.Array | None]:
-        joined: list[jax.Array | None] = []
-        for cut, rows in zip(graph.cuts, blocks, strict=True):
-            chosen = [w for p, w in zip(cut.pieces, rows, strict=True) if wanted(p)]
-            joined.append(jnp.concatenate(chosen) if chosen else None)
+    def rows(r: int, *pieces: int) -> products.Weight:
+        cut = graph.cuts[r]
+        chosen = [cut.pieces[k] for k in pieces]
+        values = [env[cut.w][p.start : p.start + p.size] for p in chosen]
+        joined = jnp.concatenate(values) if len(values) > 1 else values[0]
+        return products.weight_of(joined, graph.post(r, *pieces), cut.n_out)
+
+    blocks = [tuple(rows(r, k) for k in range(len(c.pieces))) for r, c in enumerate(graph.cuts)]
+
+    def join(wanted: Callable[[Piece], bool]) -> list[products.Weight | None]:
+        joined: list[products.Weight | None] = []
+        for r, cut in enumerate(graph.cuts):
+            chosen = [k for k, p in enumerate(cut.pieces) if wanted(p)]
+            joined.append(rows(r, *chosen) if chosen else None)
         return joined
 
     return Frame(
@@ -103,8 +109,7 @@ def project_inputs(frame: Frame, known: ByPiece) -> dict[int, jax.Array]:
     """The part of each ``y (K, B, n)`` that is known before the chunk runs."""
     outside: dict[int, jax.Array] = {}
     for (r, k), x in known.items():
-        w = frame.blocks[r][k]
-        y = kernels.times_events(x, w) if frame.events else x @ w
+        y = products.times(x, frame.blocks[r][k], frame.events)
         outside[r] = outside[r] + y if r in outside else y
     return outside
 
@@ -154,7 +159,8 @@ def forward_product(frame: Frame, outside: dict[int, jax.Array]) -> Product:
         y, w = outside.get(r), frame.evolving[r]
         if w is not None:
             x = jnp.concatenate(evolving, axis=-1) if len(evolving) > 1 else evolving[0]
-            y = x @ w if y is None else y + x @ w
+            new = products.times(x, w)
+            y = new if y is None else y + new
         assert y is not None
         return y
 
@@ -162,7 +168,7 @@ def forward_product(frame: Frame, outside: dict[int, jax.Array]) -> Product:
 
 
 @jax.custom_vjp
-def _given(y: jax.Array, xs: tuple[jax.Array, ...], w: jax.Array) -> jax.Array:
+def _given(y: jax.Array, xs: tuple[jax.Array, ...], w: products.Weight) -> jax.Array:
     """``y``, known to be ``concat(xs) @ w`` plus a constant: backward only."""
     return y
 
@@ -173,12 +179,12 @@ def _given_fwd(y, xs, w):
 
 def _given_bwd(residuals, y_bar):
     w, xs = residuals
-    x_bar = y_bar @ w.T
+    x_bar = products.back(y_bar, w)
     xs_bar, start = [], 0
     for x in xs:
         xs_bar.append(x_bar[..., start : start + x.shape[-1]])
         start += x.shape[-1]
-    return y_bar, tuple(xs_bar), jnp.zeros_like(w)
+    return y_bar, tuple(xs_bar), None
 
 
 _given.defvjp(_given_fwd, _given_bwd)

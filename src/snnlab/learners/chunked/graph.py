@@ -1,10 +1,11 @@
 """The network's step, cut at its maps.
 
-A step is traced once into a flat jaxpr. Its *cuts* are the products ``y = x @ W`` of something
-that evolves with a weight that does not. With the outputs ``y`` of all cuts given, a step is a
-function ``h_t = F(h_{t-1}, y_t)``, and a neuron model is elementwise in it: neuron ``n`` of the
-new state depends on neuron ``n`` of the old state and on ``y[:, n]``. That is all an eligibility
-trace needs to know, so no neuron, synapse or layer has to say anything about itself.
+A step is traced once into a flat jaxpr. Its *cuts* are the products ``y = x @ W``, dense or
+sparse, of something that evolves with a weight that does not. With the outputs ``y`` of all cuts
+given, a step is a function ``h_t = F(h_{t-1}, y_t)``, and a neuron model is elementwise in it:
+neuron ``n`` of the new state depends on neuron ``n`` of the old state and on ``y[:, n]``. That is
+all an eligibility trace needs to know, so no neuron, synapse or layer has to say anything about
+itself.
 
 Every variable of the step is one of: *static* (of parameters and constants only: evaluated once
 per segment), *input* (of the step's input: evaluated for a chunk of steps at once), *state*.
@@ -23,6 +24,7 @@ from jax.extend.core import Literal
 
 from snnlab.errors import UsageError
 from snnlab.learners.functional import PureNetwork, get_params
+from snnlab.models.sparse import PRODUCT
 
 #: Calls that are replaced by their body.
 INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
@@ -49,7 +51,7 @@ def inline(jaxpr: Any, consts: Sequence[Any], *args: Any) -> list[Any]:
     for eqn in jaxpr.eqns:
         values = [read(env, v) for v in eqn.invars]
         body = eqn.params.get(INLINED.get(eqn.primitive.name, ""))
-        if body is None:
+        if body is None or _is_sparse(eqn):
             out = bind(eqn, values)
         elif hasattr(body, "consts"):
             out = inline(body.jaxpr, body.consts, *values)
@@ -86,12 +88,13 @@ class Cut:
     """``y (B, n) = concat(pieces) @ w``.
 
     Attributes:
-        w, y: variables.
+        w, y: variables; of a sparse map, ``w`` holds the values of existing synapses ``(i, k)``.
         pieces: of the input.
         trained: names of the parameters in ``w``; none for a fixed map.
         reach: indices of the states that ``y`` enters, at once or later, neuron by neuron, and
             that the loss depends on.
         direct: whether the loss depends on ``y`` other than through a state.
+        post: targets ``(i, k)`` of a sparse map; ``None`` for a dense one.
     """
 
     w: Any
@@ -100,6 +103,11 @@ class Cut:
     trained: tuple[str, ...]
     reach: tuple[int, ...] = ()
     direct: bool = False
+    post: jax.Array | None = None
+
+    @property
+    def n_out(self) -> int:
+        return self.y.aval.shape[1]
 
 
 class StepGraph:
@@ -147,6 +155,7 @@ class StepGraph:
         self.out_vars = list(self.jaxpr.outvars[n_states:])
         self._classify()
         self._connect()
+        self._posts: dict[tuple[int, tuple[int, ...]], jax.Array] = {}
 
     # ------------------------------------------------------------------ static, input, state
 
@@ -176,10 +185,13 @@ class StepGraph:
             params = frozenset().union(*(trained.get(v, frozenset()) for v in used))
             dynamic = any(v in evolves or v in from_input for v in used)
             if _is_map(eqn, lambda v: v in evolves or v in from_input):
-                x, w = eqn.invars
+                x, w, *table = eqn.invars
                 names = trained.get(w, frozenset())
                 if x not in trained and (names or x in evolves):
-                    cut = Cut(w, eqn.outvars[0], tuple(pieces_of(x, 0)), tuple(sorted(names)))
+                    cut = Cut(
+                        w, eqn.outvars[0], tuple(pieces_of(x, 0)), tuple(sorted(names)),
+                        post=self._constant(table[0]) if table else None,
+                    )  # fmt: skip
                     cuts[id(eqn)] = cut
                     evolves.add(cut.y)
                     self.state_eqns.append(eqn)
@@ -219,6 +231,9 @@ class StepGraph:
                       if not isinstance(v, Literal)}  # fmt: skip
         #: Input variables that a step needs beside the inputs of its maps.
         self.step_inputs = [v for v in from_input if v in used_later]
+
+    def _constant(self, v: Any) -> jax.Array:
+        return dict(zip(self.jaxpr.constvars, self.consts, strict=True))[v]
 
     def _drop_joins(self, cuts: dict[int, Cut]) -> None:
         """Forget concatenations that only feed cuts: their pieces are used instead."""
@@ -363,6 +378,21 @@ class StepGraph:
             for k in range(len(cut.pieces))
         ]  # fmt: skip
 
+    def post(self, r: int, *pieces: int) -> jax.Array | None:
+        """Targets ``(i, k)`` of the rows of some pieces of a cut; ``None`` for a dense map.
+
+        The same array every time, so that a program holds it once.
+        """
+        cut = self.cuts[r]
+        if cut.post is None:
+            return None
+        if (r, pieces) not in self._posts:
+            chosen = [cut.pieces[k] for k in pieces]
+            rows = np.concatenate([np.arange(p.start, p.start + p.size) for p in chosen])
+            with jax.ensure_compile_time_eval():
+                self._posts[r, pieces] = jnp.asarray(np.asarray(cut.post)[rows])
+        return self._posts[r, pieces]
+
     def colours(self) -> list[tuple[set[int], set[int]]]:
         """Sets of (old states, cuts) of which no two enter the same new state.
 
@@ -411,8 +441,15 @@ def mixing(eqn: Any) -> str:
     return ""
 
 
+def _is_sparse(eqn: Any) -> bool:
+    return eqn.params.get("name") == PRODUCT
+
+
 def _is_map(eqn: Any, is_dynamic: Callable[[Any], bool]) -> bool:
-    """``x (B, i) @ w (i, n)`` with ``x`` dynamic and ``w`` not."""
+    """``x (B, i) @ w (i, n)``, dense or sparse, with ``x`` dynamic and ``w`` not."""
+    if _is_sparse(eqn):
+        x, *fixed = eqn.invars
+        return is_dynamic(x) and not any(is_dynamic(v) for v in fixed)
     if eqn.primitive.name != "dot_general" or any(isinstance(v, Literal) for v in eqn.invars):
         return False
     x, w = eqn.invars

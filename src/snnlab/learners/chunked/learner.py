@@ -26,7 +26,7 @@ from snnlab.learners.base import (
     quiet_steps,
     template,
 )
-from snnlab.learners.chunked import derivatives, rules
+from snnlab.learners.chunked import derivatives, products, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
@@ -128,7 +128,8 @@ class ChunkedLearner(Learner):
             return derivatives.observe(frame, steps, self.objective, batch)[1]
 
         metrics = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one))
-        gradients = {(r, k): jnp.zeros_like(frame.blocks[r][k])
+        cuts = self.graph.cuts
+        gradients = {(r, k): jnp.zeros((cuts[r].pieces[k].size, cuts[r].w.aval.shape[1]))
                      for r, k in self.graph.trained_pieces()}  # fmt: skip
         return gradients, metrics
 
@@ -246,10 +247,10 @@ class ChunkedDRTRL(Traced):
             }
 
     def trace_shapes(self) -> dict[rules.TraceKey, tuple[int, ...]]:
-        """``(B, i, n)`` of every trace."""
+        """``(B, i, n)`` of every trace; ``(B, i, k)`` of a sparse map."""
         batch, cuts = self.net.batch_size, self.graph.cuts
         return {
-            (r, k, b): (batch, cuts[r].pieces[k].size, cuts[r].y.aval.shape[1])
+            (r, k, b): (batch, cuts[r].pieces[k].size, cuts[r].w.aval.shape[1])
             for r, k, b in self.traced
         }
 
@@ -316,11 +317,11 @@ class ChunkedDRTRL(Traced):
                 big_d, f = derivatives.jacobians(frame, steps)
             entering = rules.propagators(graph, length, big_d, f)
         if role.reads:
-            traces, before = rules.pass_over_traces(traces, c, entering, pieces)
+            traces, before = rules.pass_over_traces(graph, traces, c, entering, pieces)
             for key, part in before.items():
                 gradients[key] = gradients[key] + part
         elif entering is not None:
-            traces = rules.first_traces(self.traced, entering[1], pieces)
+            traces = rules.first_traces(graph, self.traced, entering[1], pieces)
         return traces, gradients, metrics
 
 
@@ -420,6 +421,6 @@ class ChunkedESDRTRL(Traced):
                 gradients[key] = gradients[key] + part if key in gradients else part
         for (r, k), old in x_bar.items():
             if r in before:
-                gradients[r, k] = gradients[r, k] + old.T @ before[r]
+                gradients[r, k] = gradients[r, k] + products.outer(old, before[r], graph.post(r, k))
         new_x_bar = rules.smooth_inputs(x_bar, pieces, decay)
         return (new_x_bar, new_f_bar, count + length), gradients, metrics

@@ -2,8 +2,9 @@
 
 Notation of the chunk ``t0+1 .. t0+K``: old state ``a``, new state ``b``, cut ``r``;
 ``D[b, a]``, ``f[b, r]``, ``d[b]`` are ``(K, B, n)``; ``e[r][b] (B, i, n)`` is the trace of the
-map ``(i, n)``. Per neuron a sum over states is a product of small matrices, written out over the
-blocks that are not zero by structure.
+map ``(i, n)``, or ``(B, i, k)`` of a sparse map with ``k`` synapses from each of its inputs. Per
+neuron a sum over states is a product of small matrices, written out over the blocks that are not
+zero by structure.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import kernels
+from snnlab.learners.chunked import kernels, products
 from snnlab.learners.chunked.derivatives import Blocks
 from snnlab.learners.chunked.evaluate import ByPiece, Frame
 from snnlab.learners.chunked.graph import StepGraph
@@ -136,12 +137,11 @@ def _among(big_d: Blocks, graph: StepGraph) -> Blocks:
 
 def within_chunk(frame: Frame, pieces: ByPiece, y_bar: ByCut) -> ByPiece:
     """Gradient ``(i, n)`` of the products ``x_t @ W`` of the chunk, one product per piece."""
+    graph = frame.graph
 
     def outer(r: int, k: int, x: jax.Array) -> jax.Array:
-        if frame.events and not frame.graph.cuts[r].pieces[k].evolves:
-            return kernels.outer_events(x, y_bar[r])
-        g = y_bar[r].reshape(-1, y_bar[r].shape[-1])
-        return x.reshape(-1, x.shape[-1]).T @ g  # an einsum over two axes would copy x
+        events = frame.events and not graph.cuts[r].pieces[k].evolves
+        return products.outer(x, y_bar[r], graph.post(r, k), events)
 
     return {(r, k): outer(r, k, x) for (r, k), x in pieces.items() if r in y_bar}
 
@@ -157,20 +157,25 @@ def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]
     ]
 
 
-def first_traces(keys: list[TraceKey], enter: Blocks, pieces: ByPiece) -> Traces:
+def first_traces(graph: StepGraph, keys: list[TraceKey], enter: Blocks, pieces: ByPiece) -> Traces:
     """The traces after a first chunk: ``sum_s x_s (P_s f_s)``, a product for each sample."""
-    return {(r, k, b): jnp.einsum("tbi,tbn->bin", pieces[r, k], enter[b, r]) for r, k, b in keys}
+    return {
+        (r, k, b): products.outer_by_sample(pieces[r, k], enter[b, r], graph.post(r, k))
+        for r, k, b in keys
+    }
 
 
 def pass_over_traces(
-    traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks] | None, pieces: ByPiece
-) -> tuple[Traces, ByPiece]:
+    graph: StepGraph, traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks] | None,
+    pieces: ByPiece,
+) -> tuple[Traces, ByPiece]:  # fmt: skip
     """One pass over the traces.
 
     They are changed where they are, a few samples at a time, so that the products of a chunk need
     the room of these samples and not that of all traces.
 
     Args:
+        graph: the cut step.
         traces: before the chunk.
         c: adjoint of the states before the chunk; ``None`` if it has no loss.
         entering: see :func:`propagators`; ``None`` if nobody needs the traces after the chunk.
@@ -181,18 +186,21 @@ def pass_over_traces(
         and with ``c`` the gradient through what happened before the chunk, ``sum_b c_b . e_b``.
     """
     if entering is None:
-        return traces, {} if c is None else _read(traces, c)
-    own = {key: e for key, e in traces.items() if kernels.usable(e)}
+        return traces, {} if c is None else _read(graph, traces, c)
+    own = {
+        key: e for key, e in traces.items()
+        if graph.post(*key[:2]) is None and kernels.usable(e)
+    }  # fmt: skip
     new, found = _pass_in_one(own, c, entering, pieces)
     traces = {key: e for key, e in traces.items() if key not in own}
-    found.update({} if c is None else _read(traces, c))
+    found.update({} if c is None else _read(graph, traces, c))
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         states = [b for cut, piece, b in traces if (cut, piece) == (r, k)]
         old = {b: traces[r, k, b] for b in states}
         # Says that the old traces have been read before they are changed: without it, compilers
         # keep a copy of all of them for the reader.
         done = 0.0 * found[r, k][0, 0] if (r, k) in found else 0.0
-        after = _advance(old, done, entering, r, pieces[r, k])
+        after = _advance(old, done, entering, r, pieces[r, k], graph.post(r, k))
         new.update({(r, k, b): value for b, value in after.items()})
     return new, found
 
@@ -221,15 +229,18 @@ def _pass_in_one(
     return new, found
 
 
-def _read(traces: Traces, c: ByState) -> ByPiece:
+def _read(graph: StepGraph, traces: Traces, c: ByState) -> ByPiece:
     """``sum_b c_b . e_b`` by piece ``(i, n)``, sample after sample, as traces lie in memory."""
     found: ByPiece = {}
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         mine = {b: e for (cut, piece, b), e in traces.items() if (cut, piece) == (r, k)}
         batch, i, n = next(iter(mine.values())).shape
 
-        def add_sample(at: Any, share: jax.Array, mine: dict = mine) -> jax.Array:
-            return functools.reduce(jnp.add, [share, *(c[b][at] * e[at] for b, e in mine.items())])
+        post = graph.post(r, k)
+
+        def add_sample(at: Any, share: jax.Array, mine: dict = mine, post: Any = post) -> jax.Array:
+            terms = [products.spread(c[b][at], post) * e[at] for b, e in mine.items()]
+            return functools.reduce(jnp.add, [share, *terms])
 
         found[r, k] = jax.lax.fori_loop(0, batch, add_sample, jnp.zeros((i, n), jnp.float32))
     return found
@@ -237,7 +248,7 @@ def _read(traces: Traces, c: ByState) -> ByPiece:
 
 def _advance(
     old: dict[int, jax.Array], done: jax.Array | float, entering: tuple[Blocks, Blocks], r: int,
-    x: jax.Array,
+    x: jax.Array, post: products.Post,
 ) -> dict[int, jax.Array]:  # fmt: skip
     """The traces by state of one piece ``x (K, B, i)`` of map ``r``, after a chunk."""
     p, enter = entering
@@ -253,8 +264,8 @@ def _advance(
         now = {b: of(value, 0) for b, value in e.items()}
         found = {}
         for b in e:
-            kept = [of(p[b, a], 0)[:, None] * now[a] for a in now if (b, a) in p]
-            entered = jnp.einsum("tbi,tbn->bin", of(x, 1), of(enter[b, r], 1))
+            kept = [products.spread(of(p[b, a], 0), post) * now[a] for a in now if (b, a) in p]
+            entered = products.outer_by_sample(of(x, 1), of(enter[b, r], 1), post)
             found[b] = functools.reduce(jnp.add, [*kept, entered]) + done
         return found
 

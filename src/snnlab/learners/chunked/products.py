@@ -1,0 +1,81 @@
+"""The products of a map, for dense weights and for sparse ones.
+
+A weight is an array ``(i, n)``, or :class:`Rows` with the values ``(i, k)`` of existing synapses
+and their targets ``post (i, k)`` (:mod:`snnlab.models.sparse`). Gradients and traces have the
+shape of the values. ``post`` is ``None`` for a dense map.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from snnlab.learners.chunked import kernels
+from snnlab.models import sparse
+
+Post = jax.Array | None
+
+
+@dataclasses.dataclass
+class Rows:
+    """Rows of a sparse weight.
+
+    Attributes:
+        values: ``(i, k)``.
+        post: ``(i, k)`` int32, the targets.
+        n_out: n.
+    """
+
+    values: jax.Array
+    post: jax.Array
+    n_out: int
+
+
+jax.tree_util.register_dataclass(Rows, ["values", "post"], ["n_out"])
+Weight = jax.Array | Rows
+
+
+def weight_of(values: jax.Array, post: Post, n_out: int) -> Weight:
+    return values if post is None else Rows(values, post, n_out)
+
+
+def times(x: jax.Array, w: Weight, events: bool = False) -> jax.Array:
+    """``x W``: ``(..., i) -> (..., n)``; ``events`` says that ``x`` is mostly zero."""
+    if isinstance(w, Rows):
+        return sparse.times(x, w.values, w.post, w.n_out)
+    return kernels.times_events(x, w) if events else x @ w
+
+
+def back(g: jax.Array, w: Weight) -> jax.Array:
+    """``g W^T``: ``(..., n) -> (..., i)``."""
+    return sparse.back(g, w.values, w.post) if isinstance(w, Rows) else g @ w.T
+
+
+def outer(x: jax.Array, g: jax.Array, post: Post, events: bool = False) -> jax.Array:
+    """``x^T g`` summed over leading axes: ``(..., i), (..., n) -> (i, n)`` or ``(i, k)``.
+
+    ``events`` says that ``x`` is mostly zero.
+    """
+    if post is not None:
+        return sparse.outer(x, g, post)
+    if events:
+        return kernels.outer_events(x, g)
+    # an einsum over two axes would copy x
+    return x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+
+
+def outer_by_sample(x: jax.Array, g: jax.Array, post: Post) -> jax.Array:
+    """``(K, B, i), (K, B, n) -> (B, i, n)`` or ``(B, i, k)``: a product for each sample."""
+    if post is None:
+        return jnp.einsum("tbi,tbn->bin", x, g)
+    pairs = jnp.moveaxis(x, 1, 0), jnp.moveaxis(g, 1, 0)
+    return jax.lax.map(lambda pair: sparse.outer(pair[0], pair[1], post), pairs)
+
+
+def spread(v: jax.Array, post: Post) -> jax.Array:
+    """Values of neurons at their synapses: ``(..., n) -> (..., 1, n)`` or ``(..., i, k)``."""
+    if post is None:
+        return v[..., None, :]
+    return v.at[..., post].get(mode=sparse.VALID)
