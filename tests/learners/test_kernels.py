@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +83,9 @@ def test_what_is_too_small_for_a_float_becomes_zero() -> None:
 
 def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     traces, c, p, enter, x = case(3)
+    graph = types.SimpleNamespace(post=lambda r, k: None)
     args = (
+        graph,
         {(0, 0, s): e for s, e in enumerate(traces)},
         dict(enumerate(c)),
         (

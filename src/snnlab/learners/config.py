@@ -20,6 +20,8 @@ ChunkSize = Annotated[
     pydantic.BeforeValidator(lambda v: None if v == "auto" else v),
 ]
 
+Precision = Literal["float32", "bfloat16", "mixed"]
+
 Method = Annotated[
     Literal["bptt", "diag", "expsm_diag", "hybrid"],
     pydantic.BeforeValidator(lambda v: METHOD_ALIASES.get(str(v).lower(), v)),
@@ -81,6 +83,12 @@ class LearnerConfig:
         unit="steps",
         ge=0,
     )
+    precision: Precision = option(
+        default="float32",
+        help="snnlab: numbers of the maps' products and of D-RTRL's traces; sums, neurons, "
+        "parameters and the optimiser stay float32. mixed: bfloat16; bfloat16: the neurons' "
+        "states between steps too",
+    )
     update_every: int = option(
         default=0,
         help="update the weights every so many steps, online; 0 = once after the sequence",
@@ -126,6 +134,13 @@ class LearnerConfig:
             raise ValueError(f"--backend {self.backend} is reverse mode, --method bptt alone")
         if self.backend == "layerwise" and self.update_every:
             raise ValueError("--update_every with --backend layerwise: it needs whole sequences")
+        if self.precision != "float32" and self.backend not in ("auto", "snnlab"):
+            raise ValueError(f"--precision {self.precision} belongs to --backend snnlab")
+        if self.precision != "float32" and self.checkpoint_block:
+            raise ValueError(
+                f"--precision {self.precision} belongs to --backend snnlab, which has --remat in "
+                "the place of --checkpoint_block"
+            )
         if self.remat and (not bptt or self.backend in ("plain", "layerwise")):
             raise ValueError("--remat belongs to --method bptt with --backend snnlab")
         if self.checkpoint_block and (not bptt or self.backend not in ("auto", "plain")):

@@ -8,6 +8,7 @@ shape of the values. ``post`` is ``None`` for a dense map.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,8 @@ def outer(x: jax.Array, g: jax.Array, post: Post, events: bool = False) -> jax.A
     if events:
         return kernels.outer_events(x, g)
     # an einsum over two axes would copy x
-    return x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+    rows = math.prod(x.shape[:-1])  # not -1: a map's piece may be empty
+    return x.reshape(rows, x.shape[-1]).T @ g.reshape(rows, g.shape[-1])
 
 
 def outer_by_sample(x: jax.Array, g: jax.Array, post: Post) -> jax.Array:
