@@ -32,9 +32,11 @@ class Cell:
         model: layer model.
         n_in, n_rec, n_layer, batch_size, data_length: sizes.
         density: share of input lines that are active in a step.
+        events: whether our learners may visit events; otherwise the input counts as dense.
         connectivity: share of the connections onto each layer that exist; 1 = all, dense.
         update_every: steps between updates; 0 = once per sequence.
         remat: of our BPTT.
+        precision: of our learners.
         repeats: timed runs; 0 measures compilation and memory only.
         seed: of network and input.
     """
@@ -50,11 +52,13 @@ class Cell:
     batch_size: int = 32
     data_length: int = 100
     density: float = 0.02
+    events: bool = True
     connectivity: float = 1.0
     update_every: int = 0
     repeats: int = 5
     seed: int = 0
     remat: bool = False
+    precision: str = "float32"
 
 
 def clock() -> Callable[[], float]:
@@ -81,8 +85,9 @@ def make_stream(cell: Cell) -> Any:
     padded = np.full(len(cells) + BLOCK, width, np.int32)
     padded[: len(cells)] = cells
     return EventStream(
-        padded, offsets, batch_size=cell.batch_size, n_in=cell.n_in, binary=True, block=BLOCK
-    )
+        padded, offsets, batch_size=cell.batch_size, n_in=cell.n_in, binary=True, block=BLOCK,
+        events=cell.events,
+    )  # fmt: skip
 
 
 def measure(cell: Cell) -> dict[str, Any]:
@@ -94,7 +99,8 @@ def measure(cell: Cell) -> dict[str, Any]:
         (XLA's memory analysis), ``chunk`` (steps between two readings of traces),
         ``product_flop_per_step`` and ``traffic_bytes_per_step`` (see
         :mod:`snnlab.benchmarks.roofline`), ``device_peak_bytes`` (``None`` where the device does
-        not tell), ``process_peak_bytes``, ``device``, ``rates`` (Hz).
+        not tell), ``process_peak_bytes``, ``device``, ``rates`` (Hz); with another precision than
+        float32 ``gradient_cosine``, the cosine between the gradient and that of float32.
     """
     import jax
     import jax.numpy as jnp
@@ -116,6 +122,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     learner_config = LearnerConfig(
         method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]
         chunk_size=cell.chunk_size or None, update_every=cell.update_every, remat=cell.remat,
+        precision=cell.precision,  # type: ignore[arg-type]
     )  # fmt: skip
 
     def make(operator: Any):
@@ -152,6 +159,18 @@ def measure(cell: Cell) -> dict[str, Any]:
         roofline.FLOP: round(flop / cell.data_length),
         roofline.BYTES: round(roofline.traffic_bytes(cell, chunk)),
     }
+    if cell.repeats and cell.precision != "float32":
+        exact = make_learner(
+            dataclasses.replace(learner_config, precision="float32"), make, cell.batch_size, goal
+        )
+        found = [
+            jax.jit(lambda p, o=one: o.segment(p, o.fresh(), stream, targets, 0, span).gradients)(
+                params
+            )
+            for one in (exact, learner)
+        ]
+        a, b = (jnp.concatenate([jnp.ravel(g) for g in jax.tree.leaves(f)]) for f in found)
+        row["gradient_cosine"] = float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
     if cell.repeats:
         times, numbers, now = [], None, clock()
         for i in range(cell.repeats + 1):

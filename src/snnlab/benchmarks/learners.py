@@ -19,6 +19,7 @@ SMALL = {"n_in": 700, "n_rec": 128, "n_layer": 1, "batch_size": 128}
 ROWS: dict[str, dict[str, Any]] = {
     "BPTT, plain": {"method": "bptt", "backend": "plain"},
     "BPTT": {"method": "bptt"},
+    "BPTT, dense input": {"method": "bptt", "events": False},
     "BPTT, --remat": {"method": "bptt", "backend": "snnlab", "remat": True},
     "BPTT, T 400": {"method": "bptt", "data_length": 400, "repeats": 2},
     "BPTT, --remat, T 400": {
@@ -39,10 +40,19 @@ ROWS: dict[str, dict[str, Any]] = {
         "method": "diag", "vjp_method": "multi-step", "chunk_size": 25, "backend": "braintrace",
         "repeats": 2,
     },
+    **{
+        f"{name}, {precision}": {**changes, "precision": precision, "repeats": 3}
+        for name, changes in (
+            ("BPTT", {"method": "bptt"}),
+            ("ES-D-RTRL", {"method": "expsm_diag"}),
+            ("D-RTRL, traces kept", {"method": "diag", "data_length": LENGTHS[0]}),
+        )
+        for precision in ("mixed", "bfloat16")
+    },
     "small: BPTT, plain": {"method": "bptt", "backend": "plain", **SMALL},
     "small: ES-D-RTRL": {"method": "expsm_diag", **SMALL},
 }  # fmt: skip
-TIME, MEMORY = "ms_per_step", "peak_temp_bytes"
+TIME, MEMORY, COSINE = "ms_per_step", "peak_temp_bytes", "gradient_cosine"
 #: Ratios: name -> (row, row it is divided by, what of them, bound).
 RATIOS = {
     "D-RTRL, traces kept / BPTT, plain": ("D-RTRL, traces kept", "BPTT, plain", TIME, "<= 2.0"),
@@ -57,7 +67,8 @@ RATIOS = {
     ),
     "ES-D-RTRL / BPTT, plain": ("ES-D-RTRL", "BPTT, plain", TIME, "<= 0.7"),
     "small: ES-D-RTRL / BPTT, plain": ("small: ES-D-RTRL", "small: BPTT, plain", TIME, "<= 0.4"),
-    "BPTT / plain": ("BPTT", "BPTT, plain", TIME, "<= 0.85"),
+    "BPTT, dense input / plain": ("BPTT, dense input", "BPTT, plain", TIME, "<= 0.85"),
+    "BPTT / plain": ("BPTT", "BPTT, plain", TIME, "<= 0.65"),
     "BPTT, --remat / BPTT": ("BPTT, --remat", "BPTT", TIME, ""),
     "BPTT, --remat / BPTT (memory)": ("BPTT, --remat", "BPTT", MEMORY, ""),
     "T 400: BPTT, --remat / BPTT": ("BPTT, --remat, T 400", "BPTT, T 400", TIME, ""),
@@ -183,6 +194,7 @@ def table(result: dict[str, Any]) -> str:
             f"{(row[MEMORY] or 0) / 1e6:9.1f} {row['compile_seconds']:9.1f} "
             f"{row[roofline.FLOP] / 1e6:10.1f} {row[roofline.BYTES] / 1e6:8.1f} "
             f"{row.get('product_share', 0):8.0%} {row.get('memory_share', 0):8.0%}"
+            + (f"  gradient's cosine {row[COSINE]:.4f}" if COSINE in row else "")
         )
     return "\n".join([*lines, *ratio_lines(result["ratios"])])
 

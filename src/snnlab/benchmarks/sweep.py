@@ -43,7 +43,8 @@ SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
 #: With their defaults, for sweeps from before a field was there.
 IDENTITY = {
     f.name: f.default
-    for f in dataclasses.fields(Cell) if f.name not in ("repeats", "seed", "remat")
+    for f in dataclasses.fields(Cell)
+    if f.name not in ("repeats", "seed", "remat", "events", "precision")
 }  # fmt: skip
 
 

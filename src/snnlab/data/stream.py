@@ -80,10 +80,8 @@ class EventStream:
         n_in: inputs.
         binary: a cell is 1 if it has an event, else the number of its events.
         block: events scattered at once; ``capacity`` must exceed the number of events by it.
+        events: inputs are mostly zero: products may visit events instead of inputs.
     """
-
-    #: Says that inputs are mostly zero: products may visit events instead of inputs.
-    events = True
 
     def __init__(
         self,
@@ -94,6 +92,7 @@ class EventStream:
         n_in: int,
         binary: bool,
         block: int = BLOCK,
+        events: bool = True,
     ) -> None:
         self.cell = cell
         self.offsets = offsets
@@ -101,6 +100,7 @@ class EventStream:
         self.n_in = n_in
         self.binary = binary
         self.block = block
+        self.events = events
 
     @property
     def n_steps(self) -> int:
@@ -142,17 +142,19 @@ def _unflatten_dense(_: None, leaves: tuple[Any, ...]) -> DenseStream:
     return DenseStream(*leaves)
 
 
-_Static = tuple[int, int, bool, int]
+_Static = tuple[int, int, bool, int, bool]
 
 
 def _flatten_events(stream: EventStream) -> tuple[tuple[object, ...], _Static]:
-    static = (stream.batch_size, stream.n_in, stream.binary, stream.block)
+    static = (stream.batch_size, stream.n_in, stream.binary, stream.block, stream.events)
     return (stream.cell, stream.offsets), static
 
 
 def _unflatten_events(static: _Static, leaves: tuple[Any, ...]) -> EventStream:
-    batch_size, n_in, binary, block = static
-    return EventStream(*leaves, batch_size=batch_size, n_in=n_in, binary=binary, block=block)
+    batch_size, n_in, binary, block, events = static
+    return EventStream(
+        *leaves, batch_size=batch_size, n_in=n_in, binary=binary, block=block, events=events
+    )
 
 
 jax.tree_util.register_pytree_node(DenseStream, _flatten_dense, _unflatten_dense)

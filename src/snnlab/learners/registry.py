@@ -81,10 +81,11 @@ def require_layerwise(config: LearnerConfig) -> None:
     Raises:
         UsageError: BPTT in the order of steps.
     """
-    if config.backend not in ("auto", "layerwise") or config.remat or config.checkpoint_block:
+    stepwise = config.remat or config.checkpoint_block or config.precision != "float32"
+    if config.backend not in ("auto", "layerwise") or stepwise:
         raise UsageError(
             "batch normalisation and bidirectional layers need whole sequences: --backend "
-            "layerwise, without --remat and --checkpoint_block"
+            "layerwise, without --remat, --checkpoint_block and --precision"
         )
 
 
@@ -105,6 +106,6 @@ def _bptt(
         try:
             return make_own(config, network, batch_size, objective)
         except UsageError:
-            if config.backend == "snnlab" or config.remat:
+            if config.backend == "snnlab" or config.remat or config.precision != "float32":
                 raise
     return BPTT(network, batch_size, objective, config.checkpoint_block)

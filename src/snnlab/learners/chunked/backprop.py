@@ -18,6 +18,7 @@ from snnlab.learners.base import Objective, Segment, Stream, add
 from snnlab.learners.chunked import derivatives, rules
 from snnlab.learners.chunked.evaluate import inputs_of_chunk, make_frame
 from snnlab.learners.chunked.learner import ChunkedLearner, equal_parts, read_window
+from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params
 from snnlab.models.base import Network
 
@@ -43,8 +44,9 @@ class BlockBPTT(ChunkedLearner):
         block_size: int = 50,
         *,
         remat: bool = False,
+        precision: Precision = "float32",
     ) -> None:
-        super().__init__(network, batch_size, objective, block_size)
+        super().__init__(network, batch_size, objective, block_size, precision=precision)
         self.remat = remat
 
     def segment(

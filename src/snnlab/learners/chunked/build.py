@@ -50,18 +50,26 @@ def make_own(
     """
     windowed = config.vjp_method == "multi-step"
     resumed = config.update_every > 0
-    size = config.chunk_size
+    size, precision = config.chunk_size, config.precision
     if config.method == "bptt":
-        return BlockBPTT(network, batch_size, objective, BPTT_BLOCK, remat=config.remat)
+        return BlockBPTT(
+            network, batch_size, objective, BPTT_BLOCK, remat=config.remat, precision=precision
+        )
     if config.method == "expsm_diag":
         made: ChunkedDRTRL | ChunkedESDRTRL = ChunkedESDRTRL(
-            network, batch_size, objective, size or 1, config.decay, windowed=windowed
+            network,
+            batch_size,
+            objective,
+            size or 1,
+            config.decay,
+            windowed=windowed,
+            precision=precision,
         )
         trace = 0
     else:
         made = ChunkedDRTRL(
             network, batch_size, objective, size or 1, windowed=windowed, resumed=resumed,
-            only=only,
+            only=only, precision=precision,
         )  # fmt: skip
         trace = made.trace_bytes
     if size is None:

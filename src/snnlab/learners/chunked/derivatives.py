@@ -76,10 +76,11 @@ def forward(
             return ys[r]
 
         new, _, pieces = run(frame, h, extra, product)
-        return new, (h, ys, pieces if keep else {})
+        return graph.stored(new), (h, ys, pieces if keep else {})
 
-    end, (before, ys, pieces) = jax.lax.scan(body, h, (outside, extra))
-    return end, Steps(ts, before, ys, extra, {**known, **pieces})
+    graph = frame.graph
+    end, (before, ys, pieces) = jax.lax.scan(body, graph.stored(h), (outside, extra))
+    return graph.computed(end), Steps(ts, before, ys, extra, {**known, **pieces})
 
 
 @dataclasses.dataclass
@@ -100,7 +101,7 @@ class Signal:
 def signal(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> Signal:
     """The learning signal, by reverse mode through single steps."""
     graph = frame.graph
-    zeros = {b: jnp.zeros_like(steps.h[b][0]) for b in graph.trace_states}
+    zeros = {b: jnp.zeros_like(steps.h[b][0], jnp.float32) for b in graph.trace_states}
     taps = {
         r: jnp.zeros_like(steps.ys[r][0])
         for r, cut in enumerate(graph.cuts) if cut.direct and cut.trained
@@ -147,6 +148,7 @@ def adjoint(
 
     def body(h_bar, step):
         t, h, ys, extra = step
+        h = graph.computed(h)
 
         def loss_of(h_float, ys):
             new, out, _ = run(frame, merge(graph, h_float, h), extra, given_product(frame, ys))
@@ -186,6 +188,8 @@ def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
     colours = graph.colours()
 
     def one(h, ys, extra):
+        h = graph.computed(h)
+
         def local(h_traced, ys):
             full = list(h)
             for b, value in zip(graph.trace_states, h_traced, strict=True):

@@ -32,7 +32,8 @@ class Frame:
         static: values of the static variables.
         blocks: ``blocks[r][k] (size, n)`` are the rows of cut ``r`` that its piece ``k`` meets.
         evolving: rows of all pieces of a cut that evolve; ``None`` if none does.
-        live: the same for the pieces that are live.
+        back_evolving, back_live: what :func:`products.back` takes, for the pieces that evolve, and
+            for those that are live.
         events: whether the step's input is mostly zero.
     """
 
@@ -40,7 +41,8 @@ class Frame:
     static: Env
     blocks: list[tuple[products.Weight, ...]]
     evolving: list[products.Weight | None]
-    live: list[products.Weight | None]
+    back_evolving: list[products.Weight | None]
+    back_live: list[products.Weight | None]
     events: bool = False
 
 
@@ -66,7 +68,7 @@ def make_frame(graph: StepGraph, params: Params, stream: Any = None) -> Frame:
         chosen = [cut.pieces[k] for k in pieces]
         values = [env[cut.w][p.start : p.start + p.size] for p in chosen]
         joined = jnp.concatenate(values) if len(values) > 1 else values[0]
-        return products.weight_of(joined, graph.post(r, *pieces), cut.n_out)
+        return products.weight_of(joined.astype(graph.dtype), graph.post(r, *pieces), cut.n_out)
 
     blocks = [tuple(rows(r, k) for k in range(len(c.pieces))) for r, c in enumerate(graph.cuts)]
 
@@ -77,8 +79,12 @@ def make_frame(graph: StepGraph, params: Params, stream: Any = None) -> Frame:
             joined.append(rows(r, *chosen) if chosen else None)
         return joined
 
+    def turned(weights: list[products.Weight | None]) -> list[products.Weight | None]:
+        return [None if w is None else products.turned(w) for w in weights]
+
+    evolving, live = join(lambda p: p.evolves), join(lambda p: p.live)
     return Frame(
-        graph, env, blocks, join(lambda p: p.evolves), join(lambda p: p.live),
+        graph, env, blocks, evolving, turned(evolving), turned(live),
         events=getattr(stream, "events", False),
     )  # fmt: skip
 
@@ -120,9 +126,10 @@ Product = Callable[[int, Cut, list[jax.Array]], jax.Array]
 
 
 def _env(frame: Frame, h: Sequence[jax.Array], extra: Sequence[jax.Array]) -> Env:
+    """Variables of a step; ``h`` may be stored in fewer bits than it is computed with."""
     env = dict(frame.static)
     env.update(zip(frame.graph.step_inputs, extra, strict=True))
-    env.update(zip(frame.graph.state_vars, h, strict=True))
+    env.update(zip(frame.graph.state_vars, frame.graph.computed(h), strict=True))
     return env
 
 
@@ -197,7 +204,7 @@ def given_product(frame: Frame, ys: Sequence[jax.Array]) -> Product:
     """
 
     def product(r: int, cut: Cut, evolving: list[jax.Array]) -> jax.Array:
-        return _given(ys[r], tuple(evolving), frame.evolving[r]) if evolving else ys[r]
+        return _given(ys[r], tuple(evolving), frame.back_evolving[r]) if evolving else ys[r]
 
     return product
 
@@ -238,7 +245,7 @@ def run_perturbed(
             live = tuple(look(p.var) for p in cut.pieces if p.live)
             y = ys[r]
             if live:
-                y = _given(y, live, frame.live[r])
+                y = _given(y, live, frame.back_live[r])
             local[cut.y] = y
             if r in taps:
                 seen[cut.y] = y + taps[r]

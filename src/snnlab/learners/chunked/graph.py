@@ -23,6 +23,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from snnlab.errors import UsageError
+from snnlab.learners.config import Precision
 from snnlab.learners.functional import PureNetwork, get_params
 from snnlab.models.sparse import PRODUCT
 
@@ -130,8 +131,15 @@ class StepGraph:
         UsageError: a parameter outside maps, or one that no state and no output depends on.
     """
 
-    def __init__(self, net: PureNetwork, windowed: bool = False) -> None:
+    def __init__(
+        self, net: PureNetwork, windowed: bool = False, precision: Precision = "float32"
+    ) -> None:
         self.net = net
+        low = jnp.dtype(jnp.bfloat16)
+        #: Of the factors of maps' products and of traces.
+        self.dtype = jnp.dtype(jnp.float32) if precision == "float32" else low
+        #: Of floating states that are stored between steps; ``None``: as they are.
+        self.state_dtype = low if precision == "bfloat16" else None
         self.windowed = windowed
         params = get_params(net.network)
         self.param_names = list(params)
@@ -392,6 +400,17 @@ class StepGraph:
             with jax.ensure_compile_time_eval():
                 self._posts[r, pieces] = jnp.asarray(np.asarray(cut.post)[rows])
         return self._posts[r, pieces]
+
+    def stored(self, h: Sequence[jax.Array]) -> list[jax.Array]:
+        """State leaves as they are kept between steps."""
+        if self.state_dtype is None:
+            return list(h)
+        floating = set(self.float_states)
+        return [v.astype(self.state_dtype) if i in floating else v for i, v in enumerate(h)]
+
+    def computed(self, h: Sequence[jax.Array]) -> list[jax.Array]:
+        """State leaves as a step computes with them."""
+        return [v.astype(var.aval.dtype) for v, var in zip(h, self.state_vars, strict=True)]
 
     def colours(self) -> list[tuple[set[int], set[int]]]:
         """Sets of (old states, cuts) of which no two enter the same new state.

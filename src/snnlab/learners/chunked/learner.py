@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from snnlab.errors import UsageError
 from snnlab.learners.base import (
     Learner,
     Objective,
@@ -30,6 +31,7 @@ from snnlab.learners.chunked import derivatives, products, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
+from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
@@ -84,6 +86,7 @@ class ChunkedLearner(Learner):
         chunk_size: steps of a chunk at most, or the function that says so for a segment's length
             (the gradient of ``D-RTRL`` and ``ES-D-RTRL`` does not depend on it).
         windowed: whether chunks are windows of backpropagation.
+        precision: of products and traces; see :class:`~snnlab.learners.config.LearnerConfig`.
 
     Raises:
         UsageError: the network is outside of what the rule can do.
@@ -96,12 +99,17 @@ class ChunkedLearner(Learner):
         objective: Objective,
         chunk_size: ChunkSize,
         windowed: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         self.net = PureNetwork(network, batch_size, training=True)
         self.objective = objective
         self.chunk_size = chunk_size
         self.windowed = windowed
-        self.graph = StepGraph(self.net, windowed)
+        self.graph = StepGraph(self.net, windowed, precision)
+        if precision != "float32" and any(cut.post is not None for cut in self.graph.cuts):
+            raise UsageError(
+                f"--precision {precision}: sparse maps (--connectivity below 1) are float32"
+            )
         self.initial = {"net": template(self.net.initial)}
 
     def longest(self, length: int) -> int:
@@ -235,14 +243,15 @@ class ChunkedDRTRL(Traced):
         windowed: bool = False,
         resumed: bool = False,
         only: Set[str] | None = None,
+        precision: Precision = "float32",
     ) -> None:
-        super().__init__(network, batch_size, objective, chunk_size, windowed)
+        super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.resumed = resumed
         self.graph.check_elementwise()
         self.traced = rules.trace_keys(self.graph, only)
         if resumed:
             self.initial["traces"] = {
-                self._name(key): jax.ShapeDtypeStruct(shape, jnp.float32)
+                self._name(key): jax.ShapeDtypeStruct(shape, self.graph.dtype)
                 for key, shape in self.trace_shapes().items()
             }
 
@@ -257,7 +266,7 @@ class ChunkedDRTRL(Traced):
     @property
     def trace_bytes(self) -> int:
         """Bytes of all traces."""
-        return 4 * sum(math.prod(shape) for shape in self.trace_shapes().values())
+        return self.graph.dtype.itemsize * sum(map(math.prod, self.trace_shapes().values()))
 
     def _name(self, key: rules.TraceKey) -> str:
         r, k, b = key
@@ -299,7 +308,9 @@ class ChunkedDRTRL(Traced):
         if not role.learns or self.windowed:
             _, metrics = derivatives.observe(frame, steps, self.objective, batch)
         if role.learns and self.windowed:
-            nothing = [jnp.zeros_like(h[0]) for h in derivatives.floats(graph, steps.h)]
+            nothing = [
+                jnp.zeros_like(h[0], jnp.float32) for h in derivatives.floats(graph, steps.h)
+            ]
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, nothing)
             by_leaf = dict(zip(graph.float_states, h_bar, strict=True))
             c = {b: by_leaf[b] for b in graph.trace_states}
@@ -353,8 +364,9 @@ class ChunkedESDRTRL(Traced):
         decay: float,
         *,
         windowed: bool = False,
+        precision: Precision = "float32",
     ) -> None:
-        super().__init__(network, batch_size, objective, chunk_size, windowed)
+        super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.decay = decay
         self.graph.check_elementwise()
         traced = [(r, k) for r, k in self.graph.trained_pieces() if self.graph.cuts[r].reach]
@@ -403,7 +415,9 @@ class ChunkedESDRTRL(Traced):
         if not role.learns or self.windowed:
             _, metrics = derivatives.observe(frame, steps, self.objective, batch)
         if role.learns and self.windowed:
-            nothing = [jnp.zeros_like(h[0]) for h in derivatives.floats(graph, steps.h)]
+            nothing = [
+                jnp.zeros_like(h[0], jnp.float32) for h in derivatives.floats(graph, steps.h)
+            ]
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, nothing)
             gradients = rules.within_chunk(frame, pieces, y_bar)
             c = dict(zip(graph.float_states, h_bar, strict=True))

@@ -141,7 +141,7 @@ def within_chunk(frame: Frame, pieces: ByPiece, y_bar: ByCut) -> ByPiece:
 
     def outer(r: int, k: int, x: jax.Array) -> jax.Array:
         events = frame.events and not graph.cuts[r].pieces[k].evolves
-        return products.outer(x, y_bar[r], graph.post(r, k), events)
+        return products.outer(x, y_bar[r], graph.post(r, k), events, graph.dtype)
 
     return {(r, k): outer(r, k, x) for (r, k), x in pieces.items() if r in y_bar}
 
@@ -160,7 +160,9 @@ def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]
 def first_traces(graph: StepGraph, keys: list[TraceKey], enter: Blocks, pieces: ByPiece) -> Traces:
     """The traces after a first chunk: ``sum_s x_s (P_s f_s)``, a product for each sample."""
     return {
-        (r, k, b): products.outer_by_sample(pieces[r, k], enter[b, r], graph.post(r, k))
+        (r, k, b): products.outer_by_sample(
+            pieces[r, k], enter[b, r], graph.post(r, k), graph.dtype
+        ).astype(graph.dtype)
         for r, k, b in keys
     }
 
@@ -265,8 +267,8 @@ def _advance(
         found = {}
         for b in e:
             kept = [products.spread(of(p[b, a], 0), post) * now[a] for a in now if (b, a) in p]
-            entered = products.outer_by_sample(of(x, 1), of(enter[b, r], 1), post)
-            found[b] = functools.reduce(jnp.add, [*kept, entered]) + done
+            entered = products.outer_by_sample(of(x, 1), of(enter[b, r], 1), post, e[b].dtype)
+            found[b] = (functools.reduce(jnp.add, [*kept, entered]) + done).astype(e[b].dtype)
         return found
 
     if size == batch:
