@@ -1,12 +1,13 @@
 """Our learners beside other frameworks: forward and backward of one network, in one run.
 
-Every row computes the same loss of the same network on the same dense input with the same weights
+Every row computes the same loss of the same network on the same input with the same weights
 (:mod:`snnlab.benchmarks.frameworks` has the equations and each framework's form), without
-optimiser, on the CPU with as many threads as the process may use cores. Rows run in turns, each
-in a process of its own; compilation and the first run do not count. With several cores, torch's
-threads wait for each other actively and lose much where other programs use the cores; on a
-machine that is not quiet, compare on one core (``taskset -c 0 python -m snnlab.benchmarks peers``),
-where CPU time is measured (:func:`snnlab.benchmarks.cells.clock`).
+optimiser; ours from events, the others from a dense array that is made before the clock starts. On
+the CPU there are as many threads as the process may use cores. Rows run in turns, each in a process
+of its own; compilation and the first run do not count. With several cores, torch's threads wait
+for each other actively and lose much where other programs use the cores; on a machine that is not
+quiet, compare on one core (``taskset -c 0 python -m snnlab.benchmarks peers``), where CPU time is
+measured (:func:`snnlab.benchmarks.cells.clock`).
 """
 
 from __future__ import annotations
@@ -87,7 +88,6 @@ def own_run(cell: Cell) -> Run:
     import jax
     import jax.numpy as jnp
 
-    from snnlab.data.stream import DenseStream
     from snnlab.learners import LearnerConfig, make_learner
     from snnlab.training.config import TrainingConfig
     from snnlab.training.losses import Classification, Targets
@@ -97,7 +97,7 @@ def own_run(cell: Cell) -> Run:
     config = LearnerConfig(method=cell.method, backend=cell.backend)  # type: ignore[arg-type]
     learner = make_learner(config, make, cell.batch_size, goal)
     targets = Targets(jnp.asarray(case.labels, jnp.int32), jnp.ones(cell.batch_size, jnp.float32))
-    stream = DenseStream(jnp.asarray(case.xs))
+    stream = jax.tree.map(jnp.asarray, make_stream(cell))
 
     @jax.jit
     def program(params: Any, stream: Any, targets: Any) -> Any:
