@@ -9,7 +9,6 @@ from snnlab.data import DataConfig, build_data
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
-from snnlab.learners.config import METHOD_ALIASES
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
 
@@ -50,19 +49,8 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def adapt(values: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of the dataset that ``values`` names.
-
-    event-digits with ES-D-RTRL keeps the implementation that its published accuracy was measured
-    with: the gradients are the same, but rounding alone moves its 360 test samples by a per cent.
-    """
-    dataset = str(values.get("dataset", "event-digits"))
-    method = str(values.get("method", "")).lower()
-    found = dict(DATASET_DEFAULTS.get(dataset, {}))
-    chosen = {"backend", "chunk_size", "memory_budget", "connectivity"} & set(values)
-    es_d_rtrl = METHOD_ALIASES.get(method, method) == "expsm_diag"
-    if dataset == "event-digits" and es_d_rtrl and not chosen:
-        found["backend"] = "braintrace"
-    return found
+    """Defaults of the dataset that ``values`` names."""
+    return dict(DATASET_DEFAULTS.get(str(values.get("dataset", "event-digits")), {}))
 
 
 def build(config: ImageClassification) -> Problem:
