@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-#: Below this size of a trace (of one state) XLA's loops are as good, and need no compiling.
+#: Below this size of a trace (of one state) XLA's loops are used, which need no compiling
+#: (a choice; the break-even was not measured).
 LEAST_BYTES = 2**22
-#: Multiplications of a dense product below which XLA is as fast as a loop over events.
+#: Multiplications of a dense product below which it is left to XLA (a choice, as above).
 LEAST_PRODUCT = 2**24
 #: Rows of traces of several states that are copied at once before they are changed.
 AT_ONCE = 64
