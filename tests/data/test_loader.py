@@ -262,3 +262,11 @@ def test_build_event_digits(digits):
     batch = next(iter(data.train))
     assert (batch.stream.n_steps, batch.stream.batch_size, batch.stream.n_in) == (60, 128, 578)
     assert isinstance(batch.stream.cell, np.ndarray)
+
+
+def test_dense_recordings_are_not_taken_as_events(digits):
+    """Products visit events where a small share of the inputs has one."""
+    many = build_data(DataConfig(dataset="event-digits", data_length=60), 0)
+    few = build_data(DataConfig(dataset="event-digits", data_length=5), 0)
+    assert next(iter(many.test)).stream.events
+    assert not next(iter(few.test)).stream.events

@@ -243,7 +243,7 @@ def test_constant_derivatives_are_not_repeated() -> None:
     for detach in (True, False):
         network = maker("lif-delta", detach_reset=detach)("plain")
         learner = ChunkedDRTRL(network, B, objective(), 4)
-        frame = make_frame(learner.graph, get_params(network))
+        frame = make_frame(learner.graph, get_params(network), 4)
         h = jax.tree.leaves(learner.fresh()["net"])
         _, steps = derivatives.forward(frame, h, data()[0].window(0, 4), jnp.arange(4))
         big_d, _ = derivatives.jacobians(frame, steps)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from snnlab.data.stream import DenseStream, EventStream
-from snnlab.learners.chunked import kernels, rules
+from snnlab.learners.chunked import learner as chunked
+from snnlab.learners.chunked import rules
 from snnlab.learners.chunked.backprop import BlockBPTT
+from snnlab.learners.chunked.kernels import events
+from snnlab.learners.chunked.kernels import traces as kernels
 from snnlab.learners.functional import get_params
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
@@ -104,36 +107,64 @@ def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, want)
 
 
-def test_products_with_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "LEAST_PRODUCT", 0)
+@pytest.mark.parametrize("binary", [True, False])
+def test_products_with_events(binary: bool) -> None:
+    """Events in any order within a step, some of them twice."""
     rng = np.random.default_rng(1)
-    x = jnp.asarray(rng.poisson(0.1, (K, B, ROWS)), jnp.float32)
+    counts = rng.integers(0, 40, K)
+    cell = rng.integers(0, B * ROWS, counts.sum() + 5).astype(np.int32)
+    cell[counts[0] - 2 : counts[0]] = cell[:2]  # of one step, far apart
+    first = 3  # the list may begin before the chunk
+    bounds = first + np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    cell = np.concatenate([np.zeros(first, np.int32), cell])
+    x = np.zeros((K, B * ROWS), np.float32)
+    for t in range(K):
+        np.add.at(x[t], cell[bounds[t] : bounds[t + 1]], 1)
+    assert x.max() >= 2
+    x = jnp.asarray(np.minimum(x, 1) if binary else x).reshape(K, B, ROWS)
     w = jnp.asarray(rng.normal(size=(ROWS, N)), jnp.float32)
     g = jnp.asarray(rng.normal(size=(K, B, N)), jnp.float32)
-    np.testing.assert_allclose(kernels.times_events(x, w), x @ w, rtol=1e-5, atol=1e-5)
-    want = jnp.einsum("tbi,tbn->in", x, g)
-    np.testing.assert_allclose(kernels.outer_events(x, g), want, rtol=1e-5, atol=1e-5)
-    pairs = jax.vmap(kernels.times_events, in_axes=(None, 0))(x, jnp.stack([w, 2 * w]))
-    np.testing.assert_allclose(pairs[1], 2 * (x @ w), rtol=1e-5, atol=1e-5)
+    share = jnp.asarray(rng.normal(size=K), jnp.float32)
+
+    def close(found: jax.Array, want: jax.Array) -> None:
+        np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+
+    close(events.times(cell, bounds, w, B, binary), x @ w)
+    close(events.outer(cell, bounds, g, ROWS, binary), jnp.einsum("tbi,tbn->in", x, g))
+    summed = events.weighted(cell, bounds, share, B, ROWS, binary)
+    close(summed, jnp.einsum("t,tbi->bi", share, x))
+    pairs = jax.vmap(lambda w: events.times(cell, bounds, w, B, binary))(jnp.stack([w, 2 * w]))
+    close(pairs[1], 2 * (x @ w))
 
 
-def test_gradient_from_events_is_that_from_dense_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "LEAST_PRODUCT", 0)
+@pytest.mark.parametrize(
+    ("make", "products"),
+    [
+        (lambda *a: BlockBPTT(*a, 3), 2),
+        (lambda *a: chunked.ChunkedDRTRL(*a, 3), 2),
+        (lambda *a: chunked.ChunkedESDRTRL(*a, 3, 0.9), 3),
+    ],
+    ids=["bptt", "d-rtrl", "es-d-rtrl"],
+)
+def test_gradient_from_events_is_that_from_dense_input(
+    make, products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "LEAST_EVENTS", 0)
     steps, batch, n_in = 8, 2, 12
     dense = np.random.default_rng(2).random((steps, batch, n_in)) < 0.2
     cells = [np.flatnonzero(step) for step in dense]
     offsets = np.cumsum([0, *map(len, cells)]).astype(np.int32)
     padded = np.concatenate([*cells, np.zeros(16)]).astype(np.int32)
-    events = EventStream(padded, offsets, batch_size=batch, n_in=n_in, binary=True, block=16)
+    packed = EventStream(padded, offsets, batch_size=batch, n_in=n_in, binary=True, block=16)
     network = build_network(ModelConfig(n_rec=6, n_layer=1, ff_scale=9.0), n_in, 3, "plain", 0)
     goal = Classification(3, 1, 0, 1.0, TrainingConfig())
     targets = Targets(jnp.array([0, 2], jnp.int32), jnp.ones(batch, jnp.float32))
-    learner = BlockBPTT(network, batch, goal, 3)
+    learner = make(network, batch, goal)
     params = get_params(network)
     used = []
-    for name in ("times_events", "outer_events"):
-        original = getattr(kernels, name)
-        monkeypatch.setattr(kernels, name, lambda *a, o=original: used.append(o) or o(*a))
+    for name in ("times", "outer", "weighted"):
+        original = getattr(events, name)
+        monkeypatch.setattr(events, name, lambda *a, o=original: used.append(o) or o(*a))
 
     def gradient(stream):
         segment = learner.segment(params, learner.fresh(), stream, targets, 0, steps)
@@ -141,7 +172,7 @@ def test_gradient_from_events_is_that_from_dense_input(monkeypatch: pytest.Monke
 
     want = gradient(DenseStream(dense.astype(np.float32)))
     assert not used
-    found = gradient(events)
-    assert len(set(used)) == 2
+    found = gradient(packed)
+    assert len(set(used)) == products
     assert all(np.any(g) for g in jax.tree.leaves(want))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, want)

@@ -16,7 +16,7 @@ from snnlab.data.recordings import load_recordings
 from snnlab.data.speech.spoken_digits import load_spoken_digits
 from snnlab.data.splits import stratified
 from snnlab.data.store import TEST, TRAIN, VALID, EventStore
-from snnlab.data.stream import BLOCK
+from snnlab.data.stream import BLOCK, SPARSE
 from snnlab.data.transform import Transform
 from snnlab.errors import UsageError
 
@@ -100,6 +100,8 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
             "must stay below 2^31"
         )
 
+    density = lengths[train].mean() / (transform.n_steps * transform.n_in)
+
     def loader(indices: np.ndarray, training: bool) -> Loader:
         cutter = BatchCutter(
             store.subset(indices), transform, size, slots,
@@ -107,7 +109,9 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         )  # fmt: skip
         # Evaluation cuts in this process: a second set of workers would idle most of the time.
         n_worker = config.n_data_worker if training else 0
-        return Loader(cutter, n_worker, training and config.drop_last, config.binary_bins)
+        return Loader(
+            cutter, n_worker, training and config.drop_last, config.binary_bins, density <= SPARSE
+        )
 
     late = store.ends - store.ends_before(transform.sensor.window_us)
     made = loader(fit, True)

@@ -88,7 +88,7 @@ class Loader:
         cutter: cuts the batches.
         n_worker: processes that cut ahead; 0 cuts when asked.
         drop_last: leave out a short last batch.
-        binary: of the streams, see :class:`~snnlab.data.stream.EventStream`.
+        binary, events: of the streams, see :class:`~snnlab.data.stream.EventStream`.
     """
 
     def __init__(
@@ -97,9 +97,11 @@ class Loader:
         n_worker: int = 0,
         drop_last: bool = False,
         binary: bool = True,
+        events: bool = True,
     ) -> None:
         self.cutter = cutter
         self._binary = binary
+        self._events = events
         n, size = len(cutter.store), cutter.batch_size
         self._length = n // size if drop_last else -(-n // size)
         self._n_worker = n_worker
@@ -206,6 +208,6 @@ class Loader:
         cutter, transform = self.cutter, self.cutter.transform
         stream = EventStream(
             cut.cell, cut.offsets, batch_size=cutter.batch_size, n_in=transform.n_in,
-            binary=self._binary, block=BLOCK,
+            binary=self._binary, block=BLOCK, events=self._events,
         )  # fmt: skip
         return Batch(stream, cut.labels, cut.mask, cut.indices)

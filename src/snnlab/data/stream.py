@@ -19,6 +19,9 @@ import numpy as np
 from jax import lax
 
 BLOCK = 2048
+#: Share of inputs with an event in a step up to which products had better visit events: measured on
+#: two cores, break-even is at 0.1 for 128 neurons and beyond 0.3 for 512 (docs/performance.md).
+SPARSE = 0.15
 #: Cells that 32 bits can number, with room for what lies behind.
 MOST_CELLS = 2**31 - 2**16
 
@@ -80,7 +83,8 @@ class EventStream:
         n_in: inputs.
         binary: a cell is 1 if it has an event, else the number of its events.
         block: events scattered at once; ``capacity`` must exceed the number of events by it.
-        events: inputs are mostly zero: products may visit events instead of inputs.
+        events: inputs are so often zero that products had better visit events (:meth:`packed`)
+            than inputs.
     """
 
     def __init__(
@@ -110,13 +114,22 @@ class EventStream:
         """Step ``t``: ``(B, n_in) float32``."""
         return self.window(t, 1)[0]
 
+    def packed(self, start: jax.Array | int, length: int) -> tuple[jax.Array, jax.Array]:
+        """The events of the same steps as :meth:`window`, as a list.
+
+        Returns:
+            ``cell``, and ``bounds (length + 1,) int32``: events of step ``start + t`` are
+            ``cell[bounds[t]:bounds[t + 1]]``.
+        """
+        offsets = jnp.asarray(self.offsets)
+        return jnp.asarray(self.cell), lax.dynamic_slice_in_dim(offsets, start, length + 1)
+
     def window(self, start: jax.Array | int, length: int) -> jax.Array:
         """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
         n_cells = self.batch_size * self.n_in
         if length * n_cells > MOST_CELLS:
             return lax.map(self.at, start + jnp.arange(length))
-        cell, offsets = jnp.asarray(self.cell), jnp.asarray(self.offsets)
-        bounds = lax.dynamic_slice_in_dim(offsets, start, length + 1)
+        cell, bounds = self.packed(start, length)
         first, end = bounds[0], bounds[-1]
         lane = jnp.arange(self.block, dtype=jnp.int32)
 

@@ -53,7 +53,7 @@ class BlockBPTT(ChunkedLearner):
         self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         graph = self.graph
-        frame = make_frame(graph, jax.lax.stop_gradient(params), stream)
+        frame = make_frame(graph, jax.lax.stop_gradient(params), length)
         wanted = math.isqrt(length - 1) + 1 if self.remat else self.longest(length)
         size = equal_parts(length, max(1, min(wanted, length)))
         n_full, rest = divmod(length, size)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from snnlab.learners.base import Objective, sum_over_steps
 from snnlab.learners.chunked.evaluate import (
     Arrays,
-    ByPiece,
     Frame,
+    Inputs,
     forward_product,
     given_product,
     inputs_of_chunk,
@@ -24,6 +24,7 @@ from snnlab.learners.chunked.evaluate import (
     run_perturbed,
 )
 from snnlab.learners.chunked.graph import StepGraph
+from snnlab.learners.chunked.products import Input
 
 #: Blocks of a Jacobian by (new state, old state); of ``dh/dy`` by (new state, cut): ``(K, B, n)``,
 #: or ``(B, n)`` where they are the same at every step.
@@ -47,14 +48,14 @@ class Steps:
     h: Arrays
     ys: Arrays
     extra: Arrays
-    pieces: ByPiece
+    pieces: Inputs
 
 
 jax.tree_util.register_dataclass(Steps)
 
 
 def forward(
-    frame: Frame, h: Arrays, xs: jax.Array, ts: jax.Array, *, keep: bool = False
+    frame: Frame, h: Arrays, xs: Input, ts: jax.Array, *, keep: bool = False
 ) -> tuple[Arrays, Steps]:
     """Advance by the steps of a chunk with input ``xs (K, B, n_in)``.
 
@@ -119,7 +120,7 @@ def signal(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> Sign
     return Signal(d, dy, sum_over_steps(metrics))
 
 
-def observe(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> tuple[ByPiece, Any]:
+def observe(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> tuple[Inputs, Any]:
     """Pieces of the maps' inputs ``(K, B, i)``, and the metrics summed over the steps."""
 
     def one(t, h, ys, extra):

@@ -12,15 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from snnlab.learners.chunked import products
-from snnlab.learners.chunked.graph import Cut, Env, Piece, StepGraph, bind, read
+from snnlab.learners.chunked.graph import Cut, Env, StepGraph, bind, read
 from snnlab.learners.functional import Params
 
 Arrays = list[jax.Array]
 #: By (cut, piece).
 ByPiece = dict[tuple[int, int], jax.Array]
+#: Inputs of maps by (cut, piece).
+Inputs = dict[tuple[int, int], products.Input]
+#: Steps of a segment from which on it pays to write down its transposed weights.
+STEPS_FOR_TURNING = 8
 
 
 @dataclasses.dataclass
@@ -31,19 +34,15 @@ class Frame:
         graph: the cut step.
         static: values of the static variables.
         blocks: ``blocks[r][k] (size, n)`` are the rows of cut ``r`` that its piece ``k`` meets.
-        evolving: rows of all pieces of a cut that evolve; ``None`` if none does.
-        back_evolving, back_live: what :func:`products.back` takes, for the pieces that evolve, and
-            for those that are live.
-        events: whether the step's input is mostly zero.
+            Pieces have products of their own: those of own spikes need not wait for the layer
+            below.
+        turned: of pieces that evolve, what :func:`products.back` takes.
     """
 
     graph: StepGraph
     static: Env
     blocks: list[tuple[products.Weight, ...]]
-    evolving: list[products.Weight | None]
-    back_evolving: list[products.Weight | None]
-    back_live: list[products.Weight | None]
-    events: bool = False
+    turned: dict[tuple[int, int], products.Weight]
 
 
 def _static(graph: StepGraph, params: Params) -> Env:
@@ -60,39 +59,28 @@ def weights(graph: StepGraph, params: Params) -> Arrays:
     return [env[cut.w] for cut in graph.cuts if cut.trained]
 
 
-def make_frame(graph: StepGraph, params: Params, stream: Any = None) -> Frame:
+def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
+    """The frame of a segment of ``steps`` steps."""
     env = _static(graph, params)
 
-    def rows(r: int, *pieces: int) -> products.Weight:
+    def rows(r: int, k: int) -> products.Weight:
         cut = graph.cuts[r]
-        chosen = [cut.pieces[k] for k in pieces]
-        values = [env[cut.w][p.start : p.start + p.size] for p in chosen]
-        joined = jnp.concatenate(values) if len(values) > 1 else values[0]
-        return products.weight_of(joined.astype(graph.dtype), graph.post(r, *pieces), cut.n_out)
+        piece = cut.pieces[k]
+        values = env[cut.w][piece.start : piece.start + piece.size]
+        return products.weight_of(values.astype(graph.dtype), graph.post(r, k), cut.n_out)
 
     blocks = [tuple(rows(r, k) for k in range(len(c.pieces))) for r, c in enumerate(graph.cuts)]
-
-    def join(wanted: Callable[[Piece], bool]) -> list[products.Weight | None]:
-        joined: list[products.Weight | None] = []
-        for r, cut in enumerate(graph.cuts):
-            chosen = [k for k, p in enumerate(cut.pieces) if wanted(p)]
-            joined.append(rows(r, *chosen) if chosen else None)
-        return joined
-
-    def turned(weights: list[products.Weight | None]) -> list[products.Weight | None]:
-        return [None if w is None else products.turned(w) for w in weights]
-
-    evolving, live = join(lambda p: p.evolves), join(lambda p: p.live)
-    return Frame(
-        graph, env, blocks, evolving, turned(evolving), turned(live),
-        events=getattr(stream, "events", False),
-    )  # fmt: skip
+    turned = {
+        (r, k): products.turned(blocks[r][k], steps >= STEPS_FOR_TURNING)
+        for r, cut in enumerate(graph.cuts) for k, p in enumerate(cut.pieces) if p.evolves
+    }  # fmt: skip
+    return Frame(graph, env, blocks, turned)
 
 
 # ---------------------------------------------------------------------- input
 
 
-def inputs_of_chunk(frame: Frame, xs: jax.Array) -> tuple[ByPiece, Arrays]:
+def inputs_of_chunk(frame: Frame, xs: products.Input) -> tuple[Inputs, Arrays]:
     """From the input ``xs (K, B, n_in)``: pieces that do not evolve, and other step inputs."""
     graph = frame.graph
 
@@ -108,14 +96,21 @@ def inputs_of_chunk(frame: Frame, xs: jax.Array) -> tuple[ByPiece, Arrays]:
         }
         return pieces, [env[v] for v in graph.step_inputs]
 
-    return jax.vmap(one)(xs)
+    pieces, extra = jax.vmap(one)(products.dense(xs))
+    itself = {
+        (r, k): xs
+        for r, cut in enumerate(graph.cuts)
+        for k, p in enumerate(cut.pieces)
+        if p.var is graph.input_var
+    }
+    return {**pieces, **itself}, extra
 
 
-def project_inputs(frame: Frame, known: ByPiece) -> dict[int, jax.Array]:
+def project_inputs(frame: Frame, known: Inputs) -> dict[int, jax.Array]:
     """The part of each ``y (K, B, n)`` that is known before the chunk runs."""
     outside: dict[int, jax.Array] = {}
     for (r, k), x in known.items():
-        y = products.times(x, frame.blocks[r][k], frame.events)
+        y = products.times(x, frame.blocks[r][k])
         outside[r] = outside[r] + y if r in outside else y
     return outside
 
@@ -163,10 +158,10 @@ def forward_product(frame: Frame, outside: dict[int, jax.Array]) -> Product:
     """The map itself: evolving pieces times their rows, plus what is known already."""
 
     def product(r: int, cut: Cut, evolving: list[jax.Array]) -> jax.Array:
-        y, w = outside.get(r), frame.evolving[r]
-        if w is not None:
-            x = jnp.concatenate(evolving, axis=-1) if len(evolving) > 1 else evolving[0]
-            new = products.times(x, w)
+        y = outside.get(r)
+        blocks = [b for b, p in zip(frame.blocks[r], cut.pieces) if p.evolves]
+        for x, block in zip(evolving, blocks, strict=True):
+            new = products.times(x, block)
             y = new if y is None else y + new
         assert y is not None
         return y
@@ -175,23 +170,17 @@ def forward_product(frame: Frame, outside: dict[int, jax.Array]) -> Product:
 
 
 @jax.custom_vjp
-def _given(y: jax.Array, xs: tuple[jax.Array, ...], w: products.Weight) -> jax.Array:
-    """``y``, known to be ``concat(xs) @ w`` plus a constant: backward only."""
+def _given(y: jax.Array, xs: list[jax.Array], turned: list[products.Weight]) -> jax.Array:
+    """``y``, known to be the sum of ``x @ w`` and a constant: backward only."""
     return y
 
 
-def _given_fwd(y, xs, w):
-    return y, (w, xs)
+def _given_fwd(y, xs, turned):
+    return y, turned
 
 
-def _given_bwd(residuals, y_bar):
-    w, xs = residuals
-    x_bar = products.back(y_bar, w)
-    xs_bar, start = [], 0
-    for x in xs:
-        xs_bar.append(x_bar[..., start : start + x.shape[-1]])
-        start += x.shape[-1]
-    return y_bar, tuple(xs_bar), None
+def _given_bwd(turned, y_bar):
+    return y_bar, [products.back(y_bar, w) for w in turned], None
 
 
 _given.defvjp(_given_fwd, _given_bwd)
@@ -204,7 +193,8 @@ def given_product(frame: Frame, ys: Sequence[jax.Array]) -> Product:
     """
 
     def product(r: int, cut: Cut, evolving: list[jax.Array]) -> jax.Array:
-        return _given(ys[r], tuple(evolving), frame.back_evolving[r]) if evolving else ys[r]
+        turned = [frame.turned[r, k] for k, p in enumerate(cut.pieces) if p.evolves]
+        return _given(ys[r], evolving, turned) if evolving else ys[r]
 
     return product
 
@@ -242,10 +232,10 @@ def run_perturbed(
         r = graph.cut_index(eqn)
         if r is not None:
             cut = graph.cuts[r]
-            live = tuple(look(p.var) for p in cut.pieces if p.live)
+            live = [(look(p.var), frame.turned[r, k]) for k, p in enumerate(cut.pieces) if p.live]
             y = ys[r]
             if live:
-                y = _given(y, live, frame.back_live[r])
+                y = _given(y, [x for x, _ in live], [w for _, w in live])
             local[cut.y] = y
             if r in taps:
                 seen[cut.y] = y + taps[r]

@@ -31,11 +31,15 @@ from snnlab.learners.chunked import derivatives, products, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
+from snnlab.learners.chunked.kernels.support import on_one_cpu
 from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
+#: Inputs of a chunk (steps x samples x lines) from which on they are taken as a list of events,
+#: where they come as one.
+LEAST_EVENTS = 2**16
 #: What a chunk adds to: gradients by piece, and metrics.
 Sums = tuple[ByPiece, Any]
 
@@ -63,12 +67,16 @@ class Chunks(NamedTuple):
     role: Role
 
 
-def read_window(stream: Stream, start: Any, length: int) -> jax.Array:
+def read_window(stream: Stream, start: Any, length: int) -> products.Input:
     """Steps ``start .. start + length - 1`` of a stream, ``(length, B, n_in)``."""
     window = getattr(stream, "window", None)
-    if window is not None:
-        return window(start, length)
-    return jax.lax.map(stream.at, start + jnp.arange(length))
+    if window is None:
+        return jax.lax.map(stream.at, start + jnp.arange(length))
+    dense = window(start, length)
+    if getattr(stream, "events", False) and on_one_cpu() and dense.size >= LEAST_EVENTS:
+        cell, bounds = stream.packed(start, length)  # type: ignore[attr-defined]
+        return products.Events(dense, cell, bounds, stream.binary)  # type: ignore[attr-defined]
+    return dense
 
 
 def equal_parts(length: int, size: int) -> int:
@@ -159,7 +167,7 @@ class Traced(ChunkedLearner, abc.ABC):
                 "this learner was built for whole sequences (update_every 0): its carry has lost "
                 "the traces and cannot be continued"
             )
-        frame = make_frame(self.graph, jax.lax.stop_gradient(params), stream)
+        frame = make_frame(self.graph, jax.lax.stop_gradient(params), length)
         h = self._leaves(carry["net"])
         sums = self._zero_sums(frame, h, stream, batch)
 

@@ -1,4 +1,4 @@
-"""The products of a map, for dense weights and for sparse ones.
+"""The products of a map, for dense weights and for sparse ones, dense input and events.
 
 A weight is an array ``(i, n)``, or :class:`Rows` with the values ``(i, k)`` of existing synapses
 and their targets ``post (i, k)`` (:mod:`snnlab.models.sparse`). Gradients and traces have the
@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import kernels
+from snnlab.learners.chunked.kernels import events
 from snnlab.models import sparse
 
 Post = jax.Array | None
@@ -35,8 +35,31 @@ class Rows:
     n_out: int
 
 
+@dataclasses.dataclass
+class Events:
+    """Input of the K steps of a chunk, as an array and as a list of events.
+
+    Attributes:
+        dense: ``(K, B, i)``; costs nothing in a compiled program that does not use it.
+        cell, bounds: the list; see :mod:`snnlab.learners.chunked.kernels.events`.
+        binary: whether several events of an input in a step count once.
+    """
+
+    dense: jax.Array
+    cell: jax.Array
+    bounds: jax.Array
+    binary: bool
+
+
 jax.tree_util.register_dataclass(Rows, ["values", "post"], ["n_out"])
+jax.tree_util.register_dataclass(Events, ["dense", "cell", "bounds"], ["binary"])
 Weight = jax.Array | Rows
+Input = jax.Array | Events
+
+
+def dense(x: Input) -> jax.Array:
+    """The array of an input."""
+    return x.dense if isinstance(x, Events) else x
 
 
 def _product(axes: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
@@ -48,21 +71,23 @@ def weight_of(values: jax.Array, post: Post, n_out: int) -> Weight:
     return values if post is None else Rows(values, post, n_out)
 
 
-def times(x: jax.Array, w: Weight, events: bool = False) -> jax.Array:
-    """``x W``: ``(..., i) -> (..., n)``; ``events`` says that ``x`` is mostly zero."""
+def times(x: Input, w: Weight) -> jax.Array:
+    """``x W``: ``(..., i) -> (..., n)``."""
     if isinstance(w, Rows):
-        return sparse.times(x, w.values, w.post, w.n_out)
-    if events:
-        return kernels.times_events(x, w.astype(jnp.float32))
+        return sparse.times(dense(x), w.values, w.post, w.n_out)
+    if isinstance(x, Events):
+        return events.times(x.cell, x.bounds, w.astype(jnp.float32), x.dense.shape[1], x.binary)
     return _product("...i,in->...n", x, w, w.dtype)
 
 
-def turned(w: Weight) -> Weight:
-    """What :func:`back` takes: ``W^T`` as an array of its own, so that it is made once.
+def turned(w: Weight, once: bool) -> Weight:
+    """What :func:`back` takes: ``W^T``, with ``once`` as an array of its own that is made once.
 
     Compilers fold a transposition into the product, which then runs at two thirds of its speed.
     """
-    return w if isinstance(w, Rows) else jax.lax.optimization_barrier(w.T)
+    if isinstance(w, Rows):
+        return w
+    return jax.lax.optimization_barrier(w.T) if once else w.T
 
 
 def back(g: jax.Array, w: Weight) -> jax.Array:
@@ -72,25 +97,36 @@ def back(g: jax.Array, w: Weight) -> jax.Array:
     return _product("...n,ni->...i", g, w, w.dtype)
 
 
-def outer(
-    x: jax.Array, g: jax.Array, post: Post, events: bool = False, dtype: Any = jnp.float32
-) -> jax.Array:
+def outer(x: Input, g: jax.Array, post: Post, dtype: Any = jnp.float32) -> jax.Array:
     """``x^T g`` summed over leading axes: ``(..., i), (..., n) -> (i, n)`` or ``(i, k)``.
 
-    ``events`` says that ``x`` is mostly zero; ``dtype`` is that of the factors.
+    ``dtype`` is that of the factors.
     """
     if post is not None:
-        return sparse.outer(x, g, post)
-    if events:
-        return kernels.outer_events(x, g.astype(dtype).astype(jnp.float32))
+        return sparse.outer(dense(x), g, post)
+    if isinstance(x, Events):
+        n_in, rounded = x.dense.shape[-1], g.astype(dtype).astype(jnp.float32)
+        return events.outer(x.cell, x.bounds, rounded, n_in, x.binary)
     # an einsum over two axes would copy x
-    rows = math.prod(x.shape[:-1])  # not -1: a map's piece may be empty
-    x, g = x.reshape(rows, x.shape[-1]), g.reshape(rows, g.shape[-1])
-    return _product("ri,rn->in", x, g, dtype)
+    return _product("ri,rn->in", _rows(x), _rows(g), dtype)
 
 
-def outer_by_sample(x: jax.Array, g: jax.Array, post: Post, dtype: Any = jnp.float32) -> jax.Array:
+def _rows(a: jax.Array) -> jax.Array:
+    """``(..., n) -> (R, n)``."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])  # not -1: a piece may be empty
+
+
+def weighted_sum(share: jax.Array, x: Input) -> jax.Array:
+    """``sum_t share[t] x_t``: ``(K,), (K, B, i) -> (B, i)``."""
+    if isinstance(x, Events):
+        _, batch, n_in = x.dense.shape
+        return events.weighted(x.cell, x.bounds, share, batch, n_in, x.binary)
+    return jnp.einsum("t,tbi->bi", share, x)
+
+
+def outer_by_sample(x: Input, g: jax.Array, post: Post, dtype: Any = jnp.float32) -> jax.Array:
     """``(K, B, i), (K, B, n) -> (B, i, n)`` or ``(B, i, k)``: a product for each sample."""
+    x = dense(x)
     if post is None:
         return _product("tbi,tbn->bin", x, g, dtype)
     pairs = jnp.moveaxis(x, 1, 0), jnp.moveaxis(g, 1, 0)

@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import kernels, products
+from snnlab.learners.chunked import products
 from snnlab.learners.chunked.derivatives import Blocks
-from snnlab.learners.chunked.evaluate import ByPiece, Frame
+from snnlab.learners.chunked.evaluate import ByPiece, Frame, Inputs
 from snnlab.learners.chunked.graph import StepGraph
+from snnlab.learners.chunked.kernels import traces as kernels
 
 ByState = dict[int, jax.Array]
 ByCut = dict[int, jax.Array]
@@ -135,15 +136,13 @@ def _among(big_d: Blocks, graph: StepGraph) -> Blocks:
     return {(b, a): v for (b, a), v in big_d.items() if a in graph.trace_states}
 
 
-def within_chunk(frame: Frame, pieces: ByPiece, y_bar: ByCut) -> ByPiece:
+def within_chunk(frame: Frame, pieces: Inputs, y_bar: ByCut) -> ByPiece:
     """Gradient ``(i, n)`` of the products ``x_t @ W`` of the chunk, one product per piece."""
     graph = frame.graph
-
-    def outer(r: int, k: int, x: jax.Array) -> jax.Array:
-        events = frame.events and not graph.cuts[r].pieces[k].evolves
-        return products.outer(x, y_bar[r], graph.post(r, k), events, graph.dtype)
-
-    return {(r, k): outer(r, k, x) for (r, k), x in pieces.items() if r in y_bar}
+    return {
+        (r, k): products.outer(x, y_bar[r], graph.post(r, k), graph.dtype)
+        for (r, k), x in pieces.items() if r in y_bar
+    }  # fmt: skip
 
 
 def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]:
@@ -157,7 +156,7 @@ def trace_keys(graph: StepGraph, only: Set[str] | None = None) -> list[TraceKey]
     ]
 
 
-def first_traces(graph: StepGraph, keys: list[TraceKey], enter: Blocks, pieces: ByPiece) -> Traces:
+def first_traces(graph: StepGraph, keys: list[TraceKey], enter: Blocks, pieces: Inputs) -> Traces:
     """The traces after a first chunk: ``sum_s x_s (P_s f_s)``, a product for each sample."""
     return {
         (r, k, b): products.outer_by_sample(
@@ -169,7 +168,7 @@ def first_traces(graph: StepGraph, keys: list[TraceKey], enter: Blocks, pieces: 
 
 def pass_over_traces(
     graph: StepGraph, traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks] | None,
-    pieces: ByPiece,
+    pieces: Inputs,
 ) -> tuple[Traces, ByPiece]:  # fmt: skip
     """One pass over the traces.
 
@@ -202,13 +201,13 @@ def pass_over_traces(
         # Says that the old traces have been read before they are changed: without it, compilers
         # keep a copy of all of them for the reader.
         done = 0.0 * found[r, k][0, 0] if (r, k) in found else 0.0
-        after = _advance(old, done, entering, r, pieces[r, k], graph.post(r, k))
+        after = _advance(old, done, entering, r, products.dense(pieces[r, k]), graph.post(r, k))
         new.update({(r, k, b): value for b, value in after.items()})
     return new, found
 
 
 def _pass_in_one(
-    traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks], pieces: ByPiece
+    traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks], pieces: Inputs
 ) -> tuple[Traces, ByPiece]:
     """:func:`pass_over_traces` by kernels that read and write in the same pass."""
     p, enter = entering
@@ -222,7 +221,7 @@ def _pass_in_one(
             None if c is None else [c[b] for b in states],
             [[p.get((b, a)) for a in states] for b in states],
             [enter[b, r] for b in states],
-            pieces[r, k],
+            products.dense(pieces[r, k]),
             share,
         )
         new.update({(r, k, b): e for b, e in zip(states, after, strict=True)})
@@ -332,11 +331,11 @@ def smooth_signal(g: ByCut, decay: float) -> tuple[ByCut, ByCut]:
     return jax.lax.scan(body, nothing, g, reverse=True)
 
 
-def smooth_inputs(x_bar: ByPiece, pieces: ByPiece, decay: float) -> ByPiece:
-    """``xbar`` at the end of the chunk, ``(B, i)``."""
+def smooth_inputs(x_bar: ByPiece, pieces: Inputs, decay: float) -> ByPiece:
+    """``xbar`` at the end of a chunk, ``(B, i)``."""
     new: ByPiece = {}
     for key, old in x_bar.items():
-        x = pieces[key]
-        share = jnp.power(jnp.float32(decay), jnp.arange(x.shape[0] - 1, -1, -1))
-        new[key] = decay ** x.shape[0] * old + jnp.einsum("t,tbi->bi", share, x)
+        length = products.dense(pieces[key]).shape[0]
+        share = jnp.power(jnp.float32(decay), jnp.arange(length - 1, -1, -1))
+        new[key] = decay**length * old + products.weighted_sum(share, pieces[key])
     return new
