@@ -42,8 +42,8 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """numba's machine code of a loop; ``numba.prange`` in it runs on all cores."""
     import numba
 
-    options = {"parallel": _parallel(), "nogil": True, "fastmath": {"contract"}}
-    made: Callable[..., None] = numba.njit(**options)(function)
+    jit = numba.njit(parallel=_parallel(), nogil=True, fastmath={"contract"})
+    made: Callable[..., None] = jit(function)
     return made
 
 
