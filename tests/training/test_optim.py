@@ -10,7 +10,7 @@ import pytest
 from snnlab.config import build
 from snnlab.errors import UsageError
 from snnlab.training.config import TrainingConfig
-from snnlab.training.optim import Plateau, learning_rate, make_optimizer
+from snnlab.training.optim import Plateau, learning_rate, make_optimizer, norm, norms
 
 PARAMS = {"w": jnp.asarray([1.0, -2.0, 0.5])}
 GRADS = {"w": jnp.asarray([0.3, 0.4, 0.0])}
@@ -37,6 +37,29 @@ def test_clipping_is_to_the_global_norm() -> None:
     assert np.linalg.norm(first_update(optimizer="sgd", lr=1.0, clip_norm=0.1)) == pytest.approx(
         0.1
     )
+
+
+@pytest.mark.parametrize("size", [0.1, 10.0])
+def test_clipping_is_that_of_optax(size: float) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"scalar": (), "bias": (7,), "weight": (5, 3), "kernel": (4, 3, 2)}
+    grads = {n: jnp.asarray(rng.normal(size=shape), jnp.float32) for n, shape in shapes.items()}
+    grads = {n: size * g / optax.tree.norm(grads) for n, g in grads.items()}
+    each, whole = norms(grads)
+    assert float(whole) == pytest.approx(size, rel=1e-6)
+    for name, value in grads.items():
+        assert float(each[name]) == pytest.approx(np.linalg.norm(np.ravel(value)), rel=1e-6)
+    rule = make_optimizer(TrainingConfig(optimizer="sgd", lr=1.0, clip_norm=1.0), 10)
+    found, _ = rule.update(grads, rule.init(grads), grads)
+    clip = optax.clip_by_global_norm(1.0)
+    want, _ = clip.update(grads, clip.init(grads))
+    for name, value in want.items():
+        np.testing.assert_allclose(found[name], -value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_shows_in_the_norm(bad: float) -> None:
+    assert not np.isfinite(norm(jnp.ones((3, 4)).at[1, 2].set(bad)))
 
 
 def test_penalties_are_gradients_of_l1_and_l2() -> None:

@@ -18,6 +18,7 @@ from snnlab.learners.base import Learner, Stream
 from snnlab.learners.functional import Params, PureNetwork, PureSequence
 from snnlab.models.base import StepOutput
 from snnlab.training.losses import Classification, Metrics, Targets, summarise
+from snnlab.training.optim import norms
 
 
 class TrainState(NamedTuple):
@@ -112,16 +113,17 @@ class Programs:
 
         def part(params, opt_state, carry, start, length):
             segment = self.learner.segment(params, carry, stream, targets, start, length)
-            updates, new_opt = self.optimizer.update(segment.gradients, opt_state, params)
-            updates = jax.tree.map(lambda u: u * scale, updates)
-            new_params = optax.apply_updates(params, updates) | (segment.renewed or {})
+
+            def update(params, opt_state):
+                updates, opt_state = self.optimizer.update(segment.gradients, opt_state, params)
+                updates = jax.tree.map(lambda u: u * scale, updates)
+                return optax.apply_updates(params, updates) | (segment.renewed or {}), opt_state
+
             learned = segment.metrics.scored > 0  # nothing to learn from warm-up alone
-            params, opt_state = jax.tree.map(
-                lambda new, old: jnp.where(learned, new, old),
-                (new_params, new_opt), (params, opt_state),
-            )  # fmt: skip
-            norm = optax.tree.norm(segment.gradients)
-            bad = {n: ~jnp.all(jnp.isfinite(g)) for n, g in segment.gradients.items()}
+            # A branch, not a choice between two results, which takes three times as long.
+            params, opt_state = jax.lax.cond(learned, update, lambda *same: same, params, opt_state)
+            each, norm = norms(segment.gradients)
+            bad = {n: ~jnp.isfinite(size) for n, size in each.items()}
             return params, opt_state, segment.carry, (segment.metrics, norm, bad)
 
         params, opt_state, carry = state.params, state.opt_state, self.learner.fresh(state.key)
