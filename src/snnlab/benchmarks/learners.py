@@ -30,7 +30,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "D-RTRL": {"method": "diag"},
     "D-RTRL, traces kept": {"method": "diag", "data_length": LENGTHS[0], "repeats": 3},
     "D-RTRL, update at every step": {
-        "method": "diag", "update_every": 1, "data_length": 40, "repeats": 2
+        "method": "diag", "update_every": 1, "repeats": 3
     },
     "D-RTRL, braintrace": {
         "method": "diag", "backend": "braintrace", "data_length": 10, "repeats": 2

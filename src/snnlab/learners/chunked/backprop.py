@@ -80,8 +80,8 @@ class BlockBPTT(ChunkedLearner):
                 steps = derivatives.Steps(first + jnp.arange(k), h, ys, extra, known)
             pieces, _ = derivatives.observe(frame, steps, self.objective, batch)
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, h_bar)
-            new = rules.within_chunk(frame, pieces, y_bar)
-            return h_bar, {key: gradients[key] + new[key] for key in gradients}
+            new = rules.join(graph, rules.within_chunk(frame, pieces, y_bar))
+            return h_bar, {r: gradients[r] + new[r] for r in gradients}
 
         firsts = start + size * jnp.arange(n_full)
         last = start + size * n_full

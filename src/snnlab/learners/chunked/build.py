@@ -69,7 +69,7 @@ def make_own(
     else:
         made = ChunkedDRTRL(
             network, batch_size, objective, size or 1, windowed=windowed, resumed=resumed,
-            only=only, precision=precision,
+            single=config.update_every == 1, only=only, precision=precision,
         )  # fmt: skip
         trace = made.trace_bytes
     if size is None:

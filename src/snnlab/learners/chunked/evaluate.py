@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from snnlab.learners.chunked import products
 from snnlab.learners.chunked.graph import Cut, Env, StepGraph, bind, read
@@ -33,16 +34,19 @@ class Frame:
     Attributes:
         graph: the cut step.
         static: values of the static variables.
-        blocks: ``blocks[r][k] (size, n)`` are the rows of cut ``r`` that its piece ``k`` meets.
-            Pieces have products of their own: those of own spikes need not wait for the layer
-            below.
+        whole: ``whole[r]``, the values of cut ``r``'s weight, ``(i, n)`` if it is dense.
+        blocks: ``blocks[r][k] (size, n)``, its rows that piece ``k`` meets.
+        apart: whether pieces have products of their own, so that those of own spikes need not
+            wait for the layer below. In a segment of few steps copying the rows costs more.
         turned: of pieces that evolve, what :func:`products.back` takes.
     """
 
     graph: StepGraph
     static: Env
+    whole: Arrays
     blocks: list[tuple[products.Weight, ...]]
     turned: dict[tuple[int, int], products.Weight]
+    apart: bool
 
 
 def _static(graph: StepGraph, params: Params) -> Env:
@@ -63,18 +67,21 @@ def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
     """The frame of a segment of ``steps`` steps."""
     env = _static(graph, params)
 
+    whole = [env[cut.w].astype(graph.dtype) for cut in graph.cuts]
+
     def rows(r: int, k: int) -> products.Weight:
         cut = graph.cuts[r]
         piece = cut.pieces[k]
-        values = env[cut.w][piece.start : piece.start + piece.size]
-        return products.weight_of(values.astype(graph.dtype), graph.post(r, k), cut.n_out)
+        values = whole[r][piece.start : piece.start + piece.size]
+        return products.weight_of(values, graph.post(r, k), cut.n_out)
 
     blocks = [tuple(rows(r, k) for k in range(len(c.pieces))) for r, c in enumerate(graph.cuts)]
+    many = steps >= STEPS_FOR_TURNING
     turned = {
-        (r, k): products.turned(blocks[r][k], steps >= STEPS_FOR_TURNING)
+        (r, k): products.turned(blocks[r][k], many)
         for r, cut in enumerate(graph.cuts) for k, p in enumerate(cut.pieces) if p.evolves
     }  # fmt: skip
-    return Frame(graph, env, blocks, turned)
+    return Frame(graph, env, whole, blocks, turned, apart=many)
 
 
 # ---------------------------------------------------------------------- input
@@ -110,7 +117,10 @@ def project_inputs(frame: Frame, known: Inputs) -> dict[int, jax.Array]:
     """The part of each ``y (K, B, n)`` that is known before the chunk runs."""
     outside: dict[int, jax.Array] = {}
     for (r, k), x in known.items():
-        y = products.times(x, frame.blocks[r][k])
+        w = frame.blocks[r][k]
+        if isinstance(x, products.Events) and frame.graph.cuts[r].pieces[k].start == 0:
+            w = frame.whole[r]  # a list of events meets its first rows without a copy of them
+        y = products.times(x, w)
         outside[r] = outside[r] + y if r in outside else y
     return outside
 
@@ -159,6 +169,8 @@ def forward_product(frame: Frame, outside: dict[int, jax.Array]) -> Product:
 
     def product(r: int, cut: Cut, evolving: list[jax.Array]) -> jax.Array:
         y = outside.get(r)
+        if y is None and not frame.apart and cut.post is None:
+            return products.times(jnp.concatenate(evolving, axis=-1), frame.whole[r])
         blocks = [b for b, p in zip(frame.blocks[r], cut.pieces) if p.evolves]
         for x, block in zip(evolving, blocks, strict=True):
             new = products.times(x, block)

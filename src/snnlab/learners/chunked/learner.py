@@ -27,7 +27,7 @@ from snnlab.learners.base import (
     quiet_steps,
     template,
 )
-from snnlab.learners.chunked import derivatives, products, rules
+from snnlab.learners.chunked import deferred, derivatives, products, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
@@ -40,8 +40,10 @@ ChunkSize = int | Callable[[int], int]
 #: Inputs of a chunk (steps x samples x lines) from which on they are taken as a list of events,
 #: where they come as one.
 LEAST_EVENTS = 2**16
-#: What a chunk adds to: gradients by piece, and metrics.
-Sums = tuple[ByPiece, Any]
+#: Steps of a chunk up to which their products are made in the pass over the traces.
+FEW_STEPS = 4
+#: What a chunk adds to: gradients by cut, and metrics.
+Sums = tuple[rules.ByCut, Any]
 
 
 class Role(NamedTuple):
@@ -127,14 +129,10 @@ class ChunkedLearner(Learner):
 
     # -- from parameters to maps and back
 
-    def _gradients(self, params: Params, found: ByPiece) -> Params:
-        """Gradients of the parameters from those of the rows of the maps."""
+    def _gradients(self, params: Params, found: rules.ByCut) -> Params:
+        """Gradients of the parameters from those of the maps."""
         _, pull = jax.vjp(lambda p: weights(self.graph, p), params)
-        rows = [
-            [found[r, k] for k in range(len(cut.pieces))]
-            for r, cut in enumerate(self.graph.cuts) if cut.trained
-        ]  # fmt: skip
-        (gradients,) = pull([jnp.concatenate(r) if len(r) > 1 else r[0] for r in rows])
+        (gradients,) = pull([found[r] for r, cut in enumerate(self.graph.cuts) if cut.trained])
         return gradients
 
     def _zero_sums(self, frame: Frame, h: Arrays, stream: Stream, batch: Any) -> Sums:
@@ -144,9 +142,8 @@ class ChunkedLearner(Learner):
             return derivatives.observe(frame, steps, self.objective, batch)[1]
 
         metrics = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(one))
-        cuts = self.graph.cuts
-        gradients = {(r, k): jnp.zeros((cuts[r].pieces[k].size, cuts[r].w.aval.shape[1]))
-                     for r, k in self.graph.trained_pieces()}  # fmt: skip
+        gradients = {r: jnp.zeros(cut.w.aval.shape, jnp.float32)
+                     for r, cut in enumerate(self.graph.cuts) if cut.trained}  # fmt: skip
         return gradients, metrics
 
     def _leaves(self, carry: Any) -> Arrays:
@@ -224,8 +221,8 @@ class Traced(ChunkedLearner, abc.ABC):
     @abc.abstractmethod
     def chunk(
         self, frame: Frame, steps: Steps, traces: Any, batch: Any, role: Role
-    ) -> tuple[Any, ByPiece, Any]:
-        """Traces after a chunk, its gradient by piece (none without loss), its metrics."""
+    ) -> tuple[Any, rules.ByCut, Any]:
+        """Traces after a chunk, its gradient by cut (none without loss), its metrics."""
 
 
 class ChunkedDRTRL(Traced):
@@ -237,6 +234,8 @@ class ChunkedDRTRL(Traced):
     Args:
         resumed: whether segments are continued (``update_every``). If not, traces live between
             the chunks of a segment only, and a segment of one chunk has none.
+        single: whether every segment is one step (``update_every`` 1): large traces are then not
+            written at every step (:mod:`snnlab.learners.chunked.deferred`).
         only: names of the parameters whose gradient is wanted; ``None`` for all. The others
             have no traces, and their gradient is not to be used.
     """
@@ -250,6 +249,7 @@ class ChunkedDRTRL(Traced):
         *,
         windowed: bool = False,
         resumed: bool = False,
+        single: bool = False,
         only: Set[str] | None = None,
         precision: Precision = "float32",
     ) -> None:
@@ -257,11 +257,18 @@ class ChunkedDRTRL(Traced):
         self.resumed = resumed
         self.graph.check_elementwise()
         self.traced = rules.trace_keys(self.graph, only)
+        #: Cuts whose traces are not written at every step.
+        self.deferred: list[int] = []
         if resumed:
-            self.initial["traces"] = {
-                self._name(key): jax.ShapeDtypeStruct(shape, self.graph.dtype)
+            shapes = {
+                key: jax.ShapeDtypeStruct(shape, self.graph.dtype)
                 for key, shape in self.trace_shapes().items()
             }
+            self.initial["traces"] = {self._name(key): e for key, e in shapes.items()}
+            if single and not windowed:
+                self.deferred = rules.cuts_of_kernel(self.graph, shapes)
+        if self.deferred:
+            self.initial["waiting"] = deferred.nothing(self.graph, self.deferred)
 
     def trace_shapes(self) -> dict[rules.TraceKey, tuple[int, ...]]:
         """``(B, i, n)`` of every trace; ``(B, i, k)`` of a sparse map."""
@@ -285,12 +292,15 @@ class ChunkedDRTRL(Traced):
     def traces_of(self, carry: Carry) -> Any:
         if not self.resumed:
             return None
-        return {key: carry["traces"][self._name(key)] for key in self.trace_shapes()}
+        traces = {key: carry["traces"][self._name(key)] for key in self.trace_shapes()}
+        return (traces, carry["waiting"]) if self.deferred else traces
 
     def carry_of(self, net: Any, traces: Any) -> Carry:
         if not self.resumed:
             return {"net": net, "spent": ()}
-        return {"net": net, "traces": {self._name(key): e for key, e in traces.items()}}
+        own, waiting = traces if self.deferred else (traces, None)
+        carry = {"net": net, "traces": {self._name(key): e for key, e in own.items()}}
+        return carry | ({"waiting": waiting} if self.deferred else {})
 
     def plan(self, quiet: int, length: int) -> list[Chunks]:
         if self.resumed:
@@ -306,8 +316,10 @@ class ChunkedDRTRL(Traced):
 
     def chunk(
         self, frame: Frame, steps: Steps, traces: Any, batch: Any, role: Role
-    ) -> tuple[Any, ByPiece, Any]:
+    ) -> tuple[Any, rules.ByCut, Any]:
         graph = self.graph
+        if self.deferred:
+            return self._deferred_step(frame, steps, traces, batch)
         big_d: derivatives.Blocks = {}
         f: derivatives.Blocks = {}
         c: rules.ByState | None = None
@@ -327,21 +339,44 @@ class ChunkedDRTRL(Traced):
             found = derivatives.signal(frame, steps, self.objective, batch)
             metrics = found.metrics
             c, y_bar = rules.backward(graph, found.d, big_d, f)
-            for r, direct in found.taps.items():
-                y_bar[r] = y_bar[r] + direct if r in y_bar else direct
-        gradients = rules.within_chunk(frame, pieces, y_bar)
+            y_bar = rules.plus(y_bar, found.taps)
+        within: rules.ByCut = {}
+        if role.reads and role.writes and length <= FEW_STEPS:
+            within = {r: y_bar.pop(r) for r in rules.cuts_of_kernel(graph, traces) if r in y_bar}
+        gradients = rules.join(graph, rules.within_chunk(frame, pieces, y_bar))
         entering = None
         if role.writes:
             if not big_d:
                 big_d, f = derivatives.jacobians(frame, steps)
             entering = rules.propagators(graph, length, big_d, f)
         if role.reads:
-            traces, before = rules.pass_over_traces(graph, traces, c, entering, pieces)
-            for key, part in before.items():
-                gradients[key] = gradients[key] + part
+            traces, before = rules.pass_over_traces(graph, traces, c, entering, pieces, within)
+            gradients = rules.plus(gradients, before)
         elif entering is not None:
             traces = rules.first_traces(graph, self.traced, entering[1], pieces)
         return traces, gradients, metrics
+
+    def _deferred_step(
+        self, frame: Frame, steps: Steps, traces: Any, batch: Any
+    ) -> tuple[Any, rules.ByCut, Any]:
+        """A chunk that is one step; see :mod:`snnlab.learners.chunked.deferred`."""
+        graph = self.graph
+        traces, waiting = traces
+        big_d, f = derivatives.jacobians(frame, steps)
+        found = derivatives.signal(frame, steps, self.objective, batch)
+        large = {key: e for key, e in traces.items() if key[0] in self.deferred}
+        large, waiting, gradients = deferred.step(
+            graph, large, waiting, steps.pieces, found.d, big_d, f
+        )
+        others = {key: e for key, e in traces.items() if key not in large}
+        c, y_bar = rules.backward(graph, found.d, big_d, f)
+        y_bar = {r: g for r, g in y_bar.items() if r not in self.deferred}
+        y_bar = rules.plus(y_bar, found.taps)
+        entering = rules.propagators(graph, 1, big_d, f)
+        others, before = rules.pass_over_traces(graph, others, c, entering, steps.pieces, {})
+        within = rules.join(graph, rules.within_chunk(frame, steps.pieces, y_bar))
+        gradients = rules.plus(rules.plus(gradients, within), before)
+        return ({**large, **others}, waiting), gradients, found.metrics
 
 
 def _split(chunks: Chunks, at: int) -> list[Chunks]:
@@ -411,7 +446,7 @@ class ChunkedESDRTRL(Traced):
 
     def chunk(
         self, frame: Frame, steps: Steps, traces: Any, batch: Any, role: Role
-    ) -> tuple[Any, ByPiece, Any]:
+    ) -> tuple[Any, rules.ByCut, Any]:
         graph, decay = self.graph, self.decay
         x_bar, f_bar, count = traces
         pieces, length = steps.pieces, steps.ts.shape[0]
@@ -419,7 +454,6 @@ class ChunkedESDRTRL(Traced):
         new_f_bar, f_bars = rules.smooth_outputs(graph, length, big_d, f, f_bar, decay)
         gradients: ByPiece = {}
         before: rules.ByCut = {}
-        pieces, length = steps.pieces, steps.ts.shape[0]
         if not role.learns or self.windowed:
             _, metrics = derivatives.observe(frame, steps, self.objective, batch)
         if role.learns and self.windowed:
@@ -438,11 +472,9 @@ class ChunkedESDRTRL(Traced):
             warm = rules.warm_up(decay, count, length)[:, None, None]
             g = rules.through_maps(graph, f_bars, found.d)
             before, smooth = rules.smooth_signal({r: v / warm for r, v in g.items()}, decay)
-            gradients = rules.within_chunk(frame, pieces, smooth)
-            for key, part in rules.within_chunk(frame, pieces, found.taps).items():
-                gradients[key] = gradients[key] + part if key in gradients else part
+            gradients = rules.within_chunk(frame, pieces, rules.plus(smooth, found.taps))
         for (r, k), old in x_bar.items():
             if r in before:
                 gradients[r, k] = gradients[r, k] + products.outer(old, before[r], graph.post(r, k))
         new_x_bar = rules.smooth_inputs(x_bar, pieces, decay)
-        return (new_x_bar, new_f_bar, count + length), gradients, metrics
+        return (new_x_bar, new_f_bar, count + length), rules.join(graph, gradients), metrics

@@ -72,11 +72,13 @@ def weight_of(values: jax.Array, post: Post, n_out: int) -> Weight:
 
 
 def times(x: Input, w: Weight) -> jax.Array:
-    """``x W``: ``(..., i) -> (..., n)``."""
+    """``x W``: ``(..., i) -> (..., n)``; for events the first i rows of ``w`` count."""
     if isinstance(w, Rows):
         return sparse.times(dense(x), w.values, w.post, w.n_out)
     if isinstance(x, Events):
-        return events.times(x.cell, x.bounds, w.astype(jnp.float32), x.dense.shape[1], x.binary)
+        _, batch, n_in = x.dense.shape
+        w = w.astype(jnp.float32)
+        return events.times(x.cell, x.bounds, w, batch, n_in, x.binary)
     return _product("...i,in->...n", x, w, w.dtype)
 
 

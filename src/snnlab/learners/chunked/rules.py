@@ -65,6 +65,12 @@ def over_steps(
     return jax.lax.scan(step, carry, (signals, moving), length=length, reverse=reverse)
 
 
+def plus(a: ByCut, b: ByCut) -> ByCut:
+    """The sum, cut by cut, where a cut may be in one of them only."""
+    both = {r: a[r] + b[r] for r in a if r in b}
+    return {**a, **b, **both}
+
+
 # ---------------------------------------------------------------------- D-RTRL
 
 
@@ -166,10 +172,20 @@ def first_traces(graph: StepGraph, keys: list[TraceKey], enter: Blocks, pieces: 
     }
 
 
+def join(graph: StepGraph, found: ByPiece) -> ByCut:
+    """Gradients of whole maps ``(i, n)`` from those of all their pieces that are not empty."""
+    whole: ByCut = {}
+    for r in dict.fromkeys(r for r, _ in found):
+        pieces = graph.cuts[r].pieces
+        parts = [found[r, k] for k, piece in enumerate(pieces) if piece.size]
+        whole[r] = jnp.concatenate(parts) if len(parts) > 1 else parts[0]
+    return whole
+
+
 def pass_over_traces(
     graph: StepGraph, traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks] | None,
-    pieces: Inputs,
-) -> tuple[Traces, ByPiece]:  # fmt: skip
+    pieces: Inputs, y_bar: ByCut,
+) -> tuple[Traces, ByCut]:  # fmt: skip
     """One pass over the traces.
 
     They are changed where they are, a few samples at a time, so that the products of a chunk need
@@ -181,53 +197,70 @@ def pass_over_traces(
         c: adjoint of the states before the chunk; ``None`` if it has no loss.
         entering: see :func:`propagators`; ``None`` if nobody needs the traces after the chunk.
         pieces: the maps' inputs.
+        y_bar: adjoints of the maps' outputs in the chunk whose products are to be made in the
+            same pass; of maps that :func:`cuts_of_kernel` names.
 
     Returns:
         with ``entering`` the next traces ``P e + sum_s x_s (P_s f_s)`` (otherwise the old ones),
-        and with ``c`` the gradient through what happened before the chunk, ``sum_b c_b . e_b``.
+        and with ``c`` the gradient through what happened before the chunk, ``sum_b c_b . e_b``,
+        and that of ``y_bar``.
     """
     if entering is None:
-        return traces, {} if c is None else _read(graph, traces, c)
-    own = {
-        key: e for key, e in traces.items()
-        if graph.post(*key[:2]) is None and kernels.usable(e)
-    }  # fmt: skip
-    new, found = _pass_in_one(own, c, entering, pieces)
-    traces = {key: e for key, e in traces.items() if key not in own}
-    found.update({} if c is None else _read(graph, traces, c))
+        return traces, {} if c is None else join(graph, _read(graph, traces, c))
+    own = cuts_of_kernel(graph, traces)
+    mine = {key: e for key, e in traces.items() if key[0] in own}
+    new, found = pass_in_one(graph, mine, c, entering, pieces, y_bar)
+    traces = {key: e for key, e in traces.items() if key not in mine}
+    read = {} if c is None else _read(graph, traces, c)
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         states = [b for cut, piece, b in traces if (cut, piece) == (r, k)]
         old = {b: traces[r, k, b] for b in states}
         # Says that the old traces have been read before they are changed: without it, compilers
         # keep a copy of all of them for the reader.
-        done = 0.0 * found[r, k][0, 0] if (r, k) in found else 0.0
-        after = _advance(old, done, entering, r, products.dense(pieces[r, k]), graph.post(r, k))
+        done = 0.0 * read[r, k][0, 0] if (r, k) in read else 0.0
+        x = products.dense(pieces[r, k])
+        after = _advance(old, done, entering, r, x, graph.post(r, k))
         new.update({(r, k, b): value for b, value in after.items()})
-    return new, found
+    return new, {**found, **join(graph, read)}
 
 
-def _pass_in_one(
-    traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks], pieces: Inputs
-) -> tuple[Traces, ByPiece]:
-    """:func:`pass_over_traces` by kernels that read and write in the same pass."""
+def cuts_of_kernel(graph: StepGraph, traces: dict[TraceKey, Any]) -> list[int]:
+    """Cuts whose traces (arrays or their shapes) our own loop passes over: dense, and large."""
+    large = {r for (r, k, _), e in traces.items() if kernels.usable(e)}
+    return sorted(r for r in large if graph.cuts[r].post is None)
+
+
+def pass_in_one(
+    graph: StepGraph, traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks],
+    pieces: Inputs, y_bar: ByCut, advance: Any = True, steps: Any = None,
+) -> tuple[Traces, ByCut]:  # fmt: skip
+    """:func:`pass_over_traces` by kernels that read and write in the same pass.
+
+    ``advance`` and ``steps``: see :func:`kernels.read_and_advance`.
+    """
     p, enter = entering
     new: Traces = {}
-    found: ByPiece = {}
-    share: jax.Array | None = None
+    found: ByCut = {}
+    last: jax.Array | None = None
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         states = [b for cut, piece, b in traces if (cut, piece) == (r, k)]
-        after, share = kernels.read_and_advance(
+        cut = graph.cuts[r]
+        wanted = c is not None or r in y_bar
+        total = sum(piece.size for piece in cut.pieces)
+        rows = kernels.Rows(cut.pieces[k].start, total, found.get(r), last)
+        after, last = kernels.read_and_advance(
             [traces[r, k, b] for b in states],
             None if c is None else [c[b] for b in states],
             [[p.get((b, a)) for a in states] for b in states],
             [enter[b, r] for b in states],
             products.dense(pieces[r, k]),
-            share,
-        )
+            y_bar.get(r),
+            rows=rows, advance=advance, steps=steps,
+        )  # fmt: skip
         new.update({(r, k, b): e for b, e in zip(states, after, strict=True)})
-        if c is not None:
-            found[r, k] = share
-    return new, found
+        if wanted:
+            found[r] = last
+    return new, {r: share[0] for r, share in found.items()}
 
 
 def _read(graph: StepGraph, traces: Traces, c: ByState) -> ByPiece:

@@ -19,10 +19,13 @@ import numpy as np
 from snnlab.learners.chunked.kernels.support import call, compiled, part_of
 
 
-def times(cell: jax.Array, bounds: jax.Array, w: jax.Array, batch: int, binary: bool) -> jax.Array:
-    """``x W (K, B, n)`` for ``w (n_in, n)``."""
+def times(
+    cell: jax.Array, bounds: jax.Array, w: jax.Array, batch: int, n_in: int, binary: bool
+) -> jax.Array:
+    """``x W (K, B, n)``; W are the first ``n_in`` rows of ``w (.., n)``."""
     k, n = bounds.shape[0] - 1, w.shape[1]
-    (y,) = call(_times(binary), [((k * batch, n), jnp.float32)], cell, bounds, w)
+    rows = jnp.full(1, n_in, jnp.int32)
+    (y,) = call(_times(binary), [((k * batch, n), jnp.float32)], cell, bounds, w, rows)
     return y.reshape(k, batch, n)
 
 
@@ -69,10 +72,9 @@ def _times(binary: bool) -> Callable[..., None]:
 
     fresh, parts = _fresh(binary), numba.get_num_threads()
 
-    def steps(cell: Any, bounds: Any, w: Any, y: Any, first: int, end: int) -> None:
+    def steps(cell: Any, bounds: Any, w: Any, n_in: int, y: Any, first: int, end: int) -> None:
         """Steps ``first .. end``."""
-        n_in, n = w.shape
-        batch = y.shape[0] // (bounds.shape[0] - 1)
+        n, batch = w.shape[1], y.shape[0] // (bounds.shape[0] - 1)
         seen = np.zeros(batch * n_in, np.int32)
         kept = np.empty(max(bounds[end] - bounds[first], 1), np.int32)
         for t in range(first, end):
@@ -100,10 +102,11 @@ def _times(binary: bool) -> Callable[..., None]:
 
     steps = part_of(steps)
 
-    def run(cell: Any, bounds: Any, w: Any, y: Any) -> None:
-        n_steps = bounds.shape[0] - 1
+    def run(cell: Any, bounds: Any, w: Any, rows: Any, y: Any) -> None:
+        n_steps, n_in = bounds.shape[0] - 1, rows[0]
         for part in numba.prange(parts):
-            steps(cell, bounds, w, y, part * n_steps // parts, (part + 1) * n_steps // parts)
+            first, end = part * n_steps // parts, (part + 1) * n_steps // parts
+            steps(cell, bounds, w, n_in, y, first, end)
 
     return compiled(run)
 
