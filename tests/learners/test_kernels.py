@@ -104,6 +104,20 @@ def test_pass_with_products_of_some_steps(n_states: int, advance: bool) -> None:
     close(new, want if advance else of.traces)
 
 
+@pytest.mark.parametrize("n_states", [1, 3])
+def test_rows_that_are_zero_are_not_read(n_states: int) -> None:
+    of = case(n_states)
+    live = jnp.asarray(np.random.default_rng(3).random((B, ROWS)) < 0.4, jnp.float32)
+    want, read, made = expected(of._replace(traces=[live[..., None] * e for e in of.traces]))
+    holes = [jnp.where(live[..., None] > 0, e, 0.0) for e in of.traces]
+    new, found = kernels.read_and_advance(holes, *of[1:], live=live)
+    close(new, want)
+    close(found[0], read + made)
+    unread = [jnp.where(live[..., None] > 0, e, jnp.nan) for e in of.traces]
+    _, found = kernels.read_and_advance(unread, *of[1:], live=live)
+    close(found[0], read + made)
+
+
 def test_several_passes_under_vmap() -> None:
     cases = [case(1, seed) for seed in (0, 1)]
 
@@ -214,8 +228,10 @@ def test_gradient_from_events_is_that_from_dense_input(
         monkeypatch.setattr(events, name, lambda *a, o=original: used.append(o) or o(*a))
 
     def gradient(stream):
-        segment = learner.segment(params, learner.fresh(), stream, targets, 0, steps)
-        return segment.gradients
+        def of(params):
+            return learner.segment(params, learner.fresh(), stream, targets, 0, steps).gradients
+
+        return jax.jit(of)(params)
 
     want = gradient(DenseStream(dense.astype(np.float32)))
     assert not used

@@ -9,7 +9,8 @@ so the gradient of step t, ``d_t . e_t = (d_t . P_t) e_{t0} + sum_s x_s (d_t . F
 them once, and ``x_s``, ``F_{t,s}``, ``P_t`` (vectors of neurons) wait until they are written after
 ``WAITING`` steps. None of these depends on weights of later steps: the gradient is that of D-RTRL
 with any schedule of updates, to rounding. In place of one reading and one writing of the
-traces, a step costs one reading and ``1 / WAITING`` writings.
+traces, a step costs one reading and ``1 / WAITING`` writings, of the rows whose input was active
+before: the others are zero.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from snnlab.learners.chunked.graph import StepGraph
 WAITING = 4
 
 #: What waits: ``x`` by piece ``(WAITING, B, i)``, ``f`` by (state, cut) ``(WAITING, B, n)``, ``p``
-#: by (new, old) state ``(B, n)``, and ``steps``, their number.
+#: by (new, old) state ``(B, n)``, and ``steps``, their number; and ``live`` by piece ``(B, i)``, 0
+#: where a row of the traces is zero.
 Waiting = dict[str, Any]
 
 
@@ -37,17 +39,20 @@ def nothing(graph: StepGraph, cuts: list[int]) -> Waiting:
     """No step waits: shapes of zeros, and arrays."""
 
     def zeros(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((WAITING, *shape), jnp.float32)
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
 
     found = [graph.cuts[r] for r in cuts]
+    inputs = {
+        f"{r}.{k}": piece.var.aval.shape
+        for r, cut in zip(cuts, found, strict=True)
+        for k, piece in enumerate(cut.pieces)
+        if piece.size
+    }
     return {
-        "x": {
-            f"{r}.{k}": zeros(*piece.var.aval.shape)
-            for r, cut in zip(cuts, found, strict=True)
-            for k, piece in enumerate(cut.pieces) if piece.size
-        },
+        "x": {name: zeros(WAITING, *shape) for name, shape in inputs.items()},
+        "live": {name: zeros(*shape) for name, shape in inputs.items()},
         "f": {
-            f"{b}<{r}": zeros(*cut.y.aval.shape)
+            f"{b}<{r}": zeros(WAITING, *cut.y.aval.shape)
             for r, cut in zip(cuts, found, strict=True) for b in cut.reach
         },
         "p": {f"{b}<{a}": _identity(graph, b, a) for b, a in graph.reaches()},
@@ -103,11 +108,24 @@ def step(
     }
     write = at + 1 == WAITING
     inputs = {_pair(name, "."): value for name, value in x.items()}
+    live = waiting["live"]
     traces, gradients = rules.pass_in_one(
-        graph, traces, c, (p, moved), inputs, y_bar, advance=write, steps=at + 1
+        graph,
+        traces,
+        c,
+        (p, moved),
+        inputs,
+        y_bar,
+        advance=write,
+        steps=at + 1,
+        live={_pair(name, "."): value for name, value in live.items()},
     )
     new = {
         "x": x,
+        "live": {
+            name: jnp.where(write, jnp.maximum(value, jnp.any(x[name] != 0, axis=0)), value)
+            for name, value in live.items()
+        },
         "f": {f"{b}<{r}": jnp.where(write, 0.0, value) for (b, r), value in moved.items()},
         "p": {
             f"{b}<{a}": jnp.where(write, _identity(graph, b, a), value)

@@ -233,10 +233,11 @@ def cuts_of_kernel(graph: StepGraph, traces: dict[TraceKey, Any]) -> list[int]:
 def pass_in_one(
     graph: StepGraph, traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks],
     pieces: Inputs, y_bar: ByCut, advance: Any = True, steps: Any = None,
+    live: ByPiece | None = None,
 ) -> tuple[Traces, ByCut]:  # fmt: skip
     """:func:`pass_over_traces` by kernels that read and write in the same pass.
 
-    ``advance`` and ``steps``: see :func:`kernels.read_and_advance`.
+    ``advance``, ``steps`` and ``live`` (by piece): see :func:`kernels.read_and_advance`.
     """
     p, enter = entering
     new: Traces = {}
@@ -255,7 +256,7 @@ def pass_in_one(
             [enter[b, r] for b in states],
             products.dense(pieces[r, k]),
             y_bar.get(r),
-            rows=rows, advance=advance, steps=steps,
+            rows=rows, advance=advance, steps=steps, live=(live or {}).get((r, k)),
         )  # fmt: skip
         new.update({(r, k, b): e for b, e in zip(states, after, strict=True)})
         if wanted:

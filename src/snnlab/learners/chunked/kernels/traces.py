@@ -57,6 +57,7 @@ def read_and_advance(
     rows: Rows | None = None,
     advance: jax.Array | bool = True,
     steps: jax.Array | None = None,
+    live: jax.Array | None = None,
 ) -> tuple[list[jax.Array], jax.Array]:
     """``g = sum_{b,s} c_s e_s``, and in the same pass ``e_s <- sum_a P_sa e_a + sum_t x_t f_st``.
 
@@ -70,6 +71,7 @@ def read_and_advance(
         rows: where ``g`` goes; alone in an array of its own if not given.
         advance: whether traces are changed at all (scalar).
         steps: only so many of the K steps count (scalar); all if not given.
+        live: ``(B, i)``, 0 where a row of all traces is known to be zero, which is then not read.
 
     Returns:
         new traces, and ``(1, total, n)`` with ``g (i, n)`` in its rows.
@@ -81,6 +83,7 @@ def read_and_advance(
     numbers = (advance, x.shape[0] if steps is None else steps, rows.first)
     shape = (1, rows.total, n)
     after = nothing if rows.after is None else rows.after[:, :1, :1]
+    live = jnp.ones_like(x[0]) if live is None else live
     inputs = [
         jnp.stack(c) if c is not None else nothing,
         jnp.stack([nothing[0] if block is None else block for row in p for block in row]),
@@ -88,6 +91,7 @@ def read_and_advance(
         jnp.concatenate(enter),
         nothing if y_bar is None else y_bar,
         jnp.stack([jnp.asarray(v, jnp.float32) for v in numbers]).reshape(1, 1, 3),
+        live[None],
         after if rows.others is None else rows.others,
     ]
     aliases = {s: s for s in range(n_states)}
@@ -108,7 +112,7 @@ def _kernel(n_states: int, reads: bool, has_y: bool) -> Callable[..., None]:
     """
     import numba
 
-    one_state, n_inputs = n_states == 1, 7
+    one_state, n_inputs = n_states == 1, 8
     parts = numba.get_num_threads()
 
     # XLA promises that results lie where traces lay (input_output_aliases), so old values are
@@ -146,21 +150,26 @@ def _kernel(n_states: int, reads: bool, has_y: bool) -> Callable[..., None]:
         """Rows of the samples ``b .. end``, two at most."""
         c, p, numbers = arrays[n_states][0], arrays[n_states + 1][0], arrays[n_states + 5]
         e, gradient = arrays[n_states + n_inputs], arrays[2 * n_states + n_inputs][0]
-        first, last = int(numbers[0, 0, 2]), end - 1
+        first, last, live = int(numbers[0, 0, 2]), end - 1, arrays[n_states + 6][0]
         s0, s1 = c[b if reads else 0], c[last if reads else 0]
         for i in range(low, high):
             share = gradient[first + i]
-            if last > b:
+            lives, other_lives = live[b, i] != 0, last > b and live[last, i] != 0
+            if lives and other_lives:
                 two(share, e[b, i], e[last, i], s0, s1, p[b], p[last], advance)
-            else:
+            elif lives:
                 one(share, e[b, i], s0, p[b], advance)
+            elif other_lives:
+                one(share, e[last, i], s1, p[last], advance)
 
     def several_states(arrays: Any, low: int, high: int, b: int, advance: bool) -> None:
         c, p, numbers = arrays[n_states], arrays[n_states + 1], arrays[n_states + 5]
         gradient, first = arrays[2 * n_states + n_inputs][0], int(numbers[0, 0, 2])
-        n = p.shape[2]
+        n, live = p.shape[2], arrays[n_states + 6][0]
         before = np.empty((n_states, n), np.float32)
         for i in range(low, high):
+            if live[b, i] == 0:
+                continue
             for s in range(n_states):
                 row, share = arrays[n_states + n_inputs + s][b, i], gradient[first + i]
                 for j in range(n):
