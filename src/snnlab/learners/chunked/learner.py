@@ -38,8 +38,9 @@ from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
 #: Inputs of a chunk (steps x samples x lines) from which on they are taken as a list of events,
-#: where they come as one.
-LEAST_EVENTS = 2**16
+#: where they come as one. Near it (512 lines, 16 samples, 128 neurons) the list gains a sixth (50
+#: steps) or nothing (25 steps), and its loops take seconds to compile.
+LEAST_EVENTS = 2**18
 #: Steps of a chunk up to which their products are made in the pass over the traces.
 FEW_STEPS = 4
 #: What a chunk adds to: gradients by cut, and metrics.
