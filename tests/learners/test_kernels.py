@@ -16,6 +16,7 @@ from snnlab.learners.chunked import rules
 from snnlab.learners.chunked.backprop import BlockBPTT
 from snnlab.learners.chunked.kernels import events
 from snnlab.learners.chunked.kernels import traces as kernels
+from snnlab.learners.chunked.products import Events
 from snnlab.learners.functional import get_params
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
@@ -196,6 +197,18 @@ def test_products_with_events(binary: bool) -> None:
         jnp.stack([w, 2 * w])
     )
     close(pairs[1], 2 * (x @ w))
+
+
+def test_a_list_of_events_whatever_the_chunk() -> None:
+    """The size of a step decides, so an update at every step does not change the products."""
+    for batch, listed in ((chunked.LEAST_EVENTS // 64, True), (chunked.LEAST_EVENTS // 128, False)):
+        stream = EventStream(
+            np.zeros(16, np.int32), np.zeros(9, np.int32), batch_size=batch, n_in=64, binary=True,
+            block=16,
+        )  # fmt: skip
+        for length in (1, 8):
+            x = chunked.read_window(stream, 0, length)
+            assert isinstance(x, Events) is listed
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
-#: Inputs of a chunk (steps x samples x lines) from which on they are taken as a list of events,
-#: where they come as one. Near it (512 lines, 16 samples, 128 neurons) the list gains a sixth (50
-#: steps) or nothing (25 steps), and its loops take seconds to compile.
-LEAST_EVENTS = 2**18
+#: Inputs of a step (samples x lines) from which on they are taken as a list of events, where they
+#: come as one. Below (512 lines, 16 samples, 128 neurons) the list gains a sixth (BPTT) or nothing
+#: (online learners), and its loops take seconds to compile.
+LEAST_EVENTS = 2**14
 #: Steps of a chunk up to which their products are made in the pass over the traces.
 FEW_STEPS = 4
 #: What a chunk adds to: gradients by cut, and metrics.
@@ -76,7 +76,7 @@ def read_window(stream: Stream, start: Any, length: int) -> products.Input:
     if window is None:
         return jax.lax.map(stream.at, start + jnp.arange(length))
     dense = window(start, length)
-    if getattr(stream, "events", False) and on_one_cpu() and dense.size >= LEAST_EVENTS:
+    if getattr(stream, "events", False) and on_one_cpu() and dense[0].size >= LEAST_EVENTS:
         cell, bounds = stream.packed(start, length)  # type: ignore[attr-defined]
         return products.Events(dense, cell, bounds, stream.binary)  # type: ignore[attr-defined]
     return dense
