@@ -100,6 +100,11 @@ class Problem:
         renew: what replaces the parameters after every epoch, or ``None``.
         shown_from: first step that figures show as scored, if it is not that of the loss.
         note: a line for the user at the start of a run, if there is something to say.
+        identity: what the recordings are, by content and transform, not by name: fact -> text.
+            It stands in ``config.yaml`` and in every checkpoint, and a run goes on only with the
+            same. Empty where trials are generated from the options.
+        bin_ms: recorded time of a step; ``None`` where nothing was recorded (it is then the
+            simulated step of the network).
     """
 
     task: str
@@ -122,6 +127,8 @@ class Problem:
     renew: Callable[[Any], Any] | None = None
     shown_from: int | None = None
     note: str = ""
+    identity: dict[str, str] = dataclasses.field(default_factory=dict)
+    bin_ms: float | None = None
 
 
 #: Options that may differ between a run and its continuation.
