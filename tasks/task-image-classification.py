@@ -6,13 +6,16 @@ Without --dataset the embedded event-digits are used, with defaults of their own
 """
 
 from snnlab.errors import run_command
-from snnlab.experiment import command
-from snnlab.problems.image_classification import ImageClassification, adapt, build
 
 PROG = "task-image-classification.py"
 
+
+def main() -> int:
+    from snnlab.experiment import command
+    from snnlab.problems.image_classification import ImageClassification, adapt, build
+
+    return command(ImageClassification, build, prog=PROG, description=__doc__, adapt=adapt)
+
+
 if __name__ == "__main__":
-    run_command(
-        lambda: command(ImageClassification, build, prog=PROG, description=__doc__, adapt=adapt),
-        PROG,
-    )
+    run_command(main, PROG)

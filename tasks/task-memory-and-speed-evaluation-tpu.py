@@ -1,9 +1,15 @@
 """Measure time and memory of the learners over sequence lengths and sizes (TPU, GPU or CPU)."""
 
-from snnlab.benchmarks import sweep
 from snnlab.errors import run_command
 
 PROG = "task-memory-and-speed-evaluation-tpu.py"
 
+
+def main() -> int:
+    from snnlab.benchmarks import sweep
+
+    return sweep.main(PROG, __doc__ or "")
+
+
 if __name__ == "__main__":
-    run_command(lambda: sweep.main(PROG, __doc__ or ""), PROG)
+    run_command(main, PROG)

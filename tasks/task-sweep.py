@@ -1,9 +1,15 @@
 """Run all experiments of a sweep file, and compare them; resumable, here or as an array job."""
 
 from snnlab.errors import run_command
-from snnlab.experiment import sweeps
 
 PROG = "task-sweep.py"
 
+
+def main() -> int:
+    from snnlab.experiment import sweeps
+
+    return sweeps.main(PROG, __doc__ or "")
+
+
 if __name__ == "__main__":
-    run_command(lambda: sweeps.main(PROG, __doc__ or ""), PROG)
+    run_command(main, PROG)

@@ -12,6 +12,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+from snnlab import interrupts
+
 
 class UsageError(Exception):
     """Input that cannot be used. The message is one line, complete in itself."""
@@ -31,17 +33,22 @@ def one_line(text: str) -> str:
 def run_command(main: Callable[[], int | None], prog: str) -> None:
     """Run a command-line entry point and leave the process.
 
-    Exit codes: 0 (or what ``main`` returns), 2 after a :class:`UsageError`, 130 after
-    Ctrl-C; any other exception propagates with its traceback.
+    Exit codes: 0 (or what ``main`` returns), 2 after a :class:`UsageError`, 130, 143 or 129 after
+    Ctrl-C, SIGTERM or SIGHUP; any other exception propagates with its traceback. ``main`` imports
+    what it needs, so that a signal that comes meanwhile is one line too.
     """
+    interrupts.install()
     try:
         code = main() or 0
+        interrupts.check()
     except UsageError as error:
         print(f"{prog}: error: {one_line(str(error))}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted; what was saved stays in the run folder", file=sys.stderr)
-        code = 130
+    except interrupts.Interrupted as signal:
+        told = f"; {signal.told}" if signal.told else ""
+        with contextlib.suppress(OSError):
+            print(f"{prog}: ended by {signal.name}{told}", file=sys.stderr)
+        code = signal.exit_code
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stdout.close()

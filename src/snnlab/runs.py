@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import importlib.metadata
 import json
 import logging
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import yaml
 
 from snnlab import __version__
-from snnlab.errors import UsageError
-from snnlab.training.metrics import MetricsFile, write_atomically
+from snnlab.errors import UsageError, one_line
+from snnlab.training.checkpoints import places
+from snnlab.training.metrics import MetricsFile, finite, write_atomically
 
 PACKAGES = (
     "jax", "jaxlib", "brainstate", "brainpy", "brainunit", "braintools", "braintrace",
     "brainscale", "optax", "orbax-checkpoint", "tonic", "torch", "numpy",
 )  # fmt: skip
+
+
+#: Errors that are the disk's, not ours.
+DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
+#: Figure that a finished run has in any case.
+SAMPLES = "test-samples.png"
 
 
 class RunFolder:
@@ -36,10 +50,11 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.log = path / "log.txt"
+        self._lock: filelock.BaseFileLock | None = None
 
     @classmethod
     def create(cls, wanted: str, task: str, method: str, name: str) -> RunFolder:
-        """A new folder; an existing run is never overwritten.
+        """A new folder, locked; an existing run is never overwritten.
 
         Args:
             wanted: ``--filepath``, or empty for a name made of task, method and time in
@@ -49,33 +64,42 @@ class RunFolder:
         Raises:
             UsageError: the folder holds a run already, or cannot be written.
         """
-        path = Path(wanted).expanduser() if wanted else cls._fresh(task, method, name)
-        folder = cls(path)
-        if folder.config.exists() or folder.checkpoints.exists():
-            raise UsageError(
-                f"{path} holds a run already; choose another --filepath, or continue it with "
-                f"--resume {path}"
-            )
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"--filepath {path} is a file, not a folder")
         try:
+            path = expanded(wanted) if wanted else cls._fresh(task, method, name)
+            folder = cls(path)
+            if path.exists() and not path.is_dir():
+                raise UsageError(f"--filepath {path} is a file, not a folder")
+            folder._refuse_another()
             path.mkdir(parents=True, exist_ok=True)
-            probe = path / ".writable"
-            probe.touch()
-            probe.unlink()
         except OSError as error:
-            raise UsageError(f"cannot write to the run folder {path}: {error.strerror}") from None
+            raise UsageError(
+                f"cannot write to the run folder {error.filename}: {error.strerror}"
+            ) from None
+        folder.lock()
+        folder._refuse_another()  # one that began and ended since
         return folder
+
+    def _refuse_another(self) -> None:
+        if self.config.exists() or self.checkpoints.exists():
+            raise UsageError(
+                f"{self.path} holds a run already; choose another --filepath, or continue it with "
+                f"--resume {self.path}"
+            )
 
     @staticmethod
     def _fresh(task: str, method: str, name: str) -> Path:
+        """A folder that this process has made and no other one has."""
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         stem = "-".join(part for part in (task, name, method, stamp) if part)
-        path, n = Path("runs") / stem, 1
-        while path.exists():
-            n += 1
-            path = Path("runs") / f"{stem}-{n}"
-        return path
+        home = Path("runs")
+        home.mkdir(exist_ok=True)
+        for path in (home / stem, *(home / f"{stem}-{n}" for n in range(2, 10_000))):
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+        raise UsageError(f"{home} has too many runs of this name and second; give a --filepath")
 
     @classmethod
     def existing(cls, wanted: str) -> RunFolder:
@@ -84,18 +108,67 @@ class RunFolder:
         Raises:
             UsageError: it holds no run.
         """
-        folder = cls(Path(wanted).expanduser())
-        if not folder.config.is_file():
-            raise UsageError(f"{folder.path} holds no run (there is no config.yaml in it)")
-        if not folder.checkpoints.is_dir():
-            raise UsageError(f"{folder.path} holds no checkpoint (its run saved none)")
+        folder = cls(expanded(wanted))
+        if not folder.holds_a_run:
+            raise UsageError(
+                f"{folder.path} holds no run (there is no config.yaml in it, and no checkpoint)"
+            )
         return folder
+
+    def lock(self) -> None:
+        """Keep others from writing into this folder while this process lives.
+
+        The lock is the operating system's, on an open file: it ends with the process, however
+        that ends. Readers need none.
+
+        Raises:
+            UsageError: another process has it, or the folder cannot be written.
+        """
+        made = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            made.acquire()
+        except filelock.Timeout:
+            raise UsageError(
+                f"{self.path} is in use: another process is training this run; wait for it, or end "
+                "it first"
+            ) from None
+        except NotImplementedError:  # a file system without locks
+            return
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to the run folder {self.path}: {error.strerror}"
+            ) from None
+        self._lock = made
+
+    def unlock(self) -> None:
+        """Let others in again."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether there is something to go on with."""
+        return self.config.is_file() or bool(places(self.checkpoints))
+
+    @property
+    def finished(self) -> bool:
+        """Whether results and figures are written."""
+        return self.results.is_file() and (self.figures / SAMPLES).is_file()
 
     def write_config(self, text: str) -> None:
         write_atomically(self.config, text)
 
     def write_results(self, results: dict[str, Any]) -> None:
-        write_atomically(self.results, json.dumps(results, indent=2) + "\n")
+        write_json(self.results, results)
+
+    def read_results(self) -> dict[str, Any]:
+        """``results.json``, empty if it cannot be read."""
+        try:
+            found = json.loads(self.results.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def read_config(self) -> dict[str, Any]:
         """Option -> value of the saved config.
@@ -105,9 +178,9 @@ class RunFolder:
         """
         try:
             content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-            return {k: v for part in content.values() for k, v in part.items()}
-        except (OSError, yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {self.config}: {error}") from None
+            return options_of(content)
+        except (OSError, yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
+            raise UsageError(f"cannot read {self.config}: {one_line(str(error))[:200]}") from None
 
     def logger(self) -> logging.Logger:
         """A logger that appends to ``log.txt``."""
@@ -115,10 +188,58 @@ class RunFolder:
         log.setLevel(logging.INFO)
         log.propagate = False
         if not log.handlers:
-            handler = logging.FileHandler(self.log, encoding="utf-8")
+            handler = _LogFile(self.log, encoding="utf-8", delay=True)
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
             log.addHandler(handler)
         return log
+
+
+def options_of(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Option -> value of a config in sections."""
+    return {str(name): value for part in content.values() for name, value in part.items()}
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Make one line of an error of the disk, such as no space, while a run is written.
+
+    Raises:
+        UsageError: what could not be written, and how to go on.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        what = error.filename or folder
+        raise UsageError(
+            f"cannot write {what}: {error.strerror}; what was saved before stays in {folder}, and "
+            "--resume goes on from there"
+        ) from None
+
+
+class _LogFile(logging.FileHandler):
+    """A line that cannot be written is not worth a run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all; numbers that are not finite become ``null``."""
+    write_atomically(path, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def expanded(path: str) -> Path:
+    """A path with ``~`` and ``~user`` replaced.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: there is no such home folder") from None
 
 
 def provenance() -> dict[str, str]:

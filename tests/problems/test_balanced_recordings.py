@@ -15,7 +15,7 @@ from snnlab.data.repeated import RepeatedStream
 from snnlab.errors import UsageError
 from snnlab.experiment import build_parts, command
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
-from snnlab.training.checkpoints import Checkpoints
+from snnlab.training.checkpoints import Reader
 from snnlab.training.loop import evaluate
 
 SMALL = [
@@ -135,12 +135,12 @@ def test_running_statistics_are_part_of_the_checkpoint(folder: Path, tmp_path: P
     config = parsed(*SMALL, "--data-path", str(folder), *flags)
     problem = build(config)
     parts = build_parts(config, problem)
-    state, _ = Checkpoints(tmp_path / "run" / "checkpoints").restore(parts.state, best)
-    running = state.params["layers.0.norms.0.mean"]
+    _, params, _ = Reader(tmp_path / "run" / "checkpoints").restore(parts.state)
+    running = np.asarray(params["layers.0.norms.0.mean"])
     assert np.abs(running).max() > 0
-    found = evaluate(parts.programs, state.params, problem.test, best, "test")
+    found = evaluate(parts.programs, params, problem.test, best, "test")
     assert found["loss"] == rows[-1]["loss"]
-    start = {**state.params, "layers.0.norms.0.mean": np.zeros_like(running)}
+    start = {**params, "layers.0.norms.0.mean": np.zeros_like(running)}
     assert evaluate(parts.programs, start, problem.test, best, "test")["loss"] != found["loss"]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
-from snnlab.training.checkpoints import Checkpoints
 from snnlab.training.config import TrainingConfig
 from snnlab.training.loop import Diverged, fit
 from snnlab.training.losses import Targets
@@ -145,42 +144,11 @@ def test_training_learns() -> None:
 
     rows = []
     programs, state, plateau = make_programs(method="expsm_diag")
-    run(programs, state, plateau, 25, Same(), lambda e, s, r: rows.append(r[0]))
+    run(programs, state, plateau, 25, Same(), lambda e, p, s, r: rows.append(r[0]))
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
 
 
 # ---------------------------------------------------------------- files
-
-
-def meta(epoch: int, accuracy: float, loss: float = 1.0) -> dict:
-    return {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
-
-
-def test_checkpoints_keep_the_latest_and_the_best(tmp_path) -> None:
-    _, state, _ = make_programs(method="bptt")
-    saved = Checkpoints(tmp_path / "c", max_to_keep=2)
-    for epoch, accuracy in enumerate([0.1, 0.9, 0.5, 0.9, 0.2, 0.3]):
-        saved.save(epoch, state, meta(epoch, accuracy))
-    assert saved.epochs == [1, 4, 5]  # of two equally good epochs the earlier one
-    again = Checkpoints(tmp_path / "c")
-    restored, info = again.restore(state)
-    assert info["epoch"] == 5
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert again.restore(state, 1)[1]["val_accuracy"] == 0.9
-
-
-def test_checkpoint_of_another_network_is_refused(tmp_path) -> None:
-    from snnlab.errors import UsageError
-
-    _, state, _ = make_programs(method="bptt")
-    saved = Checkpoints(tmp_path / "c")
-    with pytest.raises(UsageError, match="no checkpoint"):
-        saved.restore(state)
-    saved.save(0, state, meta(0, 0.5))
-    other = state._replace(params={k: v[:-1] for k, v in state.params.items()})
-    with pytest.raises(UsageError, match="does not fit"):
-        saved.restore(other)
 
 
 def test_metrics_survive_a_torn_line(tmp_path) -> None:
@@ -191,8 +159,25 @@ def test_metrics_survive_a_torn_line(tmp_path) -> None:
     with open(file.path, "a") as out:
         out.write('{"epoch": 4, "lo')
     assert [r["epoch"] for r in file.rows()] == [1, 2, 3]
-    file.keep_until(2)
-    file.append({"epoch": 2, "split": "test", "loss": 9.0})
-    file.keep_until(2)
+    file.write(file.rows()[:2])
     file.append({"epoch": 3, "split": "val", "loss": 0.25})
     assert [r["loss"] for r in file.rows()] == [0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"null", b"[1]", b'{"a": 1}', b'{"epoch": ' + b"9" * 5000 + b"}",
+             b"[" * 100_000]
+)  # fmt: skip
+def test_foreign_lines_are_no_rows(line: bytes, tmp_path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.append({"epoch": 1, "split": "val"})
+    file.path.write_bytes(file.path.read_bytes() + line + b"\n")
+    assert file.rows() == [{"epoch": 1, "split": "val"}]
+
+
+def test_json_has_no_nan(tmp_path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.append({"epoch": 1, "split": "val", "loss": float("nan"), "rates": [1.0, float("inf")]})
+    assert file.path.read_text() == (
+        '{"epoch": 1, "split": "val", "loss": null, "rates": [1.0, null]}\n'
+    )

@@ -7,6 +7,7 @@ may be drawn in any thread and need no closing.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -60,9 +61,12 @@ def save(fig: Figure, path: str | Path, *, pdf: bool = False) -> list[Path]:
     if base.suffix in (".png", ".pdf"):
         base = base.with_suffix("")
     base.parent.mkdir(parents=True, exist_ok=True)
-    made = [base.parent / f"{base.name}.png"]
-    fig.savefig(made[0], dpi=style.DPI)
+    kinds: dict[str, dict[str, Any]] = {"png": {"dpi": style.DPI}}
     if pdf:
-        made.append(base.parent / f"{base.name}.pdf")
-        fig.savefig(made[1], dpi=300, metadata={"CreationDate": None})
+        kinds["pdf"] = {"dpi": 300, "metadata": {"CreationDate": None}}
+    made = []
+    for kind, options in kinds.items():
+        part = base.parent / f".{base.name}.{kind}.part"  # a figure is there whole or not at all
+        fig.savefig(part, format=kind, **options)
+        made.append(part.replace(base.parent / f"{base.name}.{kind}"))
     return made

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import yaml
 from rich.console import Console
 
 from snnlab import config as configs
@@ -16,6 +17,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.experiment.run import run
 from snnlab.experiment.seeds import run_trials
+from snnlab.training.checkpoints import Reader, places
 
 
 def command(
@@ -42,12 +44,17 @@ def command(
         config_type, argv, prog=prog, description=description, adapt=adapt
     )
     console = Console(soft_wrap=True)
+    if config.run.resume and config.run.load_exp_folder:
+        raise UsageError(
+            "--load_exp_folder starts a new run, --resume continues one: give one of the two"
+        )
     if config.run.resume:
-        config = _resumed_config(config_type, config, argv, prog, adapt)
+        config = _resumed_config(config_type, config, argv, prog, console)
     elif config.run.seed < 0:
         seed = int(np.random.default_rng().integers(2**31 - config.run.trials))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         console.print(f"--seed -1: {seed} drawn", highlight=False)
+    config = _from_anywhere(config)
     if not proceed(config, dry_run, console):
         return 0
     if config.run.trials > 1:
@@ -68,17 +75,29 @@ def proceed(config: Any, dry_run: bool, console: Console) -> bool:
     return True
 
 
+def _from_anywhere(config: Any) -> Any:
+    """The config with the folders that it names made absolute: it is read from other ones too."""
+    for section, name in (("data", "data_path"), ("run", "load_exp_folder")):
+        part: Any = getattr(config, section, None)
+        given = configs.flat(config).get(name) if part is not None else ""
+        if given:
+            path = runs.expanded(given).absolute()
+            part = dataclasses.replace(part, **{name: str(path)})
+            config = dataclasses.replace(config, **{section: part})
+    return config
+
+
 def _resumed_config(
-    config_type: type, config: Any, argv: list[str] | None, prog: str, adapt: Any
+    config_type: type, config: Any, argv: list[str] | None, prog: str, console: Console
 ) -> Any:
-    """The saved config of the run to resume, with this command's free options over it.
+    """The config of the run to resume, with this command's free options over it.
 
     Raises:
         UsageError: this command sets an option that the saved run had otherwise.
     """
     folder = runs.RunFolder.existing(config.run.resume)
-    saved = folder.read_config()
     known = configs.entries(config_type)
+    saved = _saved_options(folder, known, console)
     stranger = [k for k in saved if k not in known]
     missing = [k for k in ("method", "seed") if k not in saved]
     if stranger or missing:
@@ -100,3 +119,38 @@ def _resumed_config(
             + "; ".join(changed)
         )
     return result
+
+
+def _saved_options(folder: runs.RunFolder, known: Any, console: Console) -> dict[str, Any]:
+    """Option -> value of a saved run: those of its newest sound checkpoint.
+
+    ``config.yaml`` is for people: where it says something else, that is told. A run that was
+    ended before its first checkpoint has nothing else, and then it must be complete.
+
+    Raises:
+        UsageError: no sound checkpoint, or a config that cannot be read.
+    """
+    if not places(folder.checkpoints):
+        found = folder.read_config()
+        lost = [name for name in known if name not in found]
+        if found and lost:
+            raise UsageError(
+                f"{folder.config} is damaged: it lacks the option {lost[0]}, and there is no "
+                f"checkpoint; start the run anew"
+            )
+        return found
+    meta = Reader(folder.checkpoints).newest()[1]
+    saved = runs.options_of(yaml.safe_load(meta["config"]))
+    try:
+        shown = folder.read_config()
+    except UsageError as error:
+        console.print(f"{error}; the checkpoint's is used", markup=False, highlight=False)
+        return saved
+    other = [name for name in {**saved, **shown} if saved.get(name) != shown.get(name)]
+    if other:
+        names = ", ".join(sorted(map(str, other))[:5])
+        console.print(
+            f"{folder.config} differs from the config of the checkpoint ({names}), which is used",
+            markup=False, highlight=False,
+        )  # fmt: skip
+    return saved

@@ -56,7 +56,19 @@ class RunConfig:
         default="auto",
         help="several seeds as one vmapped program (auto: if memory allows), or one by one",
     )
-    max_to_keep: int = option(default=2, help="latest checkpoints kept, beside the best one", gt=0)
+    max_to_keep: int = option(
+        default=2, gt=0,
+        help="latest checkpoints kept; each of them holds the best parameters so far too",
+    )  # fmt: skip
+    checkpoint_every: int = option(
+        default=0, ge=0,
+        help="a checkpoint after every so many batches, beside those of the epochs; 0: never",
+    )  # fmt: skip
+    checkpoint_minutes: float = option(
+        default=10.0, ge=0,
+        help="a checkpoint when the last one is older, beside those of the epochs; 0: never",
+        unit="minutes",
+    )  # fmt: skip
     n_show: int = option(default=3, help="test samples in the figure", ge=1, le=16)
     plot_epoch_freq: int = option(
         default=0,
@@ -70,10 +82,6 @@ class RunConfig:
             for flag in ("use_pretrained_model", "only_do_testing"):
                 if getattr(self, flag):
                     raise ValueError(f"--{flag} needs --load_exp_folder, the folder of a run")
-        elif self.resume:
-            raise ValueError(
-                "--load_exp_folder starts a new run, --resume continues one: give one of the two"
-            )
         return self
 
 
@@ -135,5 +143,6 @@ class Problem:
 FREE_ON_RESUME = (
     "mode", "devices", "filepath", "exp_name", "resume", "max_to_keep", "n_show", "epochs",
     "data_path", "n_data_worker", "plot_epoch_freq", "load_exp_folder", "use_pretrained_model",
-    "only_do_testing",
+    "only_do_testing", "acc_th", "pruning_epochs", "pruning_threshold", "checkpoint_every",
+    "checkpoint_minutes",
 )  # fmt: skip

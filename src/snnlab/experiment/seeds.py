@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,81 +18,150 @@ from snnlab.devices import free_memory
 from snnlab.errors import UsageError
 from snnlab.experiment.parts import build_parts
 from snnlab.experiment.problem import Problem
-from snnlab.experiment.run import announce, facts_of, finish, note_divergence, open_run, train
+from snnlab.experiment.run import (
+    Run,
+    Start,
+    announce,
+    facts_of,
+    finish,
+    go_on,
+    note_divergence,
+    opened,
+    stopped,
+    train,
+)
+from snnlab.interrupts import Interrupted
 from snnlab.training import trials
+from snnlab.training.checkpoints import Place, Reader
 from snnlab.training.loop import Diverged, targets_of
+
+Member = tuple[Any, Problem]
 
 
 def run_trials(config: Any, build: Callable[[Any], Problem], console: Console) -> dict[str, Any]:
     """Train ``--trials`` seeds and leave a folder with a run folder for each, and all together.
 
     The seeds are one vmapped program where memory allows (``--vmap_trials``), otherwise they
-    are trained one after another; the numbers are the same up to rounding.
+    are trained one after another; the numbers are the same up to rounding. ``--resume`` of the
+    folder goes on as it was: seeds that have finished are kept.
 
     Returns:
         What ``results.json`` holds: every seed, mean, standard deviation, how many reached
         ``--acc_th``.
     """
-    if config.run.mode != "train" or config.run.resume:
+    if config.run.mode != "train":
         raise UsageError(
-            "--trials trains new runs; to continue or draw one of them give its own folder "
-            "(.../seed-0) to --resume, without --trials"
+            f"--mode {config.run.mode} draws one run: give the folder of a seed (.../seed-0) to "
+            "--resume, without --trials"
         )
-    seeds = range(config.run.seed, config.run.seed + config.run.trials)
     first = build(config)
-    folder = runs.RunFolder.create(
-        config.run.filepath, first.task, config.learner.method, config.run.exp_name
-    )
-    folder.write_config(configs.to_yaml(config, runs.provenance()))
-    members = []
+    if config.run.resume:
+        folder = runs.RunFolder.existing(config.run.resume)
+        folder.lock()
+    else:
+        folder = runs.RunFolder.create(
+            config.run.filepath, first.task, config.learner.method, config.run.exp_name
+        )
+    try:
+        with runs.disk_errors(folder.path):
+            return _run_all(config, build, first, folder, console)
+    except Interrupted as error:
+        raise Interrupted(error.signum, go_on(folder)) from None
+    finally:
+        folder.unlock()
+
+
+def _run_all(
+    config: Any, build: Callable[[Any], Problem], first: Problem, folder: runs.RunFolder,
+    console: Console,
+) -> dict[str, Any]:  # fmt: skip
+    folder.write_config(configs.to_yaml(config, {**runs.provenance(), **first.identity}))
+    seeds = range(config.run.seed, config.run.seed + config.run.trials)
+    results: dict[int, dict[str, Any]] = {}
+    left: dict[int, Member] = {}
     for seed in seeds:
-        where = str(folder.path / f"seed-{seed}")
-        own = dataclasses.replace(config.run, seed=seed, trials=1, filepath=where)
-        member_config = dataclasses.replace(config, run=own)
-        members.append((member_config, build(member_config)))
-    apart = config.run.vmap_trials == "no" or config.run.only_do_testing
-    results = None if apart else _together(members, config, console)
-    if results is None:
-        results = [_alone(*member, console) for member in members]
-    found = {
-        **trials.aggregate(results, config.training.acc_th),
-        "method": config.learner.method, "dataset": first.dataset, **first.facts,
-        "vmapped": "vmapped" in results[0],
-    }  # fmt: skip
-    folder.write_results(found)
-    rows = [runs.RunFolder(folder.path / f"seed-{s}").metrics.rows() for s in seeds]
+        path = folder.path / f"seed-{seed}"
+        found = _result(config, path)
+        if found:
+            results[seed] = found
+            continue
+        begun = str(path) if runs.RunFolder(path).holds_a_run else ""
+        own = dataclasses.replace(config.run, seed=seed, trials=1, filepath=str(path), resume=begun)
+        member = dataclasses.replace(config, run=own)
+        left[seed] = member, build(member)
+    if not left and folder.results.is_file():
+        raise UsageError(
+            f"{folder.path} has finished its {len(results)} seeds; a higher --epochs would "
+            "continue them"
+        )
+    if left:
+        apart = config.run.vmap_trials == "no" or config.run.only_do_testing or results
+        done = None if apart else _together(list(left.values()), config, console)
+        if done is None:
+            done = [_alone(*member, console) for member in left.values()]
+        results.update(zip(left, done, strict=True))
+    return _summary(config, first, folder, [results[s] for s in seeds], console)
+
+
+def _summary(
+    config: Any, problem: Problem, folder: runs.RunFolder, results: list[dict[str, Any]],
+    console: Console,
+) -> dict[str, Any]:  # fmt: skip
+    """Figure, ``results.json`` and last lines of all seeds."""
+    rows = [runs.RunFolder(folder.path / f"seed-{r['seed']}").metrics.rows() for r in results]
     drawn = [r for r in rows if any(row["split"] == "train" for row in r)]
     if drawn:
         figures.save(figures.learning_curves(drawn), folder.figures / "learning-curves.png")
+    found = {
+        **trials.aggregate(results, config.training.acc_th),
+        "method": config.learner.method, "dataset": problem.dataset, **problem.facts,
+        "vmapped": any(r.get("vmapped") for r in results),
+    }  # fmt: skip
+    folder.write_results(found)
     mean, sd = found["test_accuracy"], found["test_accuracy_sd"]
     reached = f", {found['reached_goal']} reached {found['goal']:.0%}" if "goal" in found else ""
     told = "no seed finished" if mean is None else f"test accuracy {mean:.2%} ± {sd:.2%}"
     console.print(
         f"{told} over {len(results)} seeds ({found['failed']} failed{reached})", highlight=False
     )
-    console.print(f"run folder {folder.path}", highlight=False)
+    console.print(f"run folder {folder.path}", highlight=False, markup=False)
     return found
+
+
+def _result(config: Any, path: Path) -> dict[str, Any]:
+    """``results.json`` of a seed that needs nothing more, or nothing."""
+    folder = runs.RunFolder(path)
+    found = folder.read_results()
+    if "error" in found:
+        return found
+    if not folder.finished or "seed" not in found:
+        return {}
+    accuracy = found.get("val_accuracy") or 0.0
+    enough = found.get("pruned") or 0 < config.training.acc_th <= accuracy
+    enough = enough or config.run.only_do_testing
+    return found if enough or found.get("epochs", 0) >= config.training.epochs else {}
 
 
 def _alone(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
     """Train one seed of several; its divergence is a result, not the end of the others."""
     parts = build_parts(config, problem)
-    this, state = open_run(config, problem, parts)
-    announce(config, problem, parts, this.folder.path, console)
-    if config.run.only_do_testing:
+    with opened(config, problem, parts, console) as (this, start):
+        announce(config, problem, parts, this.folder.path, console)
+        if not config.run.only_do_testing:
+            try:
+                train([this], parts.programs, start, console)
+            except Diverged as error:
+                told = note_divergence(this, error)
+                console.print(f"seed {config.run.seed}: {told}", highlight=False, markup=False)
+                return {**facts_of(this), "error": str(error)}
         return finish(this, console)
-    try:
-        train([this], parts.programs, state, console)
-    except Diverged as error:
-        console.print(f"seed {config.run.seed}: {note_divergence(this, error)}", highlight=False)
-        return {**facts_of(this), "error": str(error)}
-    return finish(this, console)
 
 
-def _together(
-    members: list[tuple[Any, Problem]], config: Any, console: Console
-) -> list[dict[str, Any]] | None:
+def _together(members: list[Member], config: Any, console: Console) -> list[dict[str, Any]] | None:
     """Train all seeds as one vmapped program; ``None`` if that cannot be done."""
+    where = _common(members)
+    if where is None:
+        return None
     made = [(c, p, build_parts(c, p)) for c, p in members]
     programs = trials.TrialPrograms([parts.programs for _, _, parts in made])
     state = trials.stack([parts.state for _, _, parts in made])
@@ -110,15 +181,63 @@ def _together(
             f"{free / 2**30:.1f} GiB are free", highlight=False,
         )  # fmt: skip
         return None
-    opened = [open_run(c, p, parts) for c, p, parts in made]
-    runs_made, state = [this for this, _ in opened], trials.stack([s for _, s in opened])
-    announce(members[0][0], members[0][1], made[0][2], runs_made[0].folder.path.parent, console)
-    try:
-        train(runs_made, programs, state, console)
-    except Diverged as error:
-        console.print(f"one seed after another, since one diverged: {error}", highlight=False)
-        for this in runs_made:
-            this.checkpoints.close()
-            shutil.rmtree(this.folder.path)
+    with contextlib.ExitStack() as stack:
+        both = [
+            stack.enter_context(opened(c, p, parts, console, at))
+            for (c, p, parts), at in zip(made, where, strict=True)
+        ]
+        these = [this for this, _ in both]
+        for this in these:
+            this.progress.vmapped = True
+        announce(members[0][0], members[0][1], made[0][2], these[0].folder.path.parent, console)
+        try:
+            train(these, programs, _joined(these, [start for _, start in both]), console)
+        except Diverged as error:
+            console.print(f"one seed after another, since one diverged: {error}", highlight=False)
+        else:
+            return [finish(this, console) for this in these]
+    for this in these:
+        shutil.rmtree(this.folder.path)
+        own = dataclasses.replace(this.config.run, resume="")
+        this.config = dataclasses.replace(this.config, run=own)
+    return [_alone(this.config, this.problem, console) for this in these]
+
+
+def _joined(these: list[Run], starts: list[Start]) -> Start:
+    """The stacked start of all; a seed that has stopped stands where it stopped."""
+    lead = next((s for this, s in zip(these, starts) if not this.done), starts[0])
+    state = trials.stack([s.state for s in starts])
+    if lead.averages is None:
+        return Start(state, lead.place)
+    each = [s.averages or lead.averages for s in starts]
+    return Start(state, lead.place, [mine[0] for mine in each])
+
+
+def _common(members: list[Member]) -> list[Place | None] | None:
+    """Where each seed goes on so that all stand at one place; ``None`` if there is no such place.
+
+    A new seed has no place. A seed that has stopped (``--acc_th``) goes on where it stopped.
+    """
+    if not any(config.run.resume for config, _ in members):
+        return [None] * len(members)
+    found: list[Place | None] = []
+    shared: set[Place] | None = None
+    for config, _ in members:
+        reader = Reader(runs.RunFolder(Path(config.run.filepath)).checkpoints)
+        mine = set(reader.sound())
+        if not mine:
+            return None
+        newest, meta = reader.newest()
+        progress = meta["progress"]
+        if not progress["vmapped"]:
+            return None
+        if stopped(config.training, progress["epoch"], progress["best_accuracy"]):
+            found.append(newest)
+            continue
+        found.append(None)
+        shared = mine if shared is None else shared & mine
+    if shared is None:
+        return found
+    if not shared:
         return None
-    return [{**finish(this, console), "vmapped": True} for this in runs_made]
+    return [place or max(shared) for place in found]

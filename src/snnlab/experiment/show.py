@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,32 @@ from snnlab.analysis.recording import Recording, SensorShape
 from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts
 from snnlab.experiment.problem import Problem
-from snnlab.training.checkpoints import Checkpoints
+from snnlab.learners.functional import Params
+from snnlab.training.checkpoints import Reader
 from snnlab.training.loop import evaluate
-from snnlab.training.metrics import write_atomically
 from snnlab.training.programs import TrainState
 from snnlab.training.progress import show_rates
 
 
 def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> dict[str, Any]:
     """Run the untrained or restored network on one test batch and draw it."""
-    state = parts.state
+    params, lock = parts.state.params, None
     if config.run.resume:
         folder = runs.RunFolder.existing(config.run.resume)
-        state = best_state(config, parts, folder)
+        params = best_params(parts, folder, console)
         target = folder.path / "sim"
     else:
-        folder = runs.RunFolder.create(
+        folder = lock = runs.RunFolder.create(
             config.run.filepath, problem.task, "sim", config.run.exp_name
         )
-        folder.write_config(configs.to_yaml(config, runs.provenance()))
+        folder.write_config(configs.to_yaml(config, {**runs.provenance(), **problem.identity}))
         target = folder.figures
     batch = next(iter(problem.test))
-    row = evaluate(parts.programs, state.params, [batch], 0, "sim")
-    paths = draw(config, problem, parts, state, target, [], 0)
+    row = evaluate(parts.programs, params, [batch], 0, "sim")
+    with runs.disk_errors(folder.path):
+        paths = draw(config, problem, parts, params, target, [], 0)
+    if lock is not None:
+        lock.unlock()
     console.print(
         f"one batch of {row['samples']}: accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
         f"rate {show_rates(row['firing_rates'])}", highlight=False,
@@ -54,24 +56,24 @@ def probe(config: Any, problem: Problem, parts: Parts, console: Console) -> dict
     if not config.run.resume:
         raise UsageError("--mode probe needs a trained network: --resume <its run folder>")
     folder = runs.RunFolder.existing(config.run.resume)
-    state = best_state(config, parts, folder)
+    params = best_params(parts, folder, console)
     target = folder.path / "probe"
-    target.mkdir(exist_ok=True)
-    found = problem.probe(state.params, target, console)
-    write_atomically(target / "probe.json", json.dumps(found, indent=2) + "\n")
+    with runs.disk_errors(folder.path):
+        target.mkdir(exist_ok=True)
+        found = problem.probe(params, target, console)
+        runs.write_json(target / "probe.json", found)
     console.print(f"numbers    {target / 'probe.json'}", highlight=False)
     return found
 
 
-def best_state(config: Any, parts: Parts, folder: runs.RunFolder) -> TrainState:
-    """The best state of a run so far; the latest one if none was measured."""
-    checkpoints = Checkpoints(folder.checkpoints, config.run.max_to_keep)
-    state, meta = checkpoints.restore(parts.state)
-    best = meta["progress"]["best_epoch"]
-    if best:
-        state, _ = checkpoints.restore(parts.state, best)
-    checkpoints.close()
-    return state
+def best_params(parts: Parts, folder: runs.RunFolder, console: Console) -> Params:
+    """The best parameters of a run so far; the latest ones if none was measured."""
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    state, best, meta = Reader(folder.checkpoints, tell).restore(parts.state)
+    return best if meta["progress"]["best_epoch"] else state.params
 
 
 def pretrained(config: Any, parts: Parts) -> TrainState:
@@ -83,14 +85,12 @@ def pretrained(config: Any, parts: Parts) -> TrainState:
     wanted = Path(config.run.load_exp_folder).expanduser()
     own = wanted / f"seed-{config.run.seed}"
     folder = runs.RunFolder.existing(str(own if own.is_dir() else wanted))
-    checkpoints = Checkpoints(folder.checkpoints, config.run.max_to_keep)
-    params = checkpoints.best_params(parts.state.params)
-    checkpoints.close()
+    params = Reader(folder.checkpoints).best_params(parts.state.params)
     return parts.state._replace(params=params)
 
 
 def draw(
-    config: Any, problem: Problem, parts: Parts, state: TrainState, folder: Path,
+    config: Any, problem: Problem, parts: Parts, params: Params, folder: Path,
     rows: list[dict[str, Any]], best_epoch: int, split: str = "test",
 ) -> list[Path]:  # fmt: skip
     """Draw learning curves (if there are rows) and a few samples of different classes."""
@@ -100,7 +100,7 @@ def draw(
         path = folder / "learning-curves.png"
         figures.save(figures.learning_curves(rows, best_epoch=best_epoch or None), path)
         drawn.append(path)
-    recording, indices = record(config, problem, parts, state, split)
+    recording, indices = record(config, problem, parts, params, split)
     path = folder / f"{split}-samples.png"
     figures.save(figures.samples_figure(recording, indices), path)
     drawn.append(path)
@@ -108,7 +108,7 @@ def draw(
 
 
 def record(
-    config: Any, problem: Problem, parts: Parts, state: TrainState, split: str = "test"
+    config: Any, problem: Problem, parts: Parts, params: Params, split: str = "test"
 ) -> tuple[Recording, list[int]]:
     """What the network does on a few samples of a split's first batch, one of each class."""
     batch = next(iter(getattr(problem, split)))
@@ -118,7 +118,7 @@ def record(
         if mask[i] and labels[i] not in labels[seen] and len(seen) < config.run.n_show:
             seen.append(i)
     seen.sort(key=lambda i: labels[i])
-    xs, out = parts.programs.record(state.params, batch.stream, np.asarray(seen, np.int32))
+    xs, out = parts.programs.record(params, batch.stream, np.asarray(seen, np.int32))
     objective = parts.programs.objective
     steps = np.arange(problem.n_steps)
     readout = np.asarray(out.readout)

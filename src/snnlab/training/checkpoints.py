@@ -1,137 +1,423 @@
-"""Orbax checkpoints of a run: the last ones and the best one."""
+"""Checkpoints of a run: whole, summed, and each enough to go on from or to finish with.
+
+A checkpoint is a folder ``<epoch>`` (taken after an epoch and its evaluation) or
+``<epoch>-batch-<n>`` (that many epochs, then n batches of the next)::
+
+    state/       orbax: all that training changes, and ``best``, the best epoch's parameters
+    meta.json    the rest: config, progress, rows of metrics, position in the data
+    SHA256SUMS   of every file, as ``sha256sum -c SHA256SUMS`` reads them
+
+It is written under another name and renamed, so it is there whole or not at all. It is read only
+if every sum is right: a file that was damaged, deleted or added makes it no checkpoint, and the
+newest sound one before it takes its place.
+
+:class:`Writer` belongs to the process that holds the run's lock. :class:`Reader` changes nothing.
+"""
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
 import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, one_line
 from snnlab.learners.functional import Params
+from snnlab.training.metrics import finite, write_atomically
 from snnlab.training.programs import TrainState
 
+FORMAT = 1
+SUMS = "SHA256SUMS"
+_NAME = re.compile(r"(\d+)(?:-batch-(\d+))?")
+_BLOCK = 1 << 20
 
-def rank(meta: dict[str, Any]) -> tuple[float, float, int]:
-    """Order of epochs: validation accuracy, then lower loss, then the earlier one."""
-    return meta["val_accuracy"], -meta["val_loss"], -meta["epoch"]
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Place:
+    """Where in a run a state was taken: epochs done, then batches of the next one."""
+
+    epoch: int
+    batch: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.epoch}-batch-{self.batch}" if self.batch else str(self.epoch)
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}" + (f" and {self.batch} batches" if self.batch else "")
+
+    @classmethod
+    def of(cls, name: str) -> Place | None:
+        """The place that a folder is named after; ``None`` for any other folder."""
+        found = _NAME.fullmatch(name)
+        place = cls(int(found[1]), int(found[2] or 0)) if found and len(name) < 40 else None
+        return place if place and place.name == name else None
 
 
-class Checkpoints:
-    """Saved states of a run, one per epoch.
+START = Place(0)
+
+
+@dataclasses.dataclass
+class Due:
+    """When a checkpoint inside an epoch is due.
 
     Args:
-        folder: where they lie.
-        max_to_keep: how many of the latest are kept; the best one is kept beside them.
+        every: batches; 0 for never.
+        minutes: since the last checkpoint of any kind; 0 for never.
+        clock: seconds.
+    """
+
+    every: int
+    minutes: float
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._last = self.clock()
+
+    def now(self, batch: int) -> bool:
+        """Whether one is due after ``batch`` batches of an epoch."""
+        waited = self.clock() - self._last
+        return bool(self.every and batch % self.every == 0) or 0 < self.minutes * 60 <= waited
+
+    def saved(self) -> None:
+        """A checkpoint was made."""
+        self._last = self.clock()
+
+
+# --------------------------------------------------------------------- on disk
+
+
+def places(folder: Path) -> list[Place]:
+    """The checkpoints of a folder by name, in order; none of them is looked into."""
+    try:
+        found = [Place.of(entry.name) for entry in folder.iterdir()]
+    except OSError:
+        return []
+    return sorted(place for place in found if place)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All but the file of sums, in order."""
+    return sorted(p for p in folder.rglob("*") if not p.is_dir() and p != folder / SUMS)
+
+
+def _sum(path: Path) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as source:
+        while block := source.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with a checkpoint; empty if every file is as it was written."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="ascii").splitlines(keepends=True)
+        wanted = {}
+        for line in lines:
+            found = re.fullmatch(r"([0-9a-f]{64})  ([^\n]+)\n", line)
+            if not found:
+                return f"{SUMS} is damaged"
+            wanted[found[2]] = found[1]
+        if "meta.json" not in wanted or len(wanted) < 2:
+            return f"{SUMS} is damaged"
+        there = {p.relative_to(folder).as_posix(): p for p in _files(folder)}
+        for name in sorted({*wanted, *there}):
+            if name not in there:
+                return f"{name} is missing"
+            if name not in wanted:
+                return f"{name} does not belong to it"
+            if not there[name].is_file() or _sum(there[name]) != wanted[name]:
+                return f"{name} is damaged"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, UnicodeDecodeError) as error:
+        return one_line(str(error))
+    return ""
+
+
+def _meta(folder: Path, place: Place) -> dict[str, Any]:
+    """``meta.json`` of a sound checkpoint.
+
+    Raises:
+        UsageError: of a format that this version does not know, or of another folder.
+    """
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    if meta.get("format") != FORMAT:
+        raise UsageError(
+            f"{folder} has format {meta.get('format')}, this version of snnlab reads {FORMAT}"
+        )
+    if meta["place"] != [place.epoch, place.batch]:
+        raise UsageError(f"{folder} was renamed: it holds {Place(*meta['place'])}")
+    return meta
+
+
+def _sync(path: Path) -> None:
+    """Make what was written last a loss of power, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# --------------------------------------------------------------------- reading
+
+
+class Reader:
+    """The checkpoints of a run, read only; the run may go on meanwhile.
+
+    Args:
+        folder: ``checkpoints`` of a run.
+        tell: is given a line for every checkpoint that is passed over.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+        self.folder = folder
+        self._tell = tell
+        self._told: set[str] = set()
+
+    def sound(self) -> list[Place]:
+        """All that are whole, in order."""
+        return [place for place in places(self.folder) if not damage(self.folder / place.name)]
+
+    def newest(self) -> tuple[Place, dict[str, Any]]:
+        """The newest sound checkpoint and its ``meta.json``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for _ in range(50):  # a run that goes on may take away what we are looking at
+            problem = ""
+            for place in reversed(places(self.folder)):
+                path = self.folder / place.name
+                problem = damage(path)
+                with contextlib.suppress(FileNotFoundError):
+                    if not problem:
+                        return place, _meta(path, place)
+                if not path.is_dir():
+                    break
+                self._pass_over(place, problem)
+            else:
+                what = f"is sound ({problem})" if problem else "was made"
+                raise UsageError(f"no checkpoint in {self.folder} {what}")
+        raise UsageError(f"the checkpoints in {self.folder} change faster than they can be read")
+
+    def _pass_over(self, place: Place, problem: str) -> None:
+        line = f"checkpoint {place.name} is passed over: {problem}"
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
+    def restore(
+        self, like: TrainState, place: Place | None = None
+    ) -> tuple[TrainState, Params, dict[str, Any]]:
+        """State, best parameters and ``meta.json`` of a checkpoint, the newest by default.
+
+        Args:
+            like: a state of the same structure.
+            place: of the checkpoint.
+
+        Raises:
+            UsageError: there is none, it is damaged, or it holds another network.
+        """
+        with self._copied(place) as (path, meta, where):
+            wanted = {"best": like.params, **like._asdict()}
+            _compare(_shapes(_saved(path)), _shapes(wanted), where, "does not fit this experiment")
+            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+            found = _handler().restore(path, args=ocp.args.StandardRestore(target))
+            best = found.pop("best")
+            return TrainState(**found), best, meta
+
+    def best_params(self, like: Params) -> Params:
+        """The best parameters so far, whatever optimiser they were trained with.
+
+        Raises:
+            UsageError: there is no sound checkpoint, or it holds another network.
+        """
+        with self._copied(None) as (path, _, where):
+            saved = _handler().restore(path, args=ocp.args.StandardRestore())["best"]
+            _compare(_shapes(saved), _shapes(like), where, "holds another network")
+            return {name: jax.numpy.asarray(saved[name]) for name in like}
+
+    @contextlib.contextmanager
+    def _copied(self, place: Place | None):
+        """A private copy of a sound checkpoint: ``(path of its state, meta, name for messages)``.
+
+        What is read is then what was summed, and nobody takes it away meanwhile.
+        """
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        for _ in range(50):
+            chosen = place or self.newest()[0]
+            source = self.folder / chosen.name
+            with tempfile.TemporaryDirectory(prefix="snnlab-") as scratch:
+                copy = Path(scratch) / chosen.name
+                try:
+                    shutil.copytree(source, copy)
+                except shutil.Error as error:
+                    problem = one_line(str(error.args[0][0][-1]))
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise UsageError(
+                            f"no space left in {scratch} to read {source}; set TMPDIR to a folder "
+                            "with space"
+                        ) from None
+                    problem = one_line(str(error))
+                else:
+                    problem = damage(copy)
+                if not problem:
+                    yield copy / "state", _meta(copy, chosen), f"checkpoint {source}"
+                    return
+            if place is not None and places(self.folder).count(place):
+                raise UsageError(f"checkpoint {source} cannot be used: {problem}")
+        raise UsageError(f"the checkpoints in {self.folder} change faster than they can be read")
+
+
+def _handler() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+
+
+def _saved(path: Path) -> Any:
+    return _handler().metadata(path).item_metadata.tree
+
+
+def _shapes(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Path -> shape and type of every array of a tree, or of orbax's metadata of one."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): (tuple(leaf.shape), str(leaf.dtype))
+        for path, leaf in jax.tree.leaves_with_path(tree)
+        if hasattr(leaf, "shape")
+    }
+
+
+def _compare(saved: dict, wanted: dict, where: str, what: str) -> None:
+    for name in {**wanted, **saved}:
+        if saved.get(name) != wanted.get(name):
+            has, needs = ("nothing" if t.get(name) is None else f"{t[name][1]} {list(t[name][0])}"
+                          for t in (saved, wanted))  # fmt: skip
+            raise UsageError(f"{where} {what}: {name} is {has}, needed: {needs}")
+
+
+# --------------------------------------------------------------------- writing
+
+
+class Writer:
+    """Writes checkpoints beside the training; only the holder of the run's lock has one.
+
+    Args:
+        folder: ``checkpoints`` of a run.
+        max_to_keep: how many of the latest are kept.
     """
 
     def __init__(self, folder: Path, max_to_keep: int = 2) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
-        keep = preservation_policy.AnyPreservationPolicy(
-            [
-                preservation_policy.LatestN(max_to_keep),
-                preservation_policy.BestN(get_metric_fn=rank, n=1),
-            ]
-        )
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep, enable_async_checkpointing=False, create=True,
-            cleanup_tmp_directories=True,
-        )  # fmt: skip
-        self._manager = ocp.CheckpointManager(
-            Path(folder).absolute(),
-            options=options,
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "meta": ocp.JsonCheckpointHandler(),
-            },
-        )
+        self.folder = folder
+        self._keep = max_to_keep
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
+        self._job: concurrent.futures.Future[None] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in folder.glob(".*"):  # what a killed process left half done
+            shutil.rmtree(entry, ignore_errors=True)
 
-    def save(self, epoch: int, state: TrainState, meta: dict[str, Any]) -> None:
-        """Save an epoch; ``meta`` has ``val_accuracy``, ``val_loss`` and what resume needs."""
-        meta = {**meta, "epoch": epoch}
-        self._manager.save(
-            epoch,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-            metrics={k: meta[k] for k in ("val_accuracy", "val_loss", "epoch")},
-            force=True,
-        )
-        self._manager.wait_until_finished()
+    def begin_at(self, place: Place | None) -> None:
+        """Go on from a place: what lies behind it is damaged, and is set aside."""
+        for other in places(self.folder):
+            if place is None or other > place:
+                aside = self.folder / f"damaged-{other.name}"
+                shutil.rmtree(aside, ignore_errors=True)
+                os.rename(self.folder / other.name, aside)
 
-    @property
-    def epochs(self) -> list[int]:
-        return sorted(self._manager.all_steps())
+    def save(self, place: Place, state: TrainState, best: Params, meta: dict[str, Any]) -> None:
+        """Save a state while training goes on; waits for the save before.
 
-    def restore(self, like: TrainState, epoch: int | None = None) -> tuple[TrainState, dict]:
-        """The state of an epoch (the latest by default), in the structure of ``like``.
+        Args:
+            place: where in the run.
+            state: is copied before this returns, so it may be consumed.
+            best: parameters of the best epoch so far.
+            meta: JSON-able.
 
         Raises:
-            UsageError: there is no such checkpoint, or it holds another network.
+            OSError: this save, or the one before, could not be written.
         """
-        chosen = self._manager.latest_step() if epoch is None else epoch
-        if chosen is None:
-            raise UsageError(f"no checkpoint in {self._manager.directory}")
-        where = f"checkpoint {chosen} in {self._manager.directory}"
-        try:
-            saved = _shapes(self._manager.item_metadata(chosen)["state"])
-        except (ValueError, KeyError, FileNotFoundError, TypeError) as error:
-            raise UsageError(f"{where} cannot be read: {str(error).splitlines()[0]}") from None
-        wanted = _shapes(like)
-        other = [n for n in {**wanted, **saved} if wanted.get(n) != saved.get(n)]
-        if other:
-            raise UsageError(
-                f"{where} does not fit this experiment: {other[0]} has shape "
-                f"{saved.get(other[0])}, needed: {wanted.get(other[0])}"
-            )
-        found = self._manager.restore(
-            chosen,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)),
-                meta=ocp.args.JsonRestore(),
-            ),
+        self.wait()
+        tree = jax.tree.map(lambda a: np.array(a, copy=True), {"best": best, **state._asdict()})
+        text = json.dumps(
+            finite({"format": FORMAT, "place": [place.epoch, place.batch], **meta}),
+            allow_nan=False,
         )
-        return found["state"], dict(found["meta"])
+        self._job = self._pool.submit(self._write, place, tree, text)
 
-    def best_params(self, like: Params) -> Params:
-        """The parameters of the best epoch, whatever optimiser they were trained with.
+    def wait(self) -> None:
+        """Return when everything is on disk.
 
         Raises:
-            UsageError: there is no checkpoint, or it holds another network.
+            OSError: it could not be written.
         """
-        epochs = [e for e in self.epochs if e > 0] or self.epochs
-        if not epochs:
-            raise UsageError(f"no checkpoint in {self._manager.directory}")
-        best = max(epochs, key=lambda e: rank(self._meta(e)))
-        where = f"checkpoint {best} in {self._manager.directory}"
-        found = self._manager.restore(
-            best, args=ocp.args.Composite(state=ocp.args.StandardRestore())
-        )["state"]
-        params = found["params"] if isinstance(found, dict) else found.params
-        saved, wanted = _shapes(params), _shapes(like)
-        other = [n for n in {**wanted, **saved} if wanted.get(n) != saved.get(n)]
-        if other:
-            raise UsageError(
-                f"{where} holds another network: {other[0]} has shape {saved.get(other[0])}, "
-                f"needed: {wanted.get(other[0])}"
-            )
-        return {name: jax.numpy.asarray(params[name]) for name in like}
-
-    def _meta(self, epoch: int) -> dict[str, Any]:
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return dict(self._manager.restore(epoch, args=args)["meta"])
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
 
     def close(self) -> None:
-        self._manager.close()
+        """Wait, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+    def _write(self, place: Place, tree: dict[str, Any], text: str) -> None:
+        scratch = self.folder / f".{place.name}.part"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            # One file an array: orbax's joint format cannot be read back from a folder whose
+            # path has brackets.
+            saver = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False))
+            saver.save((scratch / "state").absolute(), args=ocp.args.PyTreeSave(tree))
+            write_atomically(scratch / "meta.json", text)
+            files = _files(scratch)
+            sums = "".join(f"{_sum(p)}  {p.relative_to(scratch).as_posix()}\n" for p in files)
+            write_atomically(scratch / SUMS, sums)
+            for path in (*files, *(p for p in scratch.rglob("*") if p.is_dir()), scratch):
+                _sync(path)
+            final = self.folder / place.name
+            if final.exists():
+                self._drop(final)
+            os.rename(scratch, final)
+            _sync(self.folder)
+        except BaseException as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise
+            raise _as_os_error(error, self.folder) from error
+        for old in places(self.folder)[: -self._keep]:
+            self._drop(self.folder / old.name)
+
+    def _drop(self, path: Path) -> None:
+        gone = path.with_name(f".{path.name}.gone")
+        os.rename(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Path -> shape of every array of a tree, or of orbax's metadata of one."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-        if hasattr(leaf, "shape")
-    }
+def _as_os_error(error: BaseException, folder: Path) -> BaseException:
+    """tensorstore reports a full disk as text; the same as an ``OSError``, anything else as is."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EIO):
+        if os.strerror(number).lower() in str(error).lower():
+            return OSError(number, os.strerror(number), str(folder))
+    return error

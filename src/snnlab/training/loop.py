@@ -10,7 +10,9 @@ from typing import Any, Protocol, cast
 import jax
 import numpy as np
 
+from snnlab import interrupts
 from snnlab.learners.functional import Params
+from snnlab.training.checkpoints import START, Place
 from snnlab.training.losses import Targets
 from snnlab.training.optim import Plateau
 from snnlab.training.programs import Programs, TrainState
@@ -26,15 +28,17 @@ class Loader(Protocol):
 
 
 class Diverged(Exception):
-    """Training met a value that is not finite.
+    """Training or evaluation met a value that is not finite.
 
     Attributes:
-        epoch, batch: where, counted from 1.
+        epoch: where, counted from 1.
+        batch: the same; 0 in the evaluation after the epoch.
         where: the layer (or parameter) in which it began.
     """
 
     def __init__(self, epoch: int, batch: int, where: str) -> None:
-        super().__init__(f"epoch {epoch}, batch {batch}: a value that is not finite in {where}")
+        place = f"batch {batch}" if batch else "evaluation"
+        super().__init__(f"epoch {epoch}, {place}: a value that is not finite in {where}")
         self.epoch, self.batch, self.where = epoch, batch, where
 
 
@@ -55,6 +59,16 @@ class Averages:
         rates = count * np.asarray(numbers["rates"])
         self.rates = rates if self.rates is None else self.rates + rates
 
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able; :meth:`of` makes the same averages of it."""
+        rates = None if self.rates is None else self.rates.tolist()
+        return {**dataclasses.asdict(self), "rates": rates}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Averages:
+        rates = state["rates"]
+        return cls(**{**state, "rates": None if rates is None else np.asarray(rates, np.float32)})
+
     def row(self, epoch: int, split: str) -> dict[str, Any]:
         """One object of ``metrics.jsonl``; rates in Hz."""
         n = max(self.samples, 1.0)
@@ -65,11 +79,13 @@ class Averages:
         }  # fmt: skip
 
 
-#: Called with (epoch, batch number, batches, running averages) after every batch.
-OnBatch = Callable[[int, int, int, Averages], None]
-#: Called with (epoch, state, rows of the epoch) after every epoch; true stops training. Rows are
-#: those of training and validation, with several trials one pair after the other.
-OnEpoch = Callable[[int, TrainState, list[dict[str, Any]]], bool | None]
+#: Called with (place, state, running averages of every trial) after every batch. The state is
+#: consumed by the next batch.
+OnBatch = Callable[[Place, TrainState, list[Averages]], None]
+#: Called with (epoch, evaluated parameters, state, rows of the epoch) after every epoch; true stops
+#: training. Rows are those of training and validation, with several trials one pair after the
+#: other. The state is that from which the next epoch starts.
+OnEpoch = Callable[[int, Params, TrainState, list[dict[str, Any]]], bool | None]
 
 
 def targets_of(batch: Any) -> Targets:
@@ -79,22 +95,31 @@ def targets_of(batch: Any) -> Targets:
 
 
 def evaluate(
-    programs: Programs, params: Params, batches: Iterable[Any], epoch: int, split: str
-) -> dict[str, Any]:
-    """Loss, accuracy and firing rates of a split, as a row of ``metrics.jsonl``."""
-    return _evaluate(programs, params, batches, epoch, split)[0]
+    programs: Programs, params: Params, batches: Iterable[Any], epoch: int, split: str,
+    layer_names: tuple[str, ...] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Loss, accuracy and firing rates of a split, as a row of ``metrics.jsonl``.
+
+    Raises:
+        Diverged: with ``layer_names``, if the network computes a value that is not finite;
+            without, the row's loss is ``nan``.
+    """
+    return _evaluate(programs, params, batches, epoch, split, layer_names)[0]
 
 
 def _evaluate(
     programs: Programs | TrialPrograms, params: Params, batches: Iterable[Any], epoch: int,
-    split: str,
+    split: str, layer_names: tuple[str, ...] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """A row for each trial."""
+    """A row for each trial; with ``layer_names``, values that are not finite end it."""
     totals = [Averages() for _ in range(programs.n_trials or 1)]
     for batch in batches:
         numbers = jax.device_get(programs.evaluate(params, batch.stream, targets_of(batch)))
         for i, mine in enumerate(_by_trial(numbers, programs.n_trials)):
+            if layer_names is not None:
+                _check_finite(mine, epoch, 0, layer_names)
             totals[i].add(mine)
+        interrupts.check()
     return [total.row(epoch, split) for total in totals]
 
 
@@ -109,51 +134,62 @@ def fit(
     val: Loader,
     *,
     epochs: int,
-    first_epoch: int = 1,
+    start: Place = START,
+    averages: list[Averages] | None = None,
     plateau: Plateau,
     layer_names: tuple[str, ...],
     on_batch: OnBatch,
     on_epoch: OnEpoch,
     renew: Callable[[Params], Params] | None = None,
 ) -> TrainState:
-    """Train from ``first_epoch`` to ``epochs``, both included.
+    """Train from ``start`` to the end of ``epochs``.
 
     Args:
         programs: compiled training and evaluation; of several trials, then state, batches and
             numbers have a leading trial axis.
         state: where to start; consumed.
-        train, val: loaders; ``train.set_epoch`` fixes the order of an epoch.
+        train, val: loaders; ``train.set_epoch`` fixes the order of an epoch. Inside an epoch
+            ``train`` stands behind the batches that ``start`` counts.
+        epochs: last epoch.
+        start: epochs done, and batches of the next one.
+        averages: of those batches, for every trial.
         plateau: learning-rate rule that sees the validation accuracy.
         layer_names: of the recurrent layers, for messages.
         on_batch, on_epoch: what to do beside training (progress, files, stopping).
         renew: parameters of one trial -> those that the next epoch starts with.
 
     Raises:
-        Diverged: loss, membrane or gradient is not finite. The state of that batch is lost;
-            the checkpoint of the epoch before stays.
+        Diverged: loss, membrane or gradient is not finite, in training or validation. The state
+            of that batch is lost; the checkpoint before stays.
+        Interrupted: a signal came; what ``on_batch`` or ``on_epoch`` was given last is where
+            training stands.
     """
-    for epoch in range(first_epoch, epochs + 1):
+    for epoch in range(start.epoch + 1, epochs + 1):
         began = time.perf_counter()
         train.set_epoch(epoch)
+        done = start.batch if epoch == start.epoch + 1 else 0
         totals = [Averages() for _ in range(programs.n_trials or 1)]
-        for number, batch in enumerate(train, start=1):
+        if done and averages is not None:
+            totals = averages
+        for number, batch in enumerate(train if done < len(train) else (), start=done + 1):
             state, numbers = programs.train(state, batch.stream, targets_of(batch))
             for i, mine in enumerate(_by_trial(jax.device_get(numbers), programs.n_trials)):
                 _check_finite(mine, epoch, number, layer_names)
                 totals[i].add(mine)
-            on_batch(epoch, number, len(train), totals[0])
-        vals = _evaluate(programs, state.params, val, epoch, "val")
+            on_batch(Place(epoch - 1, number), state, totals)
+        vals = _evaluate(programs, state.params, val, epoch, "val", layer_names)
         state = state._replace(plateau=_observe(plateau, state.plateau, vals, programs.n_trials))
         rows = [r for total, row in zip(totals, vals) for r in (total.row(epoch, "train"), row)]
         scales = np.atleast_1d(np.asarray(state.plateau.scale))
         for i, row in enumerate(rows):
             row["seconds"] = round(time.perf_counter() - began, 3)
             row["lr_scale"] = float(scales[i // 2])
-        if on_epoch(epoch, state, rows):
-            break
+        evaluated = state.params
         if renew is not None:
             each = renew if programs.n_trials is None else jax.vmap(renew)
-            state = state._replace(params=each(state.params))
+            state = state._replace(params=each(evaluated))
+        if on_epoch(epoch, evaluated, state, rows):
+            break
     return state
 
 
@@ -172,7 +208,7 @@ def _check_finite(
         where = int(np.argmax(broken))  # most steps = broken first; the lowest layer of those
         names = (*(f"the membrane of {n}" for n in layer_names), "the readout")
         raise Diverged(epoch, batch, names[where])
-    gradients = [n for n, bad in numbers["broken_gradients"].items() if bad]
+    gradients = [n for n, bad in numbers.get("broken_gradients", {}).items() if bad]
     if gradients:
         raise Diverged(epoch, batch, f"the gradient of {gradients[0]}")
     if not np.isfinite(numbers["loss"] + numbers["penalty"]):

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+
+def finite(value: Any) -> Any:
+    """``value`` for JSON, which has no NaN and no infinity: they become ``null``."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class MetricsFile:
@@ -16,26 +27,31 @@ class MetricsFile:
 
     def append(self, row: dict[str, Any]) -> None:
         with open(self.path, "a", encoding="utf-8") as out:
-            out.write(json.dumps(row) + "\n")
+            out.write(_line(row))
             out.flush()
             os.fsync(out.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """All complete rows (a line cut off by a crash is dropped)."""
+        """All rows of an epoch; anything else, such as a line cut off by a crash, is left out."""
         if not self.path.exists():
             return []
         rows = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(row, dict) and {"epoch", "split"} <= row.keys():
+                rows.append(row)
         return rows
 
-    def keep_until(self, epoch: int) -> None:
-        """Drop the rows of later epochs and of the test set: a resumed run writes them again."""
-        kept = [r for r in self.rows() if r["epoch"] <= epoch and r["split"] != "test"]
-        write_atomically(self.path, "".join(json.dumps(r) + "\n" for r in kept))
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Replace the file: a resumed run begins with the rows that its checkpoint holds."""
+        write_atomically(self.path, "".join(map(_line, rows)))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(finite(row), allow_nan=False) + "\n"
 
 
 def write_atomically(path: Path, text: str) -> None:
