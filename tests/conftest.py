@@ -9,6 +9,8 @@ from pathlib import Path
 # Before anything imports JAX or matplotlib.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MPLBACKEND"] = "agg"
+# XLA reports features of its own, not of the processor, when it reads a compiled program back.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import pytest
 
@@ -36,3 +38,24 @@ def _environ_of_brainstate() -> Iterator[None]:
     changed = {k: v for k, v in before.items() if k not in after or after[k] is not v}
     if changed:
         environ.set(**changed)
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs of this module's tests are compiled once and read back: many runs of one kind."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    names = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

@@ -80,11 +80,11 @@ class _Watch:
                     continue
                 if self.first is not None and time.monotonic() - self.at > SAME_S:
                     os._exit(128 + signum)
-                known = self.first is not None
                 self.note(signum)
-                if self.holding and self.told and not known:
+                if self.holding and self.told:
+                    told, self.told = self.told, ""
                     with contextlib.suppress(OSError):
-                        os.write(2, f"{Interrupted(signum).name}: {self.told}\n".encode())
+                        os.write(2, f"{Interrupted(signum).name}: {told}\n".encode())
 
 
 _watch = _Watch()

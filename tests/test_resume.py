@@ -1,0 +1,289 @@
+"""A run that is ended anywhere and resumed is the run that was not, for every problem."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+import yaml
+
+import runs
+from snnlab import interrupts
+from snnlab.errors import UsageError
+from snnlab.interrupts import Interrupted
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+class Stop:
+    """Makes the k-th look for a signal find one."""
+
+    def __init__(self) -> None:
+        self.after: int | None = None
+
+    def check(self) -> None:
+        if self.after is not None:
+            self.after -= 1
+            if self.after < 0:
+                self.after = None
+                raise Interrupted(signal.SIGTERM)
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
+    made = Stop()
+    monkeypatch.setattr(interrupts, "check", made.check)
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, compiled_once: None):
+    """Runs that nothing ended, by problem and flags."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def of(problem: str, *flags: str) -> Path:
+        key = (problem, *flags)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("whole") / problem
+            runs.call(problem, *flags, "--filepath", str(made[key]))
+        return made[key]
+
+    return of
+
+
+def ended(problem: str, run: Path, stop: Stop, ends: list[int], *flags: str) -> None:
+    """Start a run, end it at each of ``ends`` looks for a signal, and let it finish."""
+    for k, after in enumerate([*ends, None]):
+        stop.after = after
+        begun = ["--resume", str(run)] if k else [*flags, "--filepath", str(run)]
+        if after is None:
+            assert runs.call(problem, *begun) == 0
+        else:
+            with pytest.raises(Interrupted, match=r"go on with: python .* --resume "):
+                runs.call(problem, *begun)
+
+
+@pytest.mark.parametrize("problem", sorted(runs.TINY))
+def test_ended_inside_an_epoch_and_inside_its_evaluation(
+    problem: str, whole, stop: Stop, tmp_path: Path
+) -> None:
+    """After the second batch; then, resumed, in the evaluation, after a batch of it."""
+    reference = whole(problem)
+    n_batches = {"image": 6, "match": 4, "balanced": 3, "evidence": 4}[problem]
+    ended(problem, tmp_path / "run", stop, [2, n_batches - 2 + 2])
+    runs.assert_same(tmp_path / "run", reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", sorted(runs.TINY))
+@pytest.mark.parametrize("ends", [[k] for k in range(12)] + [[1] * 6], ids=str)
+def test_ended_anywhere(problem: str, ends: list[int], whole, stop: Stop, tmp_path: Path) -> None:
+    ended(problem, tmp_path / "run", stop, ends)
+    runs.assert_same(tmp_path / "run", whole(problem))
+
+
+OPTIONS = {
+    "plateau": ("image", "--lr_schedule plateau --lr_patience 0"),
+    "milestones": ("image", "--lr_schedule milestones --lr_milestones 1,2"),
+    "workers": ("image", "--n_data_worker 2"),
+    "updates": ("image", "--update_every 3 --method diag"),
+    "dropout": ("balanced", "--dropout 0.3 --layer_norm"),
+    "checkpoints": ("image", "--checkpoint_every 1 --max_to_keep 1"),
+    "hybrid": ("image", "--method hybrid"),
+    "bptt": ("image", "--method bptt"),
+    "augment": ("image", "--aug_drop 0.2 --aug_noise 5 --aug_jitter_ms 2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_that_changes_between_epochs(
+    name: str, whole, stop: Stop, tmp_path: Path
+) -> None:
+    problem, flags = OPTIONS[name]
+    ended(problem, tmp_path / "run", stop, [3, 4], *flags.split())
+    runs.assert_same(tmp_path / "run", whole(problem, *flags.split()))
+
+
+def test_seeds_in_one_program(whole, stop: Stop, tmp_path: Path) -> None:
+    """Ended inside the first epoch and in its evaluation, with one seed that stops early."""
+    flags = ["--trials", "2", "--epochs", "2"]
+    reference, run = whole("match", *flags), tmp_path / "run"
+    ended("match", run, stop, [2, 5], *flags)
+    for seed in ("seed-0", "seed-1"):
+        runs.assert_same(run / seed, reference / seed)
+    results = [json.loads((f / "results.json").read_text()) for f in (run, reference)]
+    assert results[0]["vmapped"]
+    assert results[0]["test_accuracies"] == results[1]["test_accuracies"]
+    with pytest.raises(UsageError, match="has finished its 2 seeds"):
+        runs.call("match", "--resume", str(run))
+
+
+@pytest.mark.slow
+def test_seeds_one_after_another(whole, stop: Stop, tmp_path: Path) -> None:
+    flags = ["--trials", "2", "--epochs", "2", "--vmap_trials", "no"]
+    ended("match", tmp_path / "run", stop, [2, 15], *flags)
+    for seed in ("seed-0", "seed-1"):
+        runs.assert_same(tmp_path / "run" / seed, whole("match", *flags) / seed)
+
+
+# ------------------------------------------------------- what a resume is told, and refuses
+
+
+def copy_of(run: Path, to: Path) -> Path:
+    import shutil
+
+    shutil.copytree(run, to)
+    return to
+
+
+def test_a_run_without_its_first_checkpoint_starts_anew(whole, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text((whole("match") / "config.yaml").read_text())
+    assert runs.call("match", "--resume", str(run)) == 0
+    runs.assert_same(run, whole("match"))
+
+
+def test_a_damaged_config_is_not_trusted(
+    whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint's own is; without a checkpoint nothing is made up."""
+    run = copy_of(whole("match"), tmp_path / "run")
+    text = (run / "config.yaml").read_text()
+    lacking = "".join(x for x in text.splitlines(True) if not x.strip().startswith("lr:"))
+    (run / "config.yaml").write_text(lacking)
+    assert runs.call("match", "--resume", str(run), "--epochs", "4") == 0
+    assert (
+        "differs from the config of the checkpoint (lr), which is used" in capsys.readouterr().out
+    )
+    assert yaml.safe_load((run / "config.yaml").read_text())["training"]["lr"] == 0.01
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.yaml").write_text(lacking)
+    with pytest.raises(UsageError, match="lacks the option lr"):
+        runs.call("match", "--resume", str(bare))
+
+
+def test_figures_that_were_not_drawn_are_drawn(whole, tmp_path: Path) -> None:
+    """Ended between the results and the figures."""
+    run = copy_of(whole("match"), tmp_path / "run")
+    (run / "figures" / "test-samples.png").unlink()
+    assert runs.call("match", "--resume", str(run)) == 0
+    runs.assert_same(run, whole("match"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(whole("match"), tmp_path / "run")
+    newest = run / "checkpoints" / "3"
+    victim = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 4
+    victim.write_bytes(bytes(data))
+    assert runs.call("match", "--resume", str(run)) == 0
+    assert "checkpoint 3 is passed over: " in capsys.readouterr().out
+    runs.assert_same(run, whole("match"))
+
+
+@pytest.mark.parametrize("lines", [b"\xff\xfe\n", b"null\n[1]\n", b"9" * 5000 + b"\n"])
+def test_metrics_come_back_from_the_checkpoint(lines: bytes, whole, tmp_path: Path) -> None:
+    run = copy_of(whole("match"), tmp_path / "run")
+    (run / "metrics.jsonl").write_bytes(lines)
+    (run / "results.json").unlink()
+    assert runs.call("match", "--resume", str(run)) == 0
+    runs.assert_same(run, whole("match"))
+
+
+def test_one_run_one_process(whole, tmp_path: Path) -> None:
+    run = copy_of(whole("match"), tmp_path / "run")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with filelock.FileLock(run / ".lock"):
+        with pytest.raises(UsageError, match="in use: another process is training this run"):
+            runs.call("match", "--resume", str(run), "--epochs", "4")
+        assert runs.call("match", "--resume", str(run), "--mode", "sim") == 0  # a reader may
+    assert all(p.read_bytes() == data for p, data in before.items())
+
+
+def test_new_runs_of_one_second_do_not_collide(tmp_path: Path, monkeypatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from snnlab.runs import RunFolder
+
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda _: RunFolder.create("", "t", "m", ""), range(150)))
+    assert len({f.path for f in made}) == 150
+
+
+def test_a_run_that_reached_its_goal_trains_no_further(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    runs.call("match", "--acc_th", "0.01", "--filepath", str(run))
+    state = runs.state_of(run)
+    with pytest.raises(UsageError, match=r"reached --acc_th 0.01 in epoch 1; a higher --acc_th"):
+        runs.call("match", "--resume", str(run))
+    (run / "results.json").unlink()
+    runs.call("match", "--resume", str(run))
+    assert all(np.array_equal(v, state[k]) for k, v in runs.state_of(run).items())
+    runs.call("match", "--resume", str(run), "--acc_th", "0")
+    assert json.loads((run / "results.json").read_text())["epochs"] == 3
+
+
+def test_a_schedule_that_ends_elsewhere_is_told(
+    whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(whole("image"), tmp_path / "run")
+    runs.call("image", "--resume", str(run), "--epochs", "4")
+    assert "--epochs 4 instead of 3: the cosine schedule now ends there" in capsys.readouterr().out
+
+
+def test_an_evaluation_that_is_not_finite_is_no_best_epoch(tmp_path: Path, monkeypatch) -> None:
+    from snnlab.training.programs import Programs
+
+    real, calls = Programs.evaluate, []
+
+    def evaluate(self, *args):
+        numbers = dict(real(self, *args))
+        calls.append(1)
+        return numbers | ({"loss": numbers["loss"] * np.nan} if len(calls) > 2 else {})
+
+    monkeypatch.setattr(Programs, "evaluate", evaluate)
+    run = tmp_path / "run"
+    with pytest.raises(
+        UsageError, match=r"epoch 2, evaluation: .* not finite in the loss; the check"
+    ):
+        runs.call("match", "--filepath", str(run))
+    results = json.loads((run / "results.json").read_text(), parse_constant=pytest.fail)
+    assert results["best_epoch"] == 1
+    assert "not finite" in results["error"]
+
+
+# ----------------------------------------------------------------- as a process
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_saves_and_says_how_to_go_on(
+    signum: signal.Signals, whole, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*runs.command_of("match"), "--epochs", "100000", "--filepath", str(run)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "2").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signum)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, told
+    assert f"--resume {run}" in told
+    assert "Traceback" not in told
+    assert len(told.splitlines()) == 2
