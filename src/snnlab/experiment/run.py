@@ -136,7 +136,8 @@ def _save(
 def announce(config: Any, problem: Problem, parts: Parts, folder: Path, console: Console) -> None:
     n = n_parameters(parts)
     console.print(
-        f"{problem.task}: {problem.dataset}, {problem.n_steps} steps, {n:,} parameters, "
+        f"{problem.task}: {problem.dataset}, {problem.steps_in_words(parts.network)}, "
+        f"{n:,} parameters, "
         f"{config.learner.method} ({parts.programs.learner.backend}) on "
         f"{jax.devices()[0].platform}; run folder {folder}", highlight=False,
     )  # fmt: skip
@@ -230,6 +231,8 @@ def facts_of(this: Run) -> dict[str, Any]:
         "backend": this.parts.programs.learner.backend,
         "dataset": problem.dataset,
         "seed": config.run.seed,
+        "bin_ms": problem.step_ms(this.parts.network),
+        "dt_ms": this.parts.network.dt_ms,
         **({"pruned": True} if this.pruned else {}),
         **problem.facts,
     }

@@ -55,13 +55,15 @@ def run_trials(config: Any, build: Callable[[Any], Problem], console: Console) -
     found = {
         **trials.aggregate(results, config.training.acc_th),
         "method": config.learner.method, "dataset": first.dataset, **first.facts,
+        **{name: results[0][name] for name in ("bin_ms", "dt_ms")},
         "vmapped": "vmapped" in results[0],
     }  # fmt: skip
     folder.write_results(found)
     rows = [runs.RunFolder(folder.path / f"seed-{s}").metrics.rows() for s in seeds]
     drawn = [r for r in rows if any(row["split"] == "train" for row in r)]
     if drawn:
-        figures.save(figures.learning_curves(drawn), folder.figures / "learning-curves.png")
+        curves = figures.learning_curves(drawn, rate_label=first.rate_label)
+        figures.save(curves, folder.figures / "learning-curves.png")
     mean, sd = found["test_accuracy"], found["test_accuracy_sd"]
     reached = f", {found['reached_goal']} reached {found['goal']:.0%}" if "goal" in found else ""
     told = "no seed finished" if mean is None else f"test accuracy {mean:.2%} ± {sd:.2%}"

@@ -40,7 +40,8 @@ def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> d
     row = evaluate(parts.programs, state.params, [batch], 0, "sim")
     paths = draw(config, problem, parts, state, target, [], 0)
     console.print(
-        f"one batch of {row['samples']}: accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
+        f"one batch of {row['samples']}, {problem.steps_in_words(parts.network)}: "
+        f"accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
         f"rate {show_rates(row['firing_rates'])}", highlight=False,
     )  # fmt: skip
     console.print(f"figures    {', '.join(str(p) for p in paths)}", highlight=False)
@@ -98,7 +99,10 @@ def draw(
     drawn = []
     if any(r["split"] == "train" for r in rows):
         path = folder / "learning-curves.png"
-        figures.save(figures.learning_curves(rows, best_epoch=best_epoch or None), path)
+        curves = figures.learning_curves(
+            rows, best_epoch=best_epoch or None, rate_label=problem.rate_label
+        )
+        figures.save(curves, path)
         drawn.append(path)
     recording, indices = record(config, problem, parts, state, split)
     path = folder / f"{split}-samples.png"
@@ -131,6 +135,6 @@ def record(
         membrane=tuple(np.asarray(v) for v in out.membrane), readout=readout,
         targets=labels[seen], predictions=predictions,
         dt_ms=parts.network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
-        thresholds=parts.network.thresholds,
+        thresholds=parts.network.thresholds, bin_ms=problem.bin_ms,
     )  # fmt: skip
     return recording, list(range(len(seen)))
