@@ -1,7 +1,7 @@
 """Recorded and simulated time: rates and axes are in recorded time wherever there are recordings.
 
-The recordings have N-MNIST's layout (310 ms) and two events each, at 50 and 200 ms. Where every
-event makes every neuron spike once, the rate is 2 / 0.31 s = 6.45 Hz, whatever bins and --dt are.
+The recordings have 310 ms and two events each, at 50 and 200 ms. Where every event makes every
+neuron spike once, the rate is 2 / 0.31 s = 6.45 Hz, whatever bins and --dt are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from recorded import write_nmnist
 from snnlab import config as configs
 from snnlab.analysis import figures
 from snnlab.errors import UsageError
@@ -33,17 +34,7 @@ IMAGE = [*SMALL, "--n_layer", "1", "--spk_reset", "hard", "--epochs", "1", "--me
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("nmnist")
-    times = np.array([50_000, 200_000])
-    for split, n in (("Train", 4), ("Test", 2)):
-        for digit in (0, 1):
-            (root / split / str(digit)).mkdir(parents=True)
-            for k in range(n):
-                x, y = np.full(2, 3 + 20 * digit), np.full(2, k)
-                event = np.stack([x, y, 128 + (times >> 16), times >> 8 & 255, times & 255], 1)
-                path = root / split / str(digit) / f"{k}.bin"
-                path.write_bytes(event.astype(np.uint8).tobytes())
-    return root
+    return write_nmnist(tmp_path_factory.mktemp("nmnist"))
 
 
 def image(folder: Path, *flags: str) -> tuple[Any, Any, Any]:

@@ -17,6 +17,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts, build_parts, n_parameters
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import draw, pretrained, probe, simulate
+from snnlab.experiment.warn import warn, warnings_of
 from snnlab.training import trials
 from snnlab.training.checkpoints import Checkpoints, rank
 from snnlab.training.loop import Averages, Diverged, evaluate, fit
@@ -172,6 +173,7 @@ def train(
             pair = rows[2 * i : 2 * i + 2]
             is_best = _note_epoch(this, epoch, own, pair)
             display.epoch(epoch, pair, is_best)
+            warn(this, len(pair), console, f"seed {this.config.run.seed}: " if several else "")
             this.done = 0 < training.acc_th <= pair[1]["accuracy"]
             if epoch == training.pruning_epochs:
                 this.pruned = this.progress.best_accuracy < training.pruning_threshold
@@ -235,6 +237,7 @@ def facts_of(this: Run) -> dict[str, Any]:
         "dt_ms": this.parts.network.dt_ms,
         **({"pruned": True} if this.pruned else {}),
         **problem.facts,
+        "warnings": warnings_of(this),
     }
 
 
@@ -245,6 +248,7 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     best, _ = checkpoints.restore(parts.state, progress.best_epoch)
     test = evaluate(parts.programs, best.params, problem.test, progress.best_epoch, "test")
     folder.metrics.append(test)
+    warn(this, 1, console)
     results = {
         "test_accuracy": test["accuracy"],
         **facts_of(this),

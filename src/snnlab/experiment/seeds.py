@@ -56,6 +56,7 @@ def run_trials(config: Any, build: Callable[[Any], Problem], console: Console) -
         **trials.aggregate(results, config.training.acc_th),
         "method": config.learner.method, "dataset": first.dataset, **first.facts,
         **{name: results[0][name] for name in ("bin_ms", "dt_ms")},
+        "warnings": [f"seed {r['seed']}: {text}" for r in results for text in r["warnings"]],
         "vmapped": "vmapped" in results[0],
     }  # fmt: skip
     folder.write_results(found)

@@ -16,6 +16,8 @@ from snnlab.analysis.recording import Recording, SensorShape
 from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts
 from snnlab.experiment.problem import Problem
+from snnlab.experiment.warn import show
+from snnlab.training.alarms import alarms
 from snnlab.training.checkpoints import Checkpoints
 from snnlab.training.loop import evaluate
 from snnlab.training.metrics import write_atomically
@@ -44,6 +46,8 @@ def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> d
         f"accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
         f"rate {show_rates(row['firing_rates'])}", highlight=False,
     )  # fmt: skip
+    for text in alarms([row], problem.layer_names, config):
+        show(text, console)
     console.print(f"figures    {', '.join(str(p) for p in paths)}", highlight=False)
     return row
 
