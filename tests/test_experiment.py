@@ -23,7 +23,7 @@ SMALL = [
 ]  # fmt: skip
 RESULTS = {
     "test_accuracy", "val_accuracy", "best_epoch", "epochs", "seconds", "compile_seconds",
-    "n_parameters", "firing_rates", "method", "backend", "dataset", "seed",
+    "n_parameters", "firing_rates", "method", "backend", "dataset", "seed", "bin_ms", "dt_ms",
 }  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def test_run_folder_is_complete(finished: Path) -> None:
     assert results["epochs"] == 4
     assert results["n_parameters"] == (162 + 12) * 12 + 12 * 10
     assert (results["method"], results["dataset"]) == ("expsm_diag", "event-digits")
+    assert results["warnings"] == []
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in rows[:-1]] == [
         (e, s) for e in (1, 2, 3, 4) for s in ("train", "val")

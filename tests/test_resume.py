@@ -269,7 +269,14 @@ def test_an_evaluation_that_is_not_finite_is_no_best_epoch(tmp_path: Path, monke
 # ----------------------------------------------------------------- as a process
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "signum",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_and_says_how_to_go_on(
     signum: signal.Signals, whole, tmp_path: Path
 ) -> None:

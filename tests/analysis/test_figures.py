@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,20 @@ def test_a_sample_has_a_panel_for_each_stage(layers: int, n_steps: int) -> None:
     membrane = [f"layer {layers}, membrane"] if layers else []
     assert labels == ["input", *hidden, *membrane, "readout"]
     assert fig.axes[0].get_title(loc="left") == "true 1, predicted 1"
-    assert fig.axes[-1].get_xlabel() == "time (ms)"
+    assert fig.axes[-1].get_xlabel() == "simulated time (ms)"
+    assert not fig.get_supxlabel()
+
+
+def test_a_recording_is_drawn_in_its_own_time(tmp_path: Path) -> None:
+    """30 steps of 2 ms simulated are 30 bins of 5 ms; both lengths stand in the figure."""
+    rec = dataclasses.replace(recording(sensor=GRID), bin_ms=5.0)
+    fig = figures.samples_figure(rec, [0, 1])
+    figures.save(fig, tmp_path / "x")
+    assert {ax.get_xlim() for ax in fig.axes} == {(0.0, 150.0)}
+    assert [ax.get_xlabel() for ax in fig.axes[-2:]] == ["recorded time (ms)"] * 2
+    assert fig.get_supxlabel() == "a step: 5 ms recorded, 2 ms simulated"
+    same = figures.sample_figure(dataclasses.replace(rec, bin_ms=2.0), 0)
+    assert (same.axes[-1].get_xlabel(), same.get_supxlabel()) == ("recorded time (ms)", "")
 
 
 def test_panels_share_the_time_axis(tmp_path: Path) -> None:

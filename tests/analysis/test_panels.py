@@ -86,7 +86,7 @@ def test_membrane_traces(ax, rng, threshold) -> None:
     spikes, v = spikes_of(rng, 40, 6), rng.normal(size=(40, 6))
     per = {"per neuron": np.linspace(1, 2, 6), "per step": np.full((40, 6), 1.5)}
     level = per.get(threshold, threshold)
-    artists = figures.membrane_traces(ax, v, spikes, level, 3, dt_ms=0.5, neurons=[4, 0, 2])
+    artists = figures.membrane_traces(ax, v, spikes, level, 3, step_ms=0.5, neurons=[4, 0, 2])
     assert len(artists) == 3 * (2 if level is None else 3)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["4", "0", "2"]
     each = 2 if level is None else 3
@@ -103,7 +103,7 @@ def test_membrane_traces(ax, rng, threshold) -> None:
 
 
 def test_constant_membranes_have_room(ax) -> None:
-    figures.membrane_traces(ax, np.zeros((9, 2)), np.zeros((9, 2)), None, 3, dt_ms=1.0)
+    figures.membrane_traces(ax, np.zeros((9, 2)), np.zeros((9, 2)), None, 3, step_ms=1.0)
     assert len(ax.get_yticks()) == 2
     assert np.ptp(ax.get_ylim()) > 1
 
@@ -121,7 +121,7 @@ def test_running_decisions() -> None:
 def test_readout_names_truth_and_prediction(ax, rng) -> None:
     readout = rng.normal(size=(50, 4)).cumsum(axis=0)
     scored = np.arange(50) >= 20
-    lines = figures.readout_traces(ax, readout, 1, 3, ("a", "b", "c", "d"), scored, dt_ms=2.0)
+    lines = figures.readout_traces(ax, readout, 1, 3, ("a", "b", "c", "d"), scored, step_ms=2.0)
     for c, line in enumerate(lines):
         np.testing.assert_array_equal(line.get_ydata(), readout[:, c])
     colours = [line.get_color() for line in lines]
@@ -134,7 +134,7 @@ def test_readout_names_truth_and_prediction(ax, rng) -> None:
 
 
 def test_a_right_prediction_is_green_and_named_once(ax, rng) -> None:
-    lines = figures.readout_traces(ax, rng.normal(size=(9, 3)), 2, 2, dt_ms=1.0)
+    lines = figures.readout_traces(ax, rng.normal(size=(9, 3)), 2, 2, step_ms=1.0)
     assert lines[2].get_color() == style.GREEN
     words = [t.get_text() for t in ax.texts]
     assert "true 2" in words
@@ -143,7 +143,7 @@ def test_a_right_prediction_is_green_and_named_once(ax, rng) -> None:
 
 def test_the_strip_follows_a_given_decision(ax) -> None:
     running = np.array([-1, -1, 0, 0, 0, 1])
-    figures.readout_traces(ax, np.zeros((6, 2)), 1, 1, dt_ms=1.0, running=running)
+    figures.readout_traces(ax, np.zeros((6, 2)), 1, 1, step_ms=1.0, running=running)
     spans = [(p.get_x(), p.get_width()) for p in ax.patches]
     assert spans == [(2.0, 3.0), (5.0, 1.0)]
 

@@ -48,6 +48,7 @@ def test_sizes_names_and_thresholds() -> None:
         ({"class_names": ("a",)}, "1 names for 3 classes"),
         ({"sensor": SensorShape(3, 3, 2)}, "has not 8 inputs"),
         ({"dt_ms": 0.0}, "dt_ms must be positive"),
+        ({"bin_ms": -1.0}, "bin_ms must be positive"),
     ],
 )
 def test_what_does_not_fit(change: dict, message: str) -> None:

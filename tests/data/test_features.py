@@ -110,7 +110,7 @@ def test_batches(hd: Path, own_cache: Path, capsys) -> None:
     assert "features of 16 hd recordings" in said
     assert "longer than 12 frames (--data_length), cut behind them: 8" in said
     assert "not there: 1\n" in said
-    assert (data.n_in, data.n_classes, data.n_steps, data.dt_ms) == (40, 20, 12, 10.0)
+    assert (data.n_in, data.n_classes, data.n_steps, data.bin_ms) == (40, 20, 12, 10.0)
     assert data.counts == {"train": 8, "val": 4, "test": 4, "cut": 8, "absent": 1}
     assert sorted(data.val.labels) == [3, 4, 13, 14]  # stratified
     store, batch = data.train.store, next(iter(data.train))

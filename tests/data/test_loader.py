@@ -254,7 +254,7 @@ def test_script_is_not_imported_by_its_workers(toy, tmp_path):
 def test_build_event_digits(digits):
     data = build_data(DataConfig(downsample=2, data_length=60), seed=3)
     assert (data.name, data.n_in, data.n_classes, data.n_steps) == ("event-digits", 578, 10, 60)
-    assert data.dt_ms == 5.0
+    assert data.bin_ms == 5.0
     assert data.sensor == (17, 17, 2)
     assert {k: data.counts[k] for k in ("train", "val", "test")} == {
         "train": 1293, "val": 144, "test": 360,

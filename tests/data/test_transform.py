@@ -66,7 +66,7 @@ def test_binary_bins(digits):
 def test_first_saccade(digits):
     config = DataConfig(data_length=40, batch_size=4, binary_bins=False, first_saccade=True)
     data = data_of(digits, config, seed=0)
-    assert data.dt_ms == 2.5
+    assert data.bin_ms == 2.5
     ours = _frames(data, data.test)
     for b in range(4):
         events = data.test.cutter.store.events_of(b)

@@ -1,7 +1,8 @@
 """One axes each: raster, membrane traces, readout, event image.
 
-Every panel over time puts step t at its middle, ``(t + 0.5) * dt_ms``, and spans
-``[0, T * dt_ms]``, so panels of one recording align.
+Every panel over time puts step t at its middle, ``(t + 0.5) * step_ms``, and spans
+``[0, T * step_ms]``, so panels of one recording align. A step lasts ``step_ms`` of
+recorded time where there are recordings, and else of simulated time.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from matplotlib.ticker import MaxNLocator
 from snnlab.analysis import style
 
 TIME = "time (ms)"
+RECORDED, SIMULATED = "recorded time (ms)", "simulated time (ms)"
 MANY_SPIKES = 3000  # above, a PDF holds the marks as an image
 MANY_VALUES = 32  # different ones: more are no counts of spikes
 
 
-def times_ms(n_steps: int, dt_ms: float) -> np.ndarray:
+def times_ms(n_steps: int, step_ms: float) -> np.ndarray:
     """``(T,)`` the middle of each step."""
-    return (np.arange(n_steps) + 0.5) * dt_ms
+    return (np.arange(n_steps) + 0.5) * step_ms
 
 
 def raster(
     ax: Axes,
     spikes: np.ndarray,
-    dt_ms: float,
+    step_ms: float,
     *,
     groups: np.ndarray | None = None,
     colours: Sequence[str] = (style.INK,),
@@ -45,7 +47,7 @@ def raster(
     Args:
         ax: drawn into.
         spikes: ``(T, n)``, non-zero at a spike.
-        dt_ms: length of a step.
+        step_ms: length of a step.
         groups: ``(n,)`` which of ``colours`` a neuron has; the first where ``None``.
         colours: one per group.
         x, y: axis labels; an empty ``x`` hides the numbers too.
@@ -54,29 +56,29 @@ def raster(
         One line of marks per group: x in ms, y the neuron.
     """
     step, neuron = np.nonzero(spikes)
-    return marks(ax, step, neuron, spikes.shape, dt_ms, groups=groups, colours=colours, x=x, y=y)
+    return marks(ax, step, neuron, spikes.shape, step_ms, groups=groups, colours=colours, x=x, y=y)
 
 
 def activity(
-    ax: Axes, values: np.ndarray, dt_ms: float, **options: Any
+    ax: Axes, values: np.ndarray, step_ms: float, **options: Any
 ) -> list[Line2D] | AxesImage:
     """A :func:`raster` of spikes or counts; a picture of values, of which there are many.
 
     Args:
         ax: drawn into.
         values: ``(T, n)``.
-        dt_ms: length of a step.
+        step_ms: length of a step.
         options: of :func:`raster`.
 
     Returns:
         The marks, or the picture: x in ms, y the row, dark the largest.
     """
     if len(np.unique(values)) <= MANY_VALUES:
-        return raster(ax, values, dt_ms, **options)
+        return raster(ax, values, step_ms, **options)
     n_steps, n = values.shape
     image = ax.imshow(
         values.T, aspect="auto", origin="lower", cmap="Greys", interpolation="nearest",
-        extent=(0, n_steps * dt_ms, -0.5, n - 0.5),
+        extent=(0, n_steps * step_ms, -0.5, n - 0.5),
     )  # fmt: skip
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     style.tidy(ax, x=options.get("x", TIME), y=options.get("y", "neuron"), time=True)
@@ -88,7 +90,7 @@ def marks(
     step: np.ndarray,
     neuron: np.ndarray,
     shape: tuple[int, int],
-    dt_ms: float,
+    step_ms: float,
     *,
     groups: np.ndarray | None = None,
     colours: Sequence[str] = (style.INK,),
@@ -97,7 +99,7 @@ def marks(
 ) -> list[Line2D]:
     """:func:`raster` of a list of spikes: ``step`` and ``neuron`` of each, ``shape (T, n)``."""
     n_steps, n = shape
-    at = times_ms(n_steps, dt_ms)[step]
+    at = times_ms(n_steps, step_ms)[step]
     group = np.zeros(n, int) if groups is None else np.asarray(groups)
     # A mark fills its row and its step, as far as the eye can tell rows apart.
     row = style.height_pt(ax) / max(n, 1)
@@ -112,7 +114,7 @@ def marks(
             at[mine], neuron[mine], linestyle="none", color=colour,
             markeredgewidth=0.7 if tall else 0.0, rasterized=len(at) > MANY_SPIKES, **form,
         )  # fmt: skip
-    ax.set(xlim=(0, n_steps * dt_ms), ylim=(-0.5, n - 0.5))
+    ax.set(xlim=(0, n_steps * step_ms), ylim=(-0.5, n - 0.5))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     style.tidy(ax, x=x, y=y, time=True)
     if not len(step):
@@ -141,7 +143,7 @@ def membrane_traces(
     threshold: np.ndarray | float | None,
     n_show: int = 3,
     *,
-    dt_ms: float,
+    step_ms: float,
     neurons: Sequence[int] | None = None,
     x: str = TIME,
     y: str = "membrane, neuron",
@@ -154,7 +156,7 @@ def membrane_traces(
         spikes: ``(T, n)``, non-zero at a spike.
         threshold: what broadcasts to ``(T, n)``; drawn dashed. ``None`` draws none.
         n_show: lanes, unless ``neurons`` says which.
-        dt_ms: length of a step.
+        step_ms: length of a step.
         neurons: indices to show, top to bottom; :func:`representative` ones by default.
         x, y: axis labels; an empty ``x`` hides the numbers too.
 
@@ -163,7 +165,7 @@ def membrane_traces(
     """
     n_steps = len(v)
     shown = representative(spikes, n_show) if neurons is None else np.asarray(neurons, int)
-    at = times_ms(n_steps, dt_ms)
+    at = times_ms(n_steps, step_ms)
     level = None if threshold is None else np.broadcast_to(threshold, v.shape)[:, shown]
     trace = v[:, shown]
     tops = trace if level is None else np.maximum(trace, level)
@@ -186,7 +188,7 @@ def membrane_traces(
                 at, level[:, row] + base, color=style.FAINT, linewidth=0.7, linestyle=(0, (4, 2))
             )
         rests.append(float(np.clip(0.0, low, high)) + base)
-    ax.set(xlim=(0, n_steps * dt_ms))
+    ax.set(xlim=(0, n_steps * step_ms))
     ax.set_ylim(-0.12 * span, max(len(shown), 1) * lane - (lane - span - mark) + 0.05 * span)
     ax.set_yticks(rests, [str(int(i)) for i in shown])
     style.tidy(ax, x=x, y=y, time=True)
@@ -211,7 +213,7 @@ def readout_traces(
     class_names: Sequence[str] = (),
     scored: np.ndarray | None = None,
     *,
-    dt_ms: float,
+    step_ms: float,
     running: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
     x: str = TIME,
@@ -229,7 +231,7 @@ def readout_traces(
         prediction: final decision.
         class_names: C names; the class numbers where empty.
         scored: ``(T,)`` bool; all where ``None``.
-        dt_ms: length of a step.
+        step_ms: length of a step.
         running: ``(T,)`` the decision so far, -1 for none; :func:`running_decisions` by default.
         limits: smallest and largest value of the axis; those of ``readout`` by default.
         x, y: axis labels; an empty ``x`` hides the numbers too.
@@ -239,7 +241,7 @@ def readout_traces(
     """
     n_steps, n_classes = readout.shape
     names = list(class_names) or [str(c) for c in range(n_classes)]
-    at = times_ms(n_steps, dt_ms)
+    at = times_ms(n_steps, step_ms)
     colour = dict.fromkeys(range(n_classes), style.FAINT)
     colour[int(prediction)] = style.VERMILION
     colour[int(target)] = style.GREEN
@@ -252,13 +254,13 @@ def readout_traces(
         )  # fmt: skip
     low, high = limits or (float(readout.min()), float(readout.max()))
     span = _span(low, high)
-    ax.set(xlim=(0, n_steps * dt_ms), ylim=(low - 0.3 * span, high + 0.06 * span))
+    ax.set(xlim=(0, n_steps * step_ms), ylim=(low - 0.3 * span, high + 0.06 * span))
     ticks = MaxNLocator(nbins=4).tick_values(low, low + span)
     ax.set_yticks([t for t in ticks if low - 0.05 * span <= t <= high + 0.05 * span])
     if scored is not None:
-        _shade(ax, ~np.asarray(scored, bool), dt_ms)
+        _shade(ax, ~np.asarray(scored, bool), step_ms)
     strip = running_decisions(readout, scored) if running is None else np.asarray(running)
-    _strip(ax, strip, dt_ms, names, colour)
+    _strip(ax, strip, step_ms, names, colour)
     style.tidy(ax, x=x, y=y, time=True)
     ends = {int(prediction): "predicted", int(target): "true"}
     last = readout[-1]
@@ -274,10 +276,10 @@ def _runs(values: np.ndarray) -> list[tuple[int, int]]:
     return [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
 
-def _shade(ax: Axes, mask: np.ndarray, dt_ms: float) -> None:
+def _shade(ax: Axes, mask: np.ndarray, step_ms: float) -> None:
     for start, stop in _runs(mask):
         if mask[start]:
-            ax.axvspan(start * dt_ms, stop * dt_ms, color=style.SHADE, linewidth=0, zorder=0)
+            ax.axvspan(start * step_ms, stop * step_ms, color=style.SHADE, linewidth=0, zorder=0)
             if stop - start > 0.2 * len(mask):
                 _words(ax, "not scored", (start + stop) / (2 * len(mask)), 0.93)
 
@@ -295,7 +297,7 @@ def _span(low: float, high: float) -> float:
 
 
 def _strip(
-    ax: Axes, running: np.ndarray, dt_ms: float, names: list[str], colour: dict[int, str]
+    ax: Axes, running: np.ndarray, step_ms: float, names: list[str], colour: dict[int, str]
 ) -> None:
     """The leading class at each time, along the foot of the axes."""
     for start, stop in _runs(running):
@@ -303,12 +305,12 @@ def _strip(
         if leader < 0:
             continue
         ax.axvspan(
-            start * dt_ms, stop * dt_ms, 0.02, 0.13, facecolor=colour[leader], linewidth=0.6,
+            start * step_ms, stop * step_ms, 0.02, 0.13, facecolor=colour[leader], linewidth=0.6,
             edgecolor="white", zorder=4,
         )  # fmt: skip
         if stop - start >= 0.03 * (1 + len(names[leader])) * len(running):
             ax.annotate(
-                names[leader], ((start + stop) * dt_ms / 2, 0.073), ha="center", va="center",
+                names[leader], ((start + stop) * step_ms / 2, 0.073), ha="center", va="center",
                 xycoords=("data", "axes fraction"), fontsize=style.NOTE_PT - 1, zorder=5,
                 color=style.INK if colour[leader] == style.FAINT else "white",
             )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from snnlab.analysis import style
 from snnlab.analysis._panels import (
-    TIME,
+    RECORDED,
+    SIMULATED,
     activity,
     event_image,
     full_count,
@@ -70,6 +72,11 @@ def _figure(
         axes = dict(zip(rows, grid[:, column]))
         _column(axes, rec, index, n_show, n_frames, limits, first=column == 0)
     fig.align_ylabels(grid[:, 0])
+    if rec.bin_ms is not None and not math.isclose(rec.bin_ms, rec.dt_ms):
+        fig.supxlabel(
+            f"a step: {rec.bin_ms:.4g} ms recorded, {rec.dt_ms:.4g} ms simulated",
+            fontsize=style.NOTE_PT, color=style.GREY,
+        )  # fmt: skip
     return fig
 
 
@@ -88,7 +95,7 @@ def _column(
         return text if first else ""
 
     target, prediction = int(rec.targets[index]), int(rec.predictions[index])
-    inputs, dt = rec.inputs[:, index], rec.dt_ms
+    inputs, dt = rec.inputs[:, index], rec.step_ms
     two = rec.sensor is not None and rec.sensor.polarities == 2
     if "image" in axes:
         _frames(axes["image"], rec, index, n_frames, legend=first)
@@ -101,12 +108,13 @@ def _column(
         last = len(rec.spikes) - 1
         membrane_traces(
             axes["membrane"], rec.membrane[last][:, index], rec.spikes[last][:, index],
-            rec.threshold(last, index), n_show, dt_ms=dt, x="",
+            rec.threshold(last, index), n_show, step_ms=dt, x="",
             y=named(f"layer {last + 1}, membrane"),
         )  # fmt: skip
     readout_traces(
         axes["readout"], rec.readout[:, index], target, prediction, rec.class_names, rec.scored,
-        dt_ms=dt, limits=limits, x=TIME, y=named("readout"),
+        step_ms=dt, limits=limits, y=named("readout"),
+        x=SIMULATED if rec.bin_ms is None else RECORDED,
     )  # fmt: skip
     for row, ax in axes.items():
         if not first and row not in ("image", "membrane"):  # neurons differ, the rest is the same
@@ -127,7 +135,7 @@ def _frames(ax: Axes, rec: Recording, index: int, n_frames: int, legend: bool) -
     full, width = full_count(counts), 1.0 / n_frames
     for k, cells in enumerate(counts):
         event_image(ax.inset_axes(((k + 0.02) * width, 0.0, 0.96 * width, 1.0)), cells, full=full)
-    ax.set(xlim=(0, rec.n_steps * rec.dt_ms), xticks=[], yticks=[])
+    ax.set(xlim=(0, rec.n_steps * rec.step_ms), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     if legend and rec.sensor.polarities == 2:
         marks = [

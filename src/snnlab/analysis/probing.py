@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from snnlab.analysis import style
+from snnlab.analysis._panels import SIMULATED
 from snnlab.learners.functional import Params, PureNetwork
 
 
@@ -128,7 +129,7 @@ def probe_figure(
         right.plot(times_ms, 100 * np.asarray(values), color=colour, linewidth=style.LINE_PT)
     right.axhline(100 * chance, color=style.FAINT, linewidth=style.THIN_PT)
     right.set(ylim=(0, 102), xlim=(periods[0][1], periods[-1][2]))
-    style.tidy(right, x="time (ms)", y="sample decoded (%)")
+    style.tidy(right, x=SIMULATED, y="sample decoded (%)")
     ends = [(100 * values[-1], name, c) for c, (name, values) in zip(style.CYCLE, decoded.items())]
     style.notes_right(right, [*ends, (100 * chance, "chance", style.GREY)])
     return fig

@@ -32,11 +32,13 @@ class Recording:
         readout: ``(T, B, C)``.
         targets: ``(B,)`` true classes.
         predictions: ``(B,)`` the network's decisions.
-        dt_ms: length of a step.
+        dt_ms: length of a step that the network simulates.
         sensor: grid of the inputs, if they are an event sensor's.
         class_names: C names; the class numbers where empty.
         scored: ``(T,)`` bool, the steps that the loss counts; all where ``None``.
         thresholds: per hidden layer what broadcasts to ``(T, B, n)``; empty if there is none.
+        bin_ms: recorded time of a step, in which figures then are; ``None`` where nothing was
+            recorded.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -53,6 +55,7 @@ class Recording:
     class_names: tuple[str, ...] = ()
     scored: np.ndarray | None = None
     thresholds: tuple[np.ndarray | float, ...] = ()
+    bin_ms: float | None = None
 
     def __post_init__(self) -> None:
         lead = self.inputs.shape[:2]
@@ -75,6 +78,13 @@ class Recording:
             raise ValueError(f"sensor {tuple(self.sensor)} has not {self.inputs.shape[2]} inputs")
         if not self.dt_ms > 0:
             raise ValueError(f"dt_ms must be positive, not {self.dt_ms}")
+        if self.bin_ms is not None and not self.bin_ms > 0:
+            raise ValueError(f"bin_ms must be positive, not {self.bin_ms}")
+
+    @property
+    def step_ms(self) -> float:
+        """Length of a step on the axes."""
+        return self.dt_ms if self.bin_ms is None else self.bin_ms
 
     @property
     def n_steps(self) -> int:

@@ -99,8 +99,9 @@ def measure(cell: Cell) -> dict[str, Any]:
         (XLA's memory analysis), ``chunk`` (steps between two readings of traces),
         ``product_flop_per_step`` and ``traffic_bytes_per_step`` (see
         :mod:`snnlab.benchmarks.roofline`), ``device_peak_bytes`` (``None`` where the device does
-        not tell), ``process_peak_bytes``, ``device``, ``rates`` (Hz); with another precision than
-        float32 ``gradient_cosine``, the cosine between the gradient and that of float32.
+        not tell), ``process_peak_bytes``, ``device``, ``rates`` (Hz; input is generated, 1 ms a
+        step); with another precision than float32 ``gradient_cosine``, the cosine between the
+        gradient and that of float32.
     """
     import jax
     import jax.numpy as jnp

@@ -30,7 +30,7 @@ class Data:
         n_in: inputs, ``height * width * polarities`` of ``sensor``.
         n_classes: classes.
         n_steps: steps T of a recording.
-        dt_ms: length of a step.
+        bin_ms: recorded time of a step.
         sensor: (height, width, polarities) after down-sampling; an input's index is
             ``(polarity * height + y) * width + x``. ``None`` where there is none.
         train: shuffled and augmented.
@@ -47,7 +47,7 @@ class Data:
     n_in: int
     n_classes: int
     n_steps: int
-    dt_ms: float
+    bin_ms: float
     sensor: tuple[int, int, int] | None
     train: Any
     val: Any
@@ -123,7 +123,7 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     }  # fmt: skip
     return Data(
         store.sensor.name, transform.n_in, store.sensor.n_classes, transform.n_steps,
-        transform.dt_ms, transform.shape, made, loader(val, False),
+        transform.bin_ms, transform.shape, made, loader(val, False),
         loader(test, False), counts,
     )  # fmt: skip
 

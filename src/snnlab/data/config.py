@@ -26,7 +26,13 @@ class DataConfig:
         help="folder of the recordings, read-only is fine; empty: the user's cache folder",
     )
     data_length: int = option(
-        default=200, help="time bins of a recording", unit="steps", gt=0, le=100_000
+        default=200,
+        help="time bins of a recording, one a step; a step is then (length of the dataset's "
+        "recordings) / data_length of recorded time, the time of rates and axes, however long "
+        "the network simulates it",
+        unit="steps",
+        gt=0,
+        le=100_000,
     )
     batch_size: int = option(default=128, help="recordings of a batch", gt=0, le=65_536)
     n_data_worker: int = option(
@@ -71,7 +77,7 @@ class DataConfig:
     )
     aug_jitter_ms: float = option(
         default=0.0,
-        help="training only: standard deviation of event times",
+        help="training only: standard deviation of event times (recorded time)",
         unit="ms",
         ge=0,
         le=1000,

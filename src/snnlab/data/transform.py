@@ -60,7 +60,8 @@ class Transform:
         return self.sensor.saccade_us if self.first_saccade else self.sensor.window_us
 
     @property
-    def dt_ms(self) -> float:
+    def bin_ms(self) -> float:
+        """Recorded time of a step."""
         return self.cut_us / self.n_steps / 1000
 
     @property

@@ -14,6 +14,7 @@ from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import param_states
 from snnlab.models import Network
 from snnlab.models.normalization import RunningStatistic
+from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification
 from snnlab.training.optim import Plateau, make_optimizer
 from snnlab.training.programs import Programs, TrainState
@@ -34,9 +35,10 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     plain = problem.make_network("plain")
     objective = Classification(
         problem.n_classes, len(problem.layer_names),
-        max(problem.first_scored, config.training.warmup_steps(problem.n_steps)), plain.dt_ms,
-        config.training,
+        max(problem.first_scored, config.training.warmup_steps(problem.n_steps)),
+        problem.step_ms(plain), config.training,
     )  # fmt: skip
+    _check_rate(config.training, objective.step_ms)
     if objective.warmup >= problem.n_steps:
         raise UsageError(
             f"--warmup_ratio {config.training.warmup_ratio:g}: {objective.warmup} steps without "
@@ -64,6 +66,16 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
     return Parts(programs, plateau, state, plain)
+
+
+def _check_rate(training: TrainingConfig, step_ms: float) -> None:
+    """A neuron spikes once in a step at most."""
+    most = 1000.0 / step_ms
+    if training.spk_reg_factor > 0 and training.spk_reg_rate > most * (1 + 1e-9):
+        raise UsageError(
+            f"--spk_reg_rate {training.spk_reg_rate:g} Hz cannot be reached: a neuron spikes once "
+            f"in a step of {step_ms:.4g} ms at most, that is {most:.4g} Hz"
+        )
 
 
 def n_parameters(parts: Parts) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -137,6 +138,25 @@ class Problem:
     note: str = ""
     identity: dict[str, str] = dataclasses.field(default_factory=dict)
     bin_ms: float | None = None
+
+    def step_ms(self, network: Network) -> float:
+        """Length of a step in rates and on axes: recorded time where there are recordings."""
+        return network.dt_ms if self.bin_ms is None else self.bin_ms
+
+    def steps_in_words(self, network: Network) -> str:
+        """``200 steps of 1.55 ms recorded, 1 ms simulated``, or the one time there is."""
+        times = {"simulated": network.dt_ms}
+        if self.bin_ms is not None:
+            same = math.isclose(self.bin_ms, network.dt_ms)
+            times = {"recorded": self.bin_ms, **({} if same else times)}
+        return f"{self.n_steps} steps of " + ", ".join(
+            f"{ms:.4g} ms {t}" for t, ms in times.items()
+        )
+
+    @property
+    def rate_label(self) -> str:
+        """Of an axis of firing rates."""
+        return "firing rate (Hz)" if self.bin_ms is None else "rate (Hz, recorded time)"
 
 
 #: Options that may differ between a run and its continuation.

@@ -21,6 +21,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts, build_parts, n_parameters
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import draw, pretrained, probe, simulate
+from snnlab.experiment.warn import warn, warnings_of
 from snnlab.interrupts import Interrupted
 from snnlab.learners.functional import Params
 from snnlab.training import trials
@@ -279,7 +280,8 @@ def _save(this: Run, place: Place, state: TrainState, averages: Averages | None)
 def announce(config: Any, problem: Problem, parts: Parts, folder: Path, console: Console) -> None:
     n = n_parameters(parts)
     console.print(
-        f"{problem.task}: {problem.dataset}, {problem.n_steps} steps, {n:,} parameters, "
+        f"{problem.task}: {problem.dataset}, {problem.steps_in_words(parts.network)}, "
+        f"{n:,} parameters, "
         f"{config.learner.method} ({parts.programs.learner.backend}) on "
         f"{jax.devices()[0].platform}; run folder {folder}", highlight=False,
     )  # fmt: skip
@@ -334,6 +336,7 @@ def train(
             params = trials.member(evaluated, i) if several else evaluated
             pair = rows[2 * i : 2 * i + 2]
             display.epoch(epoch, pair, _note_epoch(this, epoch, params, pair))
+            warn(this, len(pair), console, f"seed {this.config.run.seed}: " if several else "")
         stands = Start(state, Place(epoch))
         save(stands)
         for i, this in enumerate(members):
@@ -402,9 +405,12 @@ def facts_of(this: Run) -> dict[str, Any]:
         "backend": this.parts.programs.learner.backend,
         "dataset": problem.dataset,
         "seed": config.run.seed,
+        "bin_ms": problem.step_ms(this.parts.network),
+        "dt_ms": this.parts.network.dt_ms,
         **({"pruned": True} if this.pruned else {}),
         **({"vmapped": True} if progress.vmapped else {}),
         **problem.facts,
+        "warnings": warnings_of(this),
     }
 
 
@@ -421,6 +427,7 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     except Diverged as error:
         raise UsageError(note_divergence(this, error)) from None
     this.note(test)
+    warn(this, 1, console)
     results = {
         "test_accuracy": test["accuracy"],
         **facts_of(this),

@@ -111,10 +111,13 @@ def _summary(
     rows = [runs.RunFolder(folder.path / f"seed-{r['seed']}").metrics.rows() for r in results]
     drawn = [r for r in rows if any(row["split"] == "train" for row in r)]
     if drawn:
-        figures.save(figures.learning_curves(drawn), folder.figures / "learning-curves.png")
+        curves = figures.learning_curves(drawn, rate_label=problem.rate_label)
+        figures.save(curves, folder.figures / "learning-curves.png")
     found = {
         **trials.aggregate(results, config.training.acc_th),
         "method": config.learner.method, "dataset": problem.dataset, **problem.facts,
+        **{name: results[0].get(name) for name in ("bin_ms", "dt_ms")},
+        "warnings": [f"seed {r['seed']}: {t}" for r in results for t in r.get("warnings", ())],
         "vmapped": any(r.get("vmapped") for r in results),
     }  # fmt: skip
     folder.write_results(found)

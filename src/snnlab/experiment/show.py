@@ -15,7 +15,9 @@ from snnlab.analysis.recording import Recording, SensorShape
 from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts
 from snnlab.experiment.problem import Problem
+from snnlab.experiment.warn import show
 from snnlab.learners.functional import Params
+from snnlab.training.alarms import alarms
 from snnlab.training.checkpoints import Reader
 from snnlab.training.loop import evaluate
 from snnlab.training.programs import TrainState
@@ -42,9 +44,12 @@ def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> d
     if lock is not None:
         lock.unlock()
     console.print(
-        f"one batch of {row['samples']}: accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
+        f"one batch of {row['samples']}, {problem.steps_in_words(parts.network)}: "
+        f"accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
         f"rate {show_rates(row['firing_rates'])}", highlight=False,
     )  # fmt: skip
+    for text in alarms([row], problem.layer_names, config):
+        show(text, console)
     console.print(f"figures    {', '.join(str(p) for p in paths)}", highlight=False)
     return row
 
@@ -98,7 +103,10 @@ def draw(
     drawn = []
     if any(r["split"] == "train" for r in rows):
         path = folder / "learning-curves.png"
-        figures.save(figures.learning_curves(rows, best_epoch=best_epoch or None), path)
+        curves = figures.learning_curves(
+            rows, best_epoch=best_epoch or None, rate_label=problem.rate_label
+        )
+        figures.save(curves, path)
         drawn.append(path)
     recording, indices = record(config, problem, parts, params, split)
     path = folder / f"{split}-samples.png"
@@ -131,6 +139,6 @@ def record(
         membrane=tuple(np.asarray(v) for v in out.membrane), readout=readout,
         targets=labels[seen], predictions=predictions,
         dt_ms=parts.network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
-        thresholds=parts.network.thresholds,
+        thresholds=parts.network.thresholds, bin_ms=problem.bin_ms,
     )  # fmt: skip
     return recording, list(range(len(seen)))

@@ -76,7 +76,12 @@ class ModelConfig:
     )
     out_scale: float = option(default=2.0, help="Kaiming-normal scale of the readout weights", ge=0)
     dt: float = option(
-        default=1.0, help="length of a simulation step (one bin of input)", unit="ms", gt=0
+        default=1.0,
+        help="simulated length of a step, in which the time constants are; a step is one time bin "
+        "of a recording, whose recorded length (see --data_length) it does not change, and rates "
+        "and axes are in recorded time",
+        unit="ms",
+        gt=0,
     )
 
 
@@ -128,7 +133,13 @@ class GIFConfig:
         "tau_o, and large first guesses cost many updates to unlearn)",
         ge=0,
     )
-    dt: float = option(default=1.0, help="length of a simulation step", unit="ms", gt=0)
+    dt: float = option(
+        default=1.0,
+        help="simulated length of a step; of trials, which are made at this step, there is no "
+        "other time",
+        unit="ms",
+        gt=0,
+    )
 
 
 @section("Model")

@@ -143,7 +143,7 @@ def build(config: BalancedRSNN) -> Problem:
         batch_size=data.batch_size, sensor=splits.sensor, make_network=make_network,
         layer_names=tuple(f"layer {k + 1} ({model.model})" for k in range(model.n_layer)),
         facts=splits.facts, first_scored=splits.n_steps - 1 if bptt else splits.t_crop,
-        class_names=splits.class_names, shown_from=splits.t_crop,
+        class_names=splits.class_names, shown_from=splits.t_crop, bin_ms=splits.bin_ms,
         measure=_measure(config, make_network, splits) if data.track_balance else None,
         renew=refit_program(model, data.repeat) if model.balance_refit else None,
     )  # fmt: skip

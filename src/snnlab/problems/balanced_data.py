@@ -46,7 +46,8 @@ class BalancedData(DataConfig):
     )
     data_length: int = option(
         default=100,
-        help="time bins of a recording (hd, sc: frames of 10 ms; hd: 140 by default)",
+        help="time bins of a recording (hd, sc: frames of 10 ms; hd: 140 by default); rates and "
+        "axes are in the recorded time of these",
         unit="steps",
         gt=0,
         le=100_000,
@@ -90,7 +91,8 @@ class Splits(NamedTuple):
         train, val, test: loaders.
         n_in, n_classes, n_steps: sizes, repetitions included.
         t_crop: first step that counts.
-        dt_ms: length of a step.
+        dt_ms: length of a step of the network, whose constants are in steps.
+        bin_ms: recorded time of a step; ``None`` where trials are generated.
         sensor: of recordings.
         class_names: where there are names.
         facts: for ``results.json``.
@@ -105,6 +107,7 @@ class Splits(NamedTuple):
     n_steps: int
     t_crop: int
     dt_ms: float
+    bin_ms: float | None
     sensor: tuple[int, int, int] | None
     class_names: tuple[str, ...]
     facts: dict[str, Any]
@@ -130,7 +133,7 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
     trials = CueTrials(*(a[:n_few] for a in val.trials))
     return Splits(
         train, val, test, CUE_INPUTS, 2, repeat * task.n_steps, repeat * task.first_scored,
-        1.0 / repeat, None, ("left", "right"), {},
+        1.0 / repeat, None, None, ("left", "right"), {},
         RepeatedStream(cue_stream(task, trials), repeat, scale),
     )  # fmt: skip
 
@@ -147,7 +150,7 @@ def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
     shown = xs[:, : min(n_few, int(batch.mask.sum()))]
     return Splits(
         train, val, test, data.n_in, data.n_classes, repeat * data.n_steps, 0,
-        data.dt_ms / repeat, data.sensor, data.class_names,
+        data.bin_ms / repeat, data.bin_ms / repeat, data.sensor, data.class_names,
         {"samples": {k: n for k, n in data.counts.items() if k in COUNTED}},
         RepeatedStream(DenseStream(shown), repeat, scale),
     )  # fmt: skip

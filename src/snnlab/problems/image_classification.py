@@ -71,4 +71,5 @@ def build(config: ImageClassification) -> Problem:
         layer_names=tuple(f"layer {i + 1} ({config.model.model})"
                           for i in range(config.model.n_layer)),
         facts={"samples": {k: data.counts[k] for k in ("train", "val", "test")}},
+        bin_ms=data.bin_ms,
     )  # fmt: skip

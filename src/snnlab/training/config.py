@@ -87,7 +87,11 @@ class TrainingConfig:
         default=0.0, help="strength of the firing-rate regulariser", ge=0
     )
     spk_reg_rate: float = option(
-        default=10.0, help="target firing rate of each neuron", unit="Hz", ge=0
+        default=10.0,
+        help="target firing rate of each neuron, as rates are shown: of recordings in recorded "
+        "time, of generated trials in simulated time (--dt)",
+        unit="Hz",
+        ge=0,
     )
     use_regularizers: bool = option(
         default=False,

@@ -52,21 +52,22 @@ class Classification:
     The gradient is that of ``sum_t L_t``.
 
     Regularisers act at every step, so that each learner can use them:
-    ``spk_reg_factor * mean_n (mean_b s_t[b, n] - rate dt)^2`` and
+    ``spk_reg_factor * mean_n (mean_b s_t[b, n] - rate step)^2`` and
     ``v_reg_factor * mean_{b,n} (relu(v - high)^2 + relu(low - v)^2)``, summed over layers.
 
     Args:
         n_out: readout units.
         n_layers: recurrent layers.
         warmup: steps without loss at the start.
-        dt_ms: length of a step.
+        step_ms: length of a step in the time of rates: of a recording, what was recorded in
+            it; of generated trials, what is simulated.
         config: loss and regularisers.
     """
 
     n_out: int
     n_layers: int
     warmup: int
-    dt_ms: float
+    step_ms: float
     config: TrainingConfig
 
     def example(self, batch_size: int) -> Targets:
@@ -114,7 +115,7 @@ class Classification:
         c = self.config
         total = jnp.float32(0.0)
         if c.spk_reg_factor > 0:
-            target = c.spk_reg_rate * self.dt_ms / 1000.0
+            target = c.spk_reg_rate * self.step_ms / 1000.0
             for s in out.spikes:
                 total += c.spk_reg_factor * jnp.mean((weight @ s - target) ** 2)
         if c.v_reg_factor > 0:
@@ -128,12 +129,12 @@ def _broken(values: jax.Array) -> jax.Array:
     return jnp.logical_not(jnp.all(jnp.isfinite(values))).astype(jnp.float32)
 
 
-def summarise(metrics: Metrics, batch: Targets, dt_ms: float) -> dict[str, Any]:
+def summarise(metrics: Metrics, batch: Targets, step_ms: float) -> dict[str, Any]:
     """Numbers of a batch from the sums over its sequence.
 
     Returns:
         ``loss`` and ``penalty`` per scored step, ``correct`` and ``count`` of samples,
-        ``rates`` ``(n_layers,)`` in Hz, ``predictions (B,)``.
+        ``rates`` ``(n_layers,)`` in Hz of the time of ``step_ms``, ``predictions (B,)``.
     """
     predictions = jnp.argmax(metrics.readout, axis=-1)
     correct = jnp.sum(batch.mask * (predictions == batch.labels))
@@ -143,7 +144,7 @@ def summarise(metrics: Metrics, batch: Targets, dt_ms: float) -> dict[str, Any]:
         "penalty": metrics.penalty / scored,
         "correct": correct,
         "count": batch.mask.sum(),
-        "rates": metrics.spikes / metrics.steps * (1000.0 / dt_ms),
+        "rates": metrics.spikes / metrics.steps * (1000.0 / step_ms),
         "predictions": predictions,
         "broken": metrics.broken,
     }

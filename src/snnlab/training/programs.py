@@ -148,7 +148,7 @@ class Programs:
                     params, opt_state, carry, n * self.update_every, rest
                 )
                 metrics, norm, bad = jax.tree.map(jnp.add, (metrics, norm, bad), last)
-        numbers = summarise(metrics, targets, self.objective.dt_ms)
+        numbers = summarise(metrics, targets, self.objective.step_ms)
         numbers["grad_norm"] = norm / self.updates_per_batch
         numbers["broken_gradients"] = jax.tree.map(lambda b: b > 0, bad)
         key = jax.random.key_data(jax.random.split(jax.random.wrap_key_data(state.key), 1)[0])
@@ -160,7 +160,7 @@ class Programs:
             metrics = self._evaluate_layerwise(params, stream, targets)
         else:
             metrics = self._evaluate_stepwise(self.network, params, stream, targets)
-        return summarise(metrics, targets, self.objective.dt_ms)
+        return summarise(metrics, targets, self.objective.step_ms)
 
     def _evaluate_stepwise(
         self, network: PureNetwork, params: Params, stream: Stream, targets: Targets

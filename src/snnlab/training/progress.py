@@ -12,8 +12,8 @@ from snnlab.training.loop import Averages
 
 
 def show_rates(rates: list[float]) -> str:
-    """``"12.1/8.3 Hz"``: one mean rate for each layer."""
-    return "/".join(f"{r:.1f}" for r in rates) + " Hz"
+    """``"12.1/0.083/0 Hz"``: one mean rate for each layer; 0 where nothing spiked."""
+    return "/".join(f"{r:.1f}" if r >= 1 else f"{r:.2g}" for r in rates) + " Hz"
 
 
 class ProgressDisplay:
