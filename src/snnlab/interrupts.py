@@ -11,16 +11,22 @@ Needs nothing but the standard library, so that the first line of a script can i
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 #: A second signal so shortly after the first is the same one, sent to a whole group of processes.
 SAME_S = 0.3
+#: Environment variable with the process that a command must not outlive.
+_PARENT = "SNNLAB_PARENT"
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -107,6 +113,7 @@ def install() -> None:
     for signum in _SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _watch.handle)
+    _end_with_parent()
 
 
 @contextlib.contextmanager
@@ -132,16 +139,56 @@ def check() -> None:
         raise Interrupted(_watch.first)
 
 
-def ignore() -> None:
-    """For a process that only serves another: signals to the whole group are not its business."""
+def serve(number: int = 0) -> None:
+    """For a worker of ``multiprocessing``: signals to the whole group are not its business, and it
+    ends when the process that it works for does, however that one dies.
+
+    Args:
+        number: of the worker; any.
+    """
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        threading.Thread(target=_end_with, args=(owner.sentinel,), daemon=True).start()
 
 
-def end_with_parent(signum: int = signal.SIGTERM) -> None:
-    """Linux: the calling process gets ``signum`` when its parent dies, however it dies."""
-    if not sys.platform.startswith("linux"):
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def wait_for(command: Sequence[str], cwd: Path) -> int:
+    """Run a command that ends by itself when this process does; its exit code.
+
+    It has a process group of its own, so that a signal reaches it once: from here.
+
+    Raises:
+        Interrupted: a signal came; it was passed on, and the command has ended.
+    """
+    environment = {**os.environ, _PARENT: str(os.getpid())}
+    with held():
+        process = subprocess.Popen(command, cwd=cwd, env=environment, process_group=0)
+        passed_on = False
+        while True:
+            try:
+                code = process.wait(0.1)
+            except subprocess.TimeoutExpired:
+                if _watch.first is not None and not passed_on:
+                    process.send_signal(_watch.first)
+                    passed_on = True
+                continue
+            check()
+            return code
+
+
+def _end_with_parent() -> None:
+    """If :func:`wait_for` started this process: get SIGTERM when that one dies, however it dies."""
+    parent = os.environ.pop(_PARENT, "")
+    if not parent or not sys.platform.startswith("linux"):
         return
     import ctypes
 
-    ctypes.CDLL(None, use_errno=True).prctl(1, int(signum), 0, 0, 0)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None, use_errno=True).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(parent):  # too late
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab import interrupts
 from snnlab.data.cutting import BatchCutter, CutBatch
 from snnlab.data.stream import BLOCK, EventStream, Stream
 from snnlab.errors import UsageError
@@ -200,6 +201,7 @@ class Loader:
             sampler=self._order,
             num_workers=self._n_worker,
             collate_fn=_as_it_is,
+            worker_init_fn=interrupts.serve if many else None,
             multiprocessing_context=_worker_context() if many else None,
             persistent_workers=many,
         )

@@ -21,7 +21,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ import yaml
 from rich.console import Console
 
 from snnlab import config as configs
+from snnlab import interrupts
 from snnlab.config import option, section
 from snnlab.errors import UsageError, nearest, one_line
 from snnlab.experiment.comparison import compare
@@ -213,10 +213,11 @@ class Sweep:
         file = read_sweep(path)
         self.members = members_of(file, read_settings(options.set))
         homes = [Path.cwd(), *path.resolve().parents]
-        self.root = next((h for h in homes if (h / file.task).is_file()), None)
-        if self.root is None:
+        root = next((h for h in homes if (h / file.task).is_file()), None)
+        if root is None:
             raise UsageError(f"sweep {path}: no script {file.task} here or above the sweep file")
-        self.task = self.root / file.task
+        self.root = root
+        self.task = root / file.task
         for name in {c for m in self.members for c in m.configs}:
             if not (self.root / name).is_file():
                 raise UsageError(f"sweep {path}: no config {name} in {self.root}")
@@ -284,18 +285,12 @@ class Sweep:
         folder = self.folder / member.slug
         where = [f"--filepath={folder}"]
         if self.state_of(member) == "interrupted":
-            if _resumable(folder):
+            if RunFolder(folder).holds_a_run:
                 where = [f"--resume={folder}"]
             else:
                 folder.rename(_free(folder))
         command = [sys.executable, str(self.task), *member.arguments, *where]
-        return subprocess.run(command, cwd=self.root, check=False).returncode
-
-
-def _resumable(folder: Path) -> bool:
-    """Whether a run folder has a checkpoint to go on from (a folder of several seeds has none)."""
-    checkpoints = RunFolder(folder).checkpoints
-    return checkpoints.is_dir() and any(p.name.isdigit() for p in checkpoints.iterdir())
+        return interrupts.wait_for(command, self.root)
 
 
 def _free(folder: Path) -> Path:
@@ -336,8 +331,6 @@ def _run_all(sweep: Sweep, chosen: Sequence[Member], console: Console) -> list[s
             continue
         console.print(f"[{k}/{len(chosen)}] {member.name}", markup=False, style="bold")
         code = sweep.run(member)
-        if code == 130:
-            raise KeyboardInterrupt
         if code:
             failed.append(member.name)
             console.print(f"{member.name}: exit code {code}", markup=False)
