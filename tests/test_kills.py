@@ -14,9 +14,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import runs
 from snnlab.training.checkpoints import places
@@ -119,6 +122,71 @@ def test_killed_at_any_moment(problem: str, tmp_path: Path) -> None:
         what = killer.killed_and_resumed(tmp_path / f"run-{k}", rng)
         done, k = done + ("too late" not in what), k + 1
         print(problem, k, what, flush=True)
+
+
+def alive(token: str) -> list[str]:
+    """Command lines of the processes that carry a token in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if token.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120])
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(reached: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return reached()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_an_ended_run_leaves_no_data_workers(signum: signal.Signals, tmp_path: Path) -> None:
+    run, token = tmp_path / "run", f"SNNLAB_TOKEN={tmp_path.name}-{signum}"
+    name, _, value = token.partition("=")
+    process = subprocess.Popen(
+        [*runs.command_of("image"), "--epochs", "10000", "--n_data_worker", "2", "--filepath",
+         str(run)], env={**os.environ, name: value}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert wait_until((run / "checkpoints" / "1").is_dir, 120)
+    assert len(alive(token)) > 3
+    process.send_signal(signum)
+    process.wait(60)
+    assert wait_until(lambda: not alive(token), 20), alive(token)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_sweep_that_is_ended_ends_its_member(signum: signal.Signals, tmp_path: Path) -> None:
+    """By a signal that it can pass on, or by one that it cannot."""
+    _, flags = runs.TINY["match"]
+    options: dict[str, Any] = dict(zip(*[iter(flags.replace("--", "").split())] * 2, strict=True))
+    options |= {"epochs": 100_000, "devices": "cpu"}
+    script = "tasks/task-rsnn-long-term-dependency.py"
+    sweep = {"task": script, "options": options, "runs": {"one": None}}
+    file, folder = tmp_path / "sweep.yaml", tmp_path / "sweep"
+    file.write_text(yaml.safe_dump(sweep))
+    token = f"SNNLAB_TOKEN={tmp_path.name}"
+    name, _, value = token.partition("=")
+    process = subprocess.Popen(
+        [sys.executable, str(runs.ROOT / "tasks" / "task-sweep.py"), "--sweep", str(file),
+         "--filepath", str(folder)], env={**os.environ, name: value}, cwd=runs.ROOT, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert wait_until((folder / "one" / "checkpoints" / "2").is_dir, 120)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum)
+    assert "Traceback" not in said
+    assert wait_until(lambda: not alive(token), 20), alive(token)
+    assert "interrupted after epoch" in (folder / "one" / "log.txt").read_text()
 
 
 def test_a_killed_run_loses_no_more_than_a_checkpoint(tmp_path: Path) -> None:

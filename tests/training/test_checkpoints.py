@@ -235,6 +235,21 @@ def test_a_full_disk_keeps_the_one_before(three: Path, monkeypatch: pytest.Monke
     assert newest_value(three) == 3
 
 
+def test_a_disk_without_room_is_noticed_before(
+    three: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """orbax itself would print pages of tracebacks."""
+    real = os.statvfs(three)
+    full = os.statvfs_result([*real[:3], 3, 3, *real[5:]])
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    writer = Writer(three, 3)
+    writer.save(Place(3), state(9), state(9).params, {"v": 9})
+    with pytest.raises(OSError, match="No space left"):
+        writer.wait()
+    assert newest_value(three) == 3
+    assert capfd.readouterr() == ("", "")
+
+
 def test_names_of_places() -> None:
     for place, name in ((Place(0), "0"), (Place(12), "12"), (Place(3, 20), "3-batch-20")):
         assert place.name == name

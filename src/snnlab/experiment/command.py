@@ -43,7 +43,7 @@ def command(
     config, dry_run = configs.parse(
         config_type, argv, prog=prog, description=description, adapt=adapt
     )
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     if config.run.resume and config.run.load_exp_folder:
         raise UsageError(
             "--load_exp_folder starts a new run, --resume continues one: give one of the two"

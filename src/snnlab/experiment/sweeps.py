@@ -306,7 +306,7 @@ def main(prog: str, description: str, argv: Sequence[str] | None = None) -> int:
     options = config.sweep
     sweep = Sweep(options)
     chosen = sweep.chosen(options)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     if options.list or dry_run:
         for k, member in enumerate(sweep.members):
             console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)

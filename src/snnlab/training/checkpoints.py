@@ -327,7 +327,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path, max_to_keep: int = 2) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised
         self.folder = folder
         self._keep = max_to_keep
         self._pool = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -384,6 +384,7 @@ class Writer:
     def _write(self, place: Place, tree: dict[str, Any], text: str) -> None:
         scratch = self.folder / f".{place.name}.part"
         shutil.rmtree(scratch, ignore_errors=True)
+        _need_space(self.folder, tree, text)
         scratch.mkdir()
         try:
             # One file an array: orbax's joint format cannot be read back from a folder whose
@@ -413,6 +414,20 @@ class Writer:
         gone = path.with_name(f".{path.name}.gone")
         os.rename(path, gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _need_space(folder: Path, tree: dict[str, Any], text: str) -> None:
+    """Refuse to begin on a full disk: orbax would leave with pages of tracebacks.
+
+    Raises:
+        OSError: no space.
+    """
+    leaves = jax.tree.leaves(tree)
+    room = os.statvfs(folder)
+    files = 2 * len(leaves) + 30
+    needed = sum(a.nbytes for a in leaves) + len(text) + files * room.f_frsize
+    if room.f_bavail * room.f_frsize < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _as_os_error(error: BaseException, folder: Path) -> BaseException:
