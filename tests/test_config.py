@@ -190,7 +190,7 @@ def test_a_wrong_choice_lists_the_valid_ones() -> None:
     ("argv", "message"),
     [
         (["--lr", "0"], "--learning_rate 0: must be greater than 0"),
-        (["--lr", "nan"], "--learning_rate nan: must be greater than 0"),
+        (["--lr", "nan"], "--learning_rate nan: must be a finite number"),
         (["--batch_size", "0"], "--batch_size 0: must be greater than or equal to 1"),
         (["--batch_size", "101"], "--batch_size 101: must be less than or equal to 100"),
         (["--lr", "fast"], "--learning_rate fast: must be a valid number"),

@@ -24,7 +24,7 @@ from snnlab import __version__, runs
 from snnlab import config as configs
 from snnlab.analysis import figures
 from snnlab.benchmarks.cells import Cell, in_fresh_process
-from snnlab.config import option, section
+from snnlab.config import NameText, PathText, option, section
 from snnlab.errors import UsageError, one_line
 from snnlab.learners import LearnerConfig
 from snnlab.models import LAYER_MODELS
@@ -71,6 +71,7 @@ class SweepConfig:
     )
     epoch: int = option(
         default=5, help="timed runs of a cell, after one that warms up", gt=0,
+        only={"memory_eval": (False,)},
         aliases=("epochs", "repeats"),
     )  # fmt: skip
     memory_eval: bool = option(default=False, help="compile only: memory without times")
@@ -86,9 +87,11 @@ class SweepRun:
     """Where it goes."""
 
     devices: str = option(default="0", help="an accelerator's id, all, or cpu", aliases=("gpu",))
-    filepath: str = option(default="", help="folder; empty: runs/memory-and-speed-<time>")
-    exp_name: str = option(default="", help="name that the folder carries")
-    compare: str = option(default="", help="results.json of an earlier sweep: show ratios to it")
+    filepath: PathText = option(default="", help="folder; empty: runs/memory-and-speed-<time>")
+    exp_name: NameText = option(default="", help="name that the folder carries")
+    compare: PathText = option(
+        default="", help="results.json of an earlier sweep: show ratios to it"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import runs
+from snnlab.console import make_console
 from snnlab.devices import select_device
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
@@ -38,10 +39,10 @@ def command(
         adapt: defaults that depend on other options.
     """
     config: Any
+    console = make_console()
     config, dry_run = configs.parse(
-        config_type, argv, prog=prog, description=description, adapt=adapt
+        config_type, argv, prog=prog, description=description, adapt=adapt, note=console.print
     )
-    console = Console(soft_wrap=True)
     if config.run.resume:
         config = _resumed_config(config_type, config, argv, prog, adapt)
     elif config.run.seed < 0:
@@ -92,7 +93,7 @@ def _resumed_config(
     merged["resume"] = config.run.resume
     merged["mode"] = given.get("mode", "train")
     result: Any = configs.build(config_type, merged)
-    asked: Any = configs.build(config_type, {**saved, **given})
+    asked: Any = configs.build(config_type, {**saved, **given}, given)
     changed = configs.differences(asked, result, ignore=FREE_ON_RESUME)
     if changed:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snnlab.config import option, section
+from snnlab.errors import UsageError
 
 
 @section("Task")
@@ -24,16 +25,21 @@ class TrialConfig:
     )
     n_data_worker: int = option(
         default=0,
-        help="accepted and not used: trials are generated inside the compiled program",
+        help="accepted: not needed, trials are generated inside the compiled program",
         ge=0,
+        accepted=(),
     )
 
-    @property
-    def note(self) -> str:
-        """What a user of ``--n_data_worker`` is told."""
-        if not self.n_data_worker:
-            return ""
-        return (
-            f"--n_data_worker {self.n_data_worker}: not needed, trials are generated inside the "
-            "compiled program"
+
+def check_rate(flag: str, hz: float, dt_ms: float) -> None:
+    """Refuse a rate that steps cannot have: an input has one spike in a step at most.
+
+    Raises:
+        UsageError: more than ``1000 / dt_ms`` Hz.
+    """
+    most = 1000.0 / dt_ms
+    if hz > most * (1 + 1e-9):
+        raise UsageError(
+            f"{flag} {hz:g} Hz: steps of --dt {dt_ms:g} ms hold {most:g} Hz at most, one spike in "
+            "every step"
         )
