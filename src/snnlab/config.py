@@ -353,7 +353,7 @@ def _problem(item: Any, known: Mapping[str, Entry]) -> str:
     message = one_line(str(item["msg"])).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be")
     if not item["loc"]:
-        return message
+        return shown(message, 300)
     name = str(item["loc"][0])
     value = item.get("input")
     entry = known.get(name)

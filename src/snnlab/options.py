@@ -94,6 +94,8 @@ def section(
 
 
 def _usable_path(text: str) -> str:
+    if not text.isprintable():  # a zero byte, a line break, bytes that are no UTF-8
+        raise ValueError("must be printable text of one line")
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -105,7 +107,8 @@ def _usable_path(text: str) -> str:
 
 
 def _usable_name(text: str) -> str:
-    if "/" in text or "\\" in text or len(text.encode("utf-8", "surrogateescape")) > 100:
+    long = len(text.encode("utf-8", "surrogateescape")) > 100
+    if long or not text.isprintable() or "/" in text or "\\" in text:
         raise ValueError("must be a name of at most 100 bytes, without folders")
     return text
 
@@ -228,7 +231,7 @@ def flat(config: Any) -> dict[str, Any]:
 # ------------------------------------------------------------- options without effect
 
 
-def _show_value(value: Any) -> str:
+def shown_value(value: Any) -> str:
     return (
         "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
@@ -240,7 +243,7 @@ def show_conditions(conditions: Sequence[Condition]) -> str:
     def one(name: str, wanted: Any) -> str:
         if isinstance(wanted, Over):
             return f"--{name} above {wanted.bound:g}"
-        return f"--{name}" if wanted == SET else f"--{name} {', '.join(map(_show_value, wanted))}"
+        return f"--{name}" if wanted == SET else f"--{name} {', '.join(map(shown_value, wanted))}"
 
     return ", or ".join(" with ".join(one(*item) for item in c.items()) for c in conditions)
 
@@ -297,11 +300,11 @@ def given_in_vain(made: Mapping[str, Any], known: Mapping[str, Entry], given: Gi
         where = f" ({shown(given.files[name])})" if name in given.files else ""
         if name in void:
             why = void[name]
-            at = f"to --{why} {_show_value(values[why])}" if values[why] else f"without --{why}"
+            at = f"to --{why} {shown_value(values[why])}" if values[why] else f"without --{why}"
             meant = show_conditions(entry.only)
             problems.append(f"--{name} does not apply {shown(at)}, only with {meant}{where}")
         elif entry.accepted and value not in entry.accepted:
-            text = f"--{name} {shown(_show_value(value))}"
+            text = f"--{name} {shown(shown_value(value))}"
             problems.append(f"{text}: not possible ({entry.help}){where}")
     return problems
 
@@ -323,9 +326,9 @@ def notes(config: Any, given: Mapping[str, Any]) -> list[str]:
     for name in given:
         entry, value = known[name], values[name]
         if entry.accepted is not None and (value or value != entry.default):
-            lines.append(f"--{name} {shown(_show_value(value))}: {entry.help}")
+            lines.append(f"--{name} {shown(shown_value(value))}: {entry.help}")
         if value in entry.says:
-            lines.append(f"--{name} {shown(_show_value(value))}: {entry.says[value]}")
+            lines.append(f"--{name} {shown(shown_value(value))}: {entry.says[value]}")
     return lines
 
 

@@ -12,11 +12,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from snnlab import __version__
 from snnlab.errors import UsageError
 from snnlab.training.metrics import MetricsFile, write_atomically
+from snnlab.yaml_files import read_yaml_file
 
 PACKAGES = (
     "jax", "jaxlib", "brainstate", "brainpy", "brainunit", "braintools", "braintrace",
@@ -104,10 +103,10 @@ class RunFolder:
             UsageError: the file cannot be read as a config.
         """
         try:
-            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            content = read_yaml_file(self.config)
             return {k: v for part in content.values() for k, v in part.items()}
-        except (OSError, yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {self.config}: {error}") from None
+        except AttributeError:
+            raise UsageError(f"{self.config} must hold sections of options") from None
 
     def logger(self) -> logging.Logger:
         """A logger that appends to ``log.txt``."""

@@ -46,9 +46,10 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 (PyYAML's own name and type)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: int) -> None:
         super().__init__(text)
         self._depth = self._values = 0
+        self._most = most
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
@@ -58,8 +59,8 @@ class _Loader(yaml.SafeLoader):
         self._values += 1
         if self._depth > DEEPEST:
             raise _fault(f"more than {DEEPEST} levels, one inside the other", event)
-        if self._values > MOST_VALUES:
-            raise _fault(f"more than {MOST_VALUES:,} values", event)
+        if self._values > self._most:
+            raise _fault(f"more than {self._most:,} values", event)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -80,8 +81,8 @@ class _Loader(yaml.SafeLoader):
         pairs = isinstance(node, yaml.MappingNode)
         inner = [n for part in parts for n in (part if pairs else (part,))]
         total = 1 + sum(self._unfolded(n, known, depth + 1) for n in inner)
-        if total > MOST_VALUES:
-            raise _fault(f"aliases that unfold to more than {MOST_VALUES:,} values", node)
+        if total > self._most:
+            raise _fault(f"aliases that unfold to more than {self._most:,} values", node)
         known[id(node)] = total
         return total
 
@@ -139,18 +140,19 @@ def _fault(problem: str, at: Any) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, at.start_mark)
 
 
-def parse_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str, most: int = MOST_VALUES) -> Any:
     """What a text says, in plain Python types; ``None`` if it is empty.
 
     Args:
         text: YAML.
         name: for messages, such as ``config a.yaml``.
+        most: values that it may hold.
 
     Raises:
         UsageError: it is not YAML, or is refused by the rules of this module.
     """
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, most)
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -161,12 +163,13 @@ def parse_yaml(text: str, name: str) -> Any:
         raise UsageError(f"{name} is not valid YAML: {shown(error, 150)}") from None
 
 
-def read_yaml_file(path: str | Path, kind: str = "config") -> Any:
+def read_yaml_file(path: str | Path, kind: str = "config", times: int = 1) -> Any:
     """What a file says; see :func:`parse_yaml`.
 
     Args:
         path: file.
         kind: what it is, for messages.
+        times: how many times larger than a file by hand it may be.
 
     Raises:
         UsageError: it cannot be read, is no plain file or too large, or is not valid.
@@ -174,18 +177,18 @@ def read_yaml_file(path: str | Path, kind: str = "config") -> Any:
     name = f"{kind} {shown(path, 200)}"
     try:
         with open(_plain_file(Path(path), name), "rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(times * LARGEST + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UsageError(f"cannot read {name}: {_reason(error)}") from None
-    if len(content) > LARGEST:
-        raise UsageError(f"{name} is larger than {LARGEST // 1024:,} KiB")
+    if len(content) > times * LARGEST:
+        raise UsageError(f"{name} is larger than {times * LARGEST // 1024:,} KiB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{name} is not valid YAML: byte {error.start:,} is not UTF-8 text"
         ) from None
-    return parse_yaml(text, name)
+    return parse_yaml(text, name, times * MOST_VALUES)
 
 
 def _plain_file(path: Path, name: str) -> Path:

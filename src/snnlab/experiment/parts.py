@@ -42,6 +42,18 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             f"--warmup_ratio {config.training.warmup_ratio:g}: {objective.warmup} steps without "
             f"loss leave none of the sequence's {problem.n_steps}"
         )
+    given, first = config.training.warmup_ratio, problem.first_scored
+    if given and config.training.warmup_steps(problem.n_steps) <= first:
+        raise UsageError(
+            f"--warmup_ratio {given:g} has no effect: the loss of this task begins at step {first} "
+            f"of {problem.n_steps} anyway"
+        )
+    rate, most = config.training.spk_reg_rate, 1000.0 / plain.dt_ms
+    if config.training.spk_reg_factor and rate > most * (1 + 1e-9):
+        raise UsageError(
+            f"--spk_reg_rate {rate:g} Hz: steps of {plain.dt_ms:g} ms hold {most:g} Hz at most, "
+            "one spike in every step"
+        )
     learner = make_learner(config.learner, problem.make_network, problem.batch_size, objective)
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)

@@ -27,6 +27,7 @@ from snnlab.console import make_console
 from snnlab.data.cue import CueTask, cue_sample
 from snnlab.data.recordings import SHD_UNITS, load_recordings
 from snnlab.data.store import TRAIN
+from snnlab.devices import require_memory
 from snnlab.errors import UsageError
 from snnlab.experiment import proceed
 from snnlab.models import integrator
@@ -288,6 +289,7 @@ def simulate(
 def make_network(config: Boerlin, n_dim: int, seed: int) -> Integrator:
     """The network of a config."""
     m = config.model
+    require_memory(12.0 * m.n * n_dim, f"a network of {m.n:,} neurons and {n_dim:,} dimensions")
     key = jax.random.fold_in(jax.random.key(seed), 1)
     w = integrator.decoders(m.w_init, m.n, n_dim, m.alpha, m.weight_sparsity, key)
     off_diagonal = 0.0 if m.auto_encoder else m.coupling
@@ -302,6 +304,8 @@ def run(config: Boerlin, console: Console) -> dict[str, Any]:
     seed = config.run.seed if config.run.seed >= 0 else time.time_ns() % 2**31
     bins, repeat = input_bins(config, seed)
     n_dim = bins.shape[1]
+    steps = len(bins) * repeat
+    require_memory(12.0 * steps * n_dim, f"a simulation of {steps:,} steps, {n_dim:,} dimensions")
     net = make_network(config, n_dim, seed)
     folder = runs.RunFolder.create(
         config.run.filepath, "boerlin", config.data.data, config.run.exp_name

@@ -15,7 +15,7 @@ from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
 from snnlab.models.gif_networks import build_memory_network
 from snnlab.problems.match_probe import probe
-from snnlab.problems.trial_config import TrialConfig, check_rate
+from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
 N_DIRECTIONS = 8
@@ -125,9 +125,9 @@ def task_of(config: Any) -> DelayedMatch:
             meaning, or a rate above one spike in every step.
     """
     data, dt = config.data, config.model.dt
-    both = data.peak_rate + data.background_rate
-    check_rate("--peak_rate + --background_rate", both, dt)
-    return DelayedMatch(
+    check_rate("--background_rate", data.background_rate, dt)
+    check_rate("--peak_rate", data.peak_rate, dt, ("--background_rate", data.background_rate))
+    task = DelayedMatch(
         fixation=steps_of("t_fixation", data.t_fixation, dt, zero=True),
         sample=steps_of("t_sample", data.t_sample, dt),
         delay=steps_of("t_delay", data.t_delay, dt),
@@ -135,6 +135,8 @@ def task_of(config: Any) -> DelayedMatch:
         n_in=data.n_in, kappa=data.kappa, peak=data.peak_rate, background=data.background_rate,
         dt_ms=dt,
     )  # fmt: skip
+    check_length(n_steps(task))
+    return task
 
 
 def build(config: LongTermDependency) -> Problem:

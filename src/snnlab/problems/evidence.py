@@ -16,7 +16,7 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
 from snnlab.models.gif_networks import build_ei_network
-from snnlab.problems.trial_config import TrialConfig, check_rate
+from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
 #: Trials on which the balance of currents is measured, and the number of their split.
@@ -146,7 +146,7 @@ def task_of(config: Any) -> Evidence:
         check_rate(f"--{flag}", getattr(data, flag), dt)
     if data.n_cue % 2 == 0:
         raise UsageError(f"--n_cue {data.n_cue}: must be odd, or a trial may have no majority")
-    return Evidence(
+    task = Evidence(
         n_cue=data.n_cue,
         interval=steps_of("t_interval", data.t_interval, dt, zero=True),
         cue=steps_of("t_cue", data.t_cue, dt),
@@ -155,6 +155,8 @@ def task_of(config: Any) -> Evidence:
         n_group=data.n_group, prob=data.cue_prob, cue_rate=data.cue_rate,
         noise_rate=data.noise_rate, dt_ms=dt,
     )  # fmt: skip
+    check_length(n_steps(task))
+    return task
 
 
 def build(config: CobaEI) -> Problem:
