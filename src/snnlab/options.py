@@ -249,7 +249,7 @@ def show_conditions(conditions: Sequence[Condition]) -> str:
 
 
 def _unmet(conditions: Sequence[Condition], values: Mapping[str, Any]) -> str:
-    """The first option whose value keeps another from having an effect, if one does."""
+    """What keeps an option from having an effect, if something does: ``to --model lif-delta``."""
 
     def holds(name: str, wanted: Any) -> bool:
         value = values[name]
@@ -262,12 +262,13 @@ def _unmet(conditions: Sequence[Condition], values: Mapping[str, Any]) -> str:
         name = next((n for n, wanted in condition.items() if not holds(n, wanted)), "")
         if not name:
             return ""
-        first = first or name
+        off = f"without --{name}" if condition[name] == SET else ""
+        first = first or off or f"to --{name} {shown_value(values[name])}"
     return first
 
 
 def void_options(config: Any) -> dict[str, str]:
-    """Option without effect -> the option whose value makes it so, of a config."""
+    """Option without effect -> the reason (``to --model lif-delta``), of a config."""
     return _void(flat(config), entries(type(config)))
 
 
@@ -299,10 +300,10 @@ def given_in_vain(made: Mapping[str, Any], known: Mapping[str, Entry], given: Gi
             continue
         where = f" ({shown(given.files[name])})" if name in given.files else ""
         if name in void:
-            why = void[name]
-            at = f"to --{why} {shown_value(values[why])}" if values[why] else f"without --{why}"
             meant = show_conditions(entry.only)
-            problems.append(f"--{name} does not apply {shown(at)}, only with {meant}{where}")
+            problems.append(
+                f"--{name} does not apply {shown(void[name])}, only with {meant}{where}"
+            )
         elif entry.accepted and value not in entry.accepted:
             text = f"--{name} {shown(shown_value(value))}"
             problems.append(f"{text}: not possible ({entry.help}){where}")
