@@ -20,7 +20,7 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.benchmarks.sweep import MemoryAndSpeed
-from snnlab.config import SET, Over
+from snnlab.config import SET, Over, option, section
 from snnlab.errors import UsageError
 from snnlab.experiment.sweeps import Sweeping
 from snnlab.learners.functional import PureNetwork, PureSequence, get_params
@@ -141,6 +141,81 @@ def test_what_is_accepted_is_listed_and_told(task: type) -> None:
         if flags[0][2:] in configs.entries(task) and task is not Boerlin:
             with pytest.raises(UsageError, match=f"{flags[0]} false: not possible"):
                 parse(task, *flags)
+
+
+@section("toy")
+class Toy:
+    kind: Literal["a", "b"] = option("a", "Kind.")
+    of_b: float = option(1.0, "Of b.", only={"kind": ("b",)})
+    chained: int = option(0, "Of of_b.", only={"kind": ("b",), "of_b": SET})
+    either: float = option(1.0, "Of two.", only=({"kind": ("b",)}, {"count": Over(1)}))
+    count: int = option(1, "Number.")
+    switch: bool = option(False, "Of b.", only={"kind": ("b",)})
+    from_run: str = option("", "Whose options count.", continues=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfToy:
+    toy: Toy
+
+
+def toy(*argv: str, **more: Any) -> Toy:
+    return configs.parse(OfToy, argv, prog="p", description="", **more)[0].toy
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--of_b", "2"], "--of_b does not apply to --kind a, only with --kind b"),
+        (["--of_b", "1"], "--of_b does not apply to --kind a"),  # its default, but asked for
+        (
+            ["--kind", "b", "--of_b", "0", "--chained", "3"],
+            "--chained does not apply without --of_b",
+        ),
+        (["--either", "2"], "only with --kind b, or --count above 1"),
+        (["--switch"], "--switch does not apply to --kind a"),
+    ],
+)
+def test_given_in_vain(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        toy(*argv)
+
+
+def test_given_where_it_counts_or_off_where_it_does_not(tmp_path: Path) -> None:
+    assert toy("--kind", "b", "--of_b", "2", "--chained", "3").chained == 3
+    assert toy("--count", "2", "--either", "2").either == 2.0
+    assert toy("--switch", "0", "--chained", "0") == Toy()
+    assert toy("--of_b", "2", "--from_run", "x").kind == "a"
+    path = tmp_path / "c.yaml"
+    path.write_text("of_b: 1.0\nkind: a\n")  # as a run of another version may have left it
+    assert toy("--config", str(path)) == Toy()
+    path.write_text("of_b: 2.0\n")
+    with pytest.raises(UsageError, match="--of_b does not apply .*c.yaml"):
+        toy("--config", str(path))
+    assert toy("--config", str(path), "--kind", "b").of_b == 2.0
+
+
+def test_a_tasks_own_default_does_not_outlive_its_effect() -> None:
+    adapt = {"adapt": lambda given: {"of_b": 5.0, "chained": 2}}
+    assert toy(**adapt) == Toy()
+    assert toy("--kind", "b", **adapt) == Toy(kind="b", of_b=5.0, chained=2)
+
+
+def test_a_condition_on_an_option_that_is_none_is_a_bug() -> None:
+    @section("x")
+    class X:
+        a: int = option(1, "A.", only={"nothing": SET})
+
+    kind = dataclasses.make_dataclass("K", [("x", X)], frozen=True)
+    with pytest.raises(TypeError, match="'a' depends on 'nothing'"):
+        configs.entries(kind)
+
+
+def test_help_says_where_an_option_counts(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        parse(ImageClassification, "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "[ms; > 0; only with --model alif-delta, alif-exp-cu with --beta; default 100.0]" in text
 
 
 def attributes_read() -> set[str]:

@@ -49,6 +49,38 @@ def tiny(*argv: str) -> Any:
     return parsed(*TINY, *argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--peak_rate", "1000", "--dt", "5"], "--peak_rate 1000 Hz: .* at most 199 Hz beside"),
+        (["--peak_rate", "1000"], "at most 999 Hz beside --background_rate 1"),
+        (["--background_rate", "300", "--dt", "5"], "--background_rate 300 Hz: .* at most 200 Hz"),
+        (["--dt", "1e-320"], "--dt 1e-320: must be greater than or equal to 0.001"),
+        (["--t_delay", "1e12"], "at most 10,000,000"),
+    ],
+)
+def test_steps_that_cannot_be(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parsed(*argv)
+    assert parsed("--peak_rate", "199", "--dt", "5").data.peak_rate == 199.0
+
+
+def test_options_that_the_loss_leaves_without_effect() -> None:
+    for argv, message in (
+        (["--warmup_ratio", "0.1"], "--warmup_ratio 0.1 has no effect: .* begins at step 40 of 70"),
+        (["--spk_reg_factor", "1", "--spk_reg_rate", "2000"], "2000 Hz: .* 1000 Hz at most"),
+    ):
+        config = tiny(*argv)
+        with pytest.raises(UsageError, match=message):
+            build_parts(config, build(config))
+
+
+def test_a_network_beyond_the_memory_is_refused_before_it_is_made() -> None:
+    config = tiny("--n_rec", "1000000")
+    with pytest.raises(UsageError, match="1,000,000 x 1,000,000 takes 4,000.0 GB"):
+        build_parts(config, build(config))
+
+
 # ------------------------------------------------------------------------ trials
 
 
