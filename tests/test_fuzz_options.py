@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -197,6 +199,30 @@ def test_any_yaml(task: type, short: bool, here: Path) -> None:
 @pytest.mark.parametrize("short", FORMS)
 def test_any_sweep_file(short: bool, here: Path) -> None:
     fuzz_sweeps(short, here)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script",
+    ["boerlin.py", "task-balanced-rsnn.py", "task-coba-ei-rsnn.py", "task-image-classification.py",
+     "task-memory-and-speed-evaluation-tpu.py", "task-rsnn-long-term-dependency.py"],
+)  # fmt: skip
+def test_whole_commands(script: str, tmp_path: Path) -> None:
+    deep, twice = tmp_path / "deep.yaml", tmp_path / "twice.yaml"
+    deep.write_text("lr: " + "[" * 100_000)
+    twice.write_text("filepath: a\nfilepath: b\n")
+    for argv in (
+        ["--filepath", "~nosuchuser/x"], ["--filepath", b"\xff"], ["--config", str(deep)],
+        ["--config", str(twice)], ["--config", "/dev/zero"], ["--nonsense", "9" * 5000],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, ROOT.parent / "tasks" / script, *argv], capture_output=True,
+            cwd=tmp_path, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, argv
+        assert done.stderr.count(b"\n") == 1
+        assert len(done.stderr) <= LONGEST + 60
+    assert sorted(tmp_path.iterdir()) == [deep, twice]
 
 
 def test_the_check_finds_what_it_looks_for(here: Path) -> None:

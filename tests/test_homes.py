@@ -13,16 +13,10 @@ CODE = "import snnlab, os; print(os.environ.get('BRAINEVENT_CACHE_DIR', 'own'))"
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess:
-    clean = {
-        k: v for k, v in os.environ.items() if k not in ("BRAINEVENT_CACHE_DIR", "MPLCONFIGDIR")
-    }
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    own = ("BRAINEVENT_CACHE_DIR", "MPLCONFIGDIR")
+    clean = {k: v for k, v in os.environ.items() if k not in own}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=clean | env, capture_output=True, text=True, check=False)
 
 
 def test_a_home_that_is_none(tmp_path: Path) -> None:
