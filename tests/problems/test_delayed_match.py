@@ -68,6 +68,8 @@ def test_steps_that_cannot_be(argv: list[str], message: str) -> None:
 def test_options_that_the_loss_leaves_without_effect() -> None:
     for argv, message in (
         (["--warmup_ratio", "0.1"], "--warmup_ratio 0.1 has no effect: .* begins at step 40 of 70"),
+        (["--update_every", "71"], "--update_every 71 is longer than the sequence of 70 steps"),
+        (["--vjp_method", "multi-step", "--chunk_size", "70"], "whole sequence of 70 steps"),
         (["--spk_reg_factor", "1", "--spk_reg_rate", "2000"], "2000 Hz: .* 1000 Hz at most"),
     ):
         config = tiny(*argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from snnlab import config as configs
 from snnlab import runs
 from snnlab.console import make_console
 from snnlab.devices import select_device
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, shown
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.experiment.run import run
 from snnlab.experiment.seeds import run_trials
+
+#: What a run started from: nothing that its continuation reads.
+STARTED_FROM = ("load_exp_folder", "use_pretrained_model", "only_do_testing")
 
 
 def command(
@@ -88,6 +92,13 @@ def _resumed_config(
             f"(option {(stranger or missing)[0]} does not belong to both)"
         )
     given, _ = configs.given_values(config_type, argv, prog=prog)
+    for name in STARTED_FROM:  # the checkpoint holds what came of it
+        saved.pop(name, None)
+    wanted = given.get("filepath", "")
+    if wanted and Path(wanted).expanduser().resolve() != folder.path.resolve():
+        raise UsageError(
+            f"--filepath {shown(wanted)} with --resume: a run goes on in its folder {folder.path}"
+        )
     merged = {**saved, **{k: v for k, v in given.items() if k in FREE_ON_RESUME}}
     merged["filepath"] = str(folder.path)
     merged["resume"] = config.run.resume

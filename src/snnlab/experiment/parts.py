@@ -54,6 +54,17 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             f"--spk_reg_rate {rate:g} Hz: steps of {plain.dt_ms:g} ms hold {most:g} Hz at most, "
             "one spike in every step"
         )
+    learn = config.learner
+    if learn.update_every > problem.n_steps:
+        raise UsageError(
+            f"--update_every {learn.update_every} is longer than the sequence of "
+            f"{problem.n_steps} steps"
+        )
+    if learn.vjp_method == "multi-step" and learn.chunk_size >= problem.n_steps:
+        raise UsageError(
+            f"--chunk_size {learn.chunk_size} covers the whole sequence of {problem.n_steps} "
+            "steps: such a window is plain BPTT, ask for --method bptt"
+        )
     learner = make_learner(config.learner, problem.make_network, problem.batch_size, objective)
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)

@@ -61,17 +61,21 @@ class SweepOptions:
         default="", help="folder of the sweep; empty: runs/<name of the sweep file>"
     )
     only: str = option(
-        default="", help="comma list of runs by name; empty: all", only={"index": (-1,)}
-    )
+        default="", help="comma list of runs by name; empty: all",
+        only={"index": (-1,), "list": (False,), "collect": (False,)},
+    )  # fmt: skip
     index: int = option(
-        default=-1, ge=-1,
+        default=-1, ge=-1, only={"list": (False,), "collect": (False,)},
         help="run this one alone, counted from 0 (array jobs: --index $SLURM_ARRAY_TASK_ID)",
     )  # fmt: skip
     set: str = option(
         default="", help='flags of every run, above those of the file: "epochs=1 samples=30"'
     )
     list: bool = option(default=False, help="show the runs and what became of them, and leave")
-    collect: bool = option(default=False, help="table and figure of what is there, without running")
+    collect: bool = option(
+        default=False, help="table and figure of what is there, without running",
+        only={"list": (False,)},
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
