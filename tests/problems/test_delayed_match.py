@@ -77,6 +77,23 @@ def test_options_that_the_loss_leaves_without_effect() -> None:
             build_parts(config, build(config))
 
 
+def test_training_is_counted_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients, two moments of adam, and for each weight and trial a trace of V, I and I2."""
+    asked: list[float] = []
+    monkeypatch.setattr("snnlab.experiment.parts.require_memory", lambda n, what: asked.append(n))
+    parts = {}
+    for chunk in ("35", "70"):
+        flags = ["--method", "diag", "--etrace_decay", "none", "--chunk_size", chunk]
+        config = tiny(*flags)
+        parts[chunk] = build_parts(config, build(config))
+    params = sum(p.nbytes for p in parts["70"].state.params.values())
+    assert asked[1] == pytest.approx(3 * params, abs=64)
+    recurrent = (100 + 24) * 24
+    assert asked[0] - asked[1] >= 4 * 16 * recurrent * 2
+    build_parts(tiny("--mode", "sim"), build(tiny()))
+    assert len(asked) == 2
+
+
 def test_a_network_beyond_the_memory_is_refused_before_it_is_made() -> None:
     config = tiny("--n_rec", "1000000")
     with pytest.raises(UsageError, match="1,000,000 x 1,000,000 takes 4,000"):

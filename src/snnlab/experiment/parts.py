@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from snnlab.devices import require_memory
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
 from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
-from snnlab.learners.functional import param_states
+from snnlab.learners.functional import Params, param_states
 from snnlab.models import Network
 from snnlab.models.normalization import RunningStatistic
 from snnlab.training.losses import Classification
@@ -70,6 +72,9 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
     optimizer = make_optimizer(config.training, per_epoch)
     plateau = Plateau(config.training)
+    if config.run.mode == "train":
+        needed = training_bytes(learner, optimizer, get_params(plain), every)
+        require_memory(needed, "training (gradients, optimiser, traces)")
     params = jax.tree.map(jnp.copy, get_params(plain))  # training consumes its state
     evaluated: PureNetwork | PureSequence
     if config.training.use_regularizers and not learner.layerwise:
@@ -87,6 +92,21 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
     return Parts(programs, plateau, state, plain)
+
+
+def training_bytes(learner: Any, optimizer: Any, params: Params, length: int) -> int:
+    """Bytes of gradients, optimiser and traces, for segments of ``length`` steps; at least.
+
+    Traces are those of D-RTRL in chunks; what a chunk itself takes is left out.
+    """
+
+    def size(tree: Any) -> int:
+        return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+    chunk = getattr(learner, "chunk_size", None)
+    steps = chunk(length) if callable(chunk) else chunk
+    traces = getattr(learner, "trace_bytes", 0) if steps and steps < length else 0
+    return size(params) + size(jax.eval_shape(optimizer.init, params)) + traces
 
 
 def n_parameters(parts: Parts) -> int:
