@@ -13,6 +13,7 @@ import yaml
 
 from snnlab import config
 from snnlab.config import option, section
+from snnlab.console import make_console
 from snnlab.errors import UsageError
 
 
@@ -190,7 +191,7 @@ def test_a_wrong_choice_lists_the_valid_ones() -> None:
     ("argv", "message"),
     [
         (["--lr", "0"], "--learning_rate 0: must be greater than 0"),
-        (["--lr", "nan"], "--learning_rate nan: must be greater than 0"),
+        (["--lr", "nan"], "--learning_rate nan: must be a finite number"),
         (["--batch_size", "0"], "--batch_size 0: must be greater than or equal to 1"),
         (["--batch_size", "101"], "--batch_size 101: must be less than or equal to 100"),
         (["--lr", "fast"], "--learning_rate fast: must be a valid number"),
@@ -198,6 +199,14 @@ def test_a_wrong_choice_lists_the_valid_ones() -> None:
         (["--lr", ""], "--learning_rate : must be a valid number"),
         (["--resume", "maybe"], "--resume maybe: must be a valid boolean"),
         (["--lr", "none"], "--learning_rate none: must be a valid number"),
+        (["--lr", "inf"], "--learning_rate inf: must be a finite number"),
+        (["--offset", "-inf"], "--offset -inf: must be a finite number"),
+        (["--offset", "nan"], "--offset nan: must be a finite number"),
+        (["--lr", "1e-320"], "--learning_rate 9.99989e-321: must be 0 or a number of float32"),
+        (["--offset", "1e39"], "--offset 1e+39: must be 0 or a number of float32"),
+        (["--limit", "2147483648"], "--limit 2147483648: must be a number below 2^31"),
+        (["--limit", "9" * 5000], "--limit " + "9" * 77 + "...: unable to parse input string"),
+        (["--lr", "x" * 5000], "--learning_rate " + "x" * 77 + "...: must be a valid number"),
     ],
 )
 def test_values_out_of_bounds_or_of_the_wrong_type(argv: list[str], message: str) -> None:
@@ -250,6 +259,66 @@ def test_a_missing_and_a_binary_yaml_file(tmp_path: Path) -> None:
     assert "No such file" in fault("--config", str(tmp_path / "none.yaml"))
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x01")
     assert "is not valid YAML" in fault("--config", str(tmp_path / "b.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr: true", "--learning_rate true: must be a number, not true or false"),
+        ("batch_size: false", "--batch_size false: must be a number"),
+        ("limit: true", "--limit true: must be a number"),
+        ("lr: yes", "--learning_rate yes: must be a valid number"),
+        ("lr: 1\nlr: 2", "'lr' is given twice"),
+        ("batch_size: 0777", "0777 may mean two things"),
+        ("batch_size: 1:30", "1:30 may mean two things"),
+        ("lr: [1]", "--learning_rate [1]: must be a valid number"),
+        ("lr: {a: 1}", "--learning_rate {'a': 1}: must be a valid number"),
+    ],
+)
+def test_a_value_of_yaml_is_no_other(text: str, message: str, yaml_file) -> None:
+    assert message in fault("--config", yaml_file(text))
+
+
+@section("paths")
+class Paths:
+    where: config.PathText = option("", "A folder.")
+    name: config.NameText = option("", "A part of a name.")
+    word: str = option("", "Anything.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OfPaths:
+    paths: Paths
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--where", "~nosuchuser/x"], "--where ~nosuchuser/x: there is no such user"),
+        (["--where", "a" * 256], "longer than a file system takes"),
+        (["--where", "a/" * 2500], "longer than a file system takes"),
+        (["--where", "\udcff"], "--where \\udcff: must be printable text"),
+        (["--where", "a\0b"], "--where a\\x00b: must be printable text"),
+        (["--word", "a\nb"], "--word a b: must be printable text of one line"),
+        (["--name", "a/b"], "--name a/b: must be a name of at most 100 bytes"),
+        (["--name", "é" * 51], "must be a name of at most 100 bytes"),
+    ],
+)
+def test_paths_and_names(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        config.parse(OfPaths, argv, prog="p", description="d")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["~/x", "[/x] [bold]", "a b", "é", "x" * 255])
+def test_a_usable_path_stays_as_it_is(path: str) -> None:
+    made, _ = config.parse(OfPaths, ["--where", path], prog="p", description="d")
+    assert made.paths.where == path
+
+
+def test_a_console_prints_text_as_it_is(capsys) -> None:
+    make_console(width=20).print("run folder [/x] [bold] :smile: " + "y" * 40)
+    assert capsys.readouterr().out == "run folder [/x] [bold] :smile: " + "y" * 40 + "\n"
 
 
 def test_build_names_an_unknown_option() -> None:

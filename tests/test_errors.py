@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from snnlab.errors import UsageError, nearest, one_line, run_command
+from snnlab.errors import LONGEST, UsageError, nearest, one_line, run_command, shown
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,42 @@ def test_usage_error_is_one_line_on_stderr_and_code_2(capsys) -> None:
         run_command(main, "task-x")
     assert left.value.code == 2
     assert capsys.readouterr() == ("", "task-x: error: bad value here\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a", "a"), (1.5, "1.5"), ("a\n b", "a b"), ("\x1b[31m", "\\x1b[31m"), ("\udcff", "\\udcff"),
+     ("x" * 80, "x" * 80), ("x" * 81, "x" * 77 + "..."), ("[/x]", "[/x]"), ("é", "é")],
+)  # fmt: skip
+def test_a_value_is_shown_cut_and_printable(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_message_is_cut(capsys) -> None:
+    def main() -> int:
+        raise UsageError("y" * 10_000)
+
+    with pytest.raises(SystemExit):
+        run_command(main, "p")
+    assert len(capsys.readouterr().err) == len("p: error: \n") + LONGEST
+
+
+def test_memory_that_runs_out_is_one_line_and_another_error_a_bug(capsys) -> None:
+    class XlaRuntimeError(RuntimeError):
+        pass
+
+    def fails(error: Exception) -> None:
+        raise error
+
+    for error in (MemoryError(), XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory, 9 bytes\nx")):
+        with pytest.raises(SystemExit) as left:
+            run_command(lambda e=error: fails(e), "p")  # type: ignore[misc]
+        assert left.value.code == 2
+        shown_line = capsys.readouterr().err
+        assert shown_line.startswith("p: error: out of memory")
+        assert shown_line.count("\n") == 1
+    with pytest.raises(XlaRuntimeError):
+        run_command(lambda: fails(XlaRuntimeError("INTERNAL: x")), "p")
 
 
 def test_interrupt_is_130_and_one_line(capsys) -> None:

@@ -242,6 +242,10 @@ def test_a_new_run_starts_with_the_best_parameters_of_another(
     tested = json.loads((tmp_path / "test" / "results.json").read_text())
     assert tested["test_accuracy"] == best["test_accuracy"]
     assert tested["epochs"] == 0
+    task("--resume", str(tmp_path / "on"), "--epochs", "2")
+    assert json.loads((tmp_path / "on" / "results.json").read_text())["epochs"] == 2
+    with pytest.raises(UsageError, match="a run goes on in its folder"):
+        task("--resume", str(tmp_path / "on"), "--filepath", str(tmp_path / "elsewhere"))
 
 
 def test_seeds_in_one_program_start_with_loaded_parameters(finished: Path, tmp_path: Path) -> None:

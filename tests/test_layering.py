@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "snnlab"
 LAYERS = (
     {"interrupts"},
     {"errors"},
+    {"yaml_files", "console", "options"},
     {"config", "devices"},
     {"models", "data"},
     {"learners"},
@@ -26,7 +27,7 @@ LAYERS = (
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Read by every command before it knows what to do: `--help` must not wait for JAX.
-LIGHT = {"interrupts", "errors", "config"}
+LIGHT = {"interrupts", "errors", "yaml_files", "options", "config"}
 HEAVY = {"jax", "brainstate", "brainpy", "brainunit", "torch", "tonic", "numpy", "matplotlib"}
 # Only the training loop repeats, and only the learners compile.
 COMPILE = {"jit", "pjit", "grad", "value_and_grad", "vmap", "scan", "for_loop", "fori_loop"}

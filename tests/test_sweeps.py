@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,88 @@ def test_seeds_in_one_program_share_their_time(tmp_path: Path) -> None:
     assert Outcome.of(tmp_path).numbers()["seconds"] == [4.0]
     assert spread([0.5], 100) == "50.0"
     assert spread([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SWEEP.replace("[1, 2]", f"[{', '.join(map(str, range(1001)))}]"), "2,002 runs; at most"),
+        (SWEEP.replace("z: 1", "config: [own.yaml, [a]]"), "config must be a path or a list"),
+        (SWEEP.replace("z: 1", "config: 3"), "config must be a path or a list"),
+        (SWEEP.replace("z: 1", "z z: 1"), "'z z' is no name of a flag"),
+        (SWEEP.replace("z: 1", "x: 1"), "x is set .* and varied by the grid"),
+        (
+            SWEEP.replace("first", "Table.md").replace("grid:\n  x: [1, 2]", ""),
+            "uses the name tabl",
+        ),
+        (SWEEP.replace("first", '"a\\nb"'), "printable"),
+        (SWEEP.replace("y: 5", "y-y: 5, y_y: 6"), "y_y is given twice"),
+        (SWEEP.replace("task.py", '"a\\0b"'), "task: must be printable"),
+        (SWEEP.replace("task.py", "a" * 300), "longer than a file system takes"),
+        (SWEEP.replace("[1, 2]", "1"), "grid.x: "),
+        (SWEEP.replace("[1, 2]", "[0777]"), "0777 may mean two things"),
+        ("runs: [1]\ntask: task.py", "sweep .*, runs: "),
+    ],
+)
+def test_sweep_files_that_would_cost_or_mean_nothing(sweep: Path, text: str, message: str) -> None:
+    sweep.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        run(sweep)
+    assert len(str(error.value)) < 400
+    assert not (sweep.parent / "out").exists()
+
+
+def test_a_grid_is_counted_before_it_is_expanded(sweep: Path) -> None:
+    lists = "\n".join(f"  g{k}: [{', '.join(map(str, range(100)))}]" for k in range(4))
+    sweep.write_text(f"task: task.py\ngrid:\n{lists}\n")
+    began = time.perf_counter()
+    with pytest.raises(UsageError, match="100,000,000 runs; at most 2,000"):
+        run(sweep)
+    assert time.perf_counter() - began < 2
+
+
+def test_set_does_not_override_what_the_grid_varies(sweep: Path) -> None:
+    with pytest.raises(UsageError, match=r"x is set .* varied by the grid"):
+        run(sweep, "--set", "x=7")
+    with pytest.raises(UsageError, match="--only does not apply to --index 0"):
+        run(sweep, "--index", "0", "--only", "first, x 1")
+
+
+def test_a_long_name_has_a_short_folder(sweep: Path) -> None:
+    long = "a" * 300
+    sweep.write_text(SWEEP.replace("first", long).replace("second one", f"{long}b"))
+    slugs = [m.slug for m in sweeps.members_of(sweeps.read_sweep(sweep), {})]
+    assert len(set(slugs)) == 4
+    assert max(map(len, slugs)) < 120
+
+
+@pytest.mark.parametrize("text", ["[]", "a: 1", "a: [1]", "{", "a: &a [*a]"])
+def test_a_plan_that_is_none(sweep: Path, text: str) -> None:
+    (sweep.parent / "out").mkdir()
+    (sweep.parent / "out" / "sweep.yaml").write_text(text)
+    if text == "[]":  # an empty plan, as good as none
+        assert run(sweep, "--index", "0") == 0
+        return
+    with pytest.raises(UsageError, match="plan"):
+        run(sweep, "--index", "0")
+
+
+def test_what_a_run_left_may_be_damaged(tmp_path: Path) -> None:
+    rows = [
+        '{"epoch": 1, "split": "val", "accuracy": null, "loss": null}',
+        '{"epoch": 2, "split": "val", "accuracy": 0.5, "firing_rates": [null, 2.0]}',
+        '{"split": "val", "accuracy": 1.0}', "[]", "null", "3", '{"epoch": 1, "split": []}',
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows))
+    for text in ("[]", "null", "[" * 100_000, "\xff", '{"seconds": [null, "x", 3]}'):
+        (tmp_path / "results.json").write_bytes(text.encode("latin-1"))
+        found = Outcome.of(tmp_path).numbers()
+        assert (found["val_accuracy"], found["best_epoch"], found["best_rate"]) == (
+            [0.5],
+            [2],
+            [2.0],
+        )
+    assert found["seconds"] == [3.0]
+    (tmp_path / "seed-x").mkdir()
+    (tmp_path / "seed-1").touch()
+    assert Outcome.of(tmp_path).rows

@@ -1,7 +1,6 @@
 """Strict configuration: YAML and flags into frozen dataclasses.
 
-A *section* is a frozen dataclass whose fields are made by :func:`option`; an experiment's
-config is a frozen dataclass whose fields are sections. Names are unique over all sections,
+:mod:`snnlab.options` says what sections and options are. Names are unique over all sections,
 so a flag is simply ``--name`` and a YAML file may be flat or grouped by section.
 
 Precedence: flags over the YAML files of ``--config`` over defaults. pydantic validates
@@ -12,150 +11,48 @@ no model, no dataset and no learner: each package declares its own section.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
+import math
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 import pydantic.dataclasses
-import yaml
 
-from snnlab.errors import UsageError, nearest, one_line
+from snnlab.errors import UsageError, nearest, one_line, shown
+from snnlab.options import (
+    GENERAL,
+    SET,
+    Entry,
+    Given,
+    NameText,
+    Over,
+    PathText,
+    as_dict,
+    canonical,
+    entries,
+    flat,
+    given_in_vain,
+    notes,
+    option,
+    section,
+    sections,
+    show_conditions,
+    void_options,
+    without_void,
+)
+from snnlab.yaml_files import read_yaml_file, write_yaml
+
+__all__ = [
+    "SET", "NameText", "Over", "PathText", "as_dict", "build", "differences", "entries", "flat",
+    "given_values", "make_parser", "notes", "option", "parse", "read_yaml", "section", "sections",
+    "to_yaml", "void_options",
+]  # fmt: skip
 
 T = TypeVar("T")
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    unit: str = "",
-    aliases: Sequence[str] = (),
-    **constraints: Any,
-) -> Any:
-    """A field of a section.
-
-    Args:
-        default: value without flag or YAML.
-        help: one sentence, shown by ``--help``.
-        unit: physical unit of the value, shown by ``--help`` (for example ``"ms"``).
-        aliases: other accepted flag and YAML names.
-        **constraints: pydantic's ``gt, ge, lt, le, pattern ...``.
-    """
-    return pydantic.Field(
-        default=default,
-        description=help,
-        json_schema_extra={"unit": unit, "aliases": list(aliases)},
-        **constraints,
-    )
-
-
-@dataclass_transform(field_specifiers=(option,), frozen_default=True)
-def section(title: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator: a frozen, strictly keyed and validated section with a help title."""
-
-    def wrap(cls: type[T]) -> type[T]:
-        made = pydantic.dataclasses.dataclass(
-            frozen=True, config=pydantic.ConfigDict(extra="forbid", validate_default=True)
-        )(cls)
-        made.__section_title__ = title  # type: ignore[attr-defined]
-        return made  # type: ignore[return-value]
-
-    return wrap
-
-
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """One option: where it lives and how it is shown."""
-
-    name: str
-    section: str
-    annotation: Any
-    default: Any
-    help: str
-    unit: str
-    aliases: tuple[str, ...]
-    constraints: str
-
-    @property
-    def is_flag(self) -> bool:
-        return self.annotation is bool
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        return tuple(str(v) for v in _literals(self.annotation))
-
-    def read(self, value: Any) -> Any:
-        """``value`` with the spellings that only a flag has ("none", a number as text) read."""
-        if not isinstance(value, str):
-            return value
-        for choice in _literals(self.annotation):
-            if value == str(choice):
-                return choice
-        optional = type(None) in get_args(self.annotation)
-        return None if optional and value.lower() in ("none", "null") else value
-
-
-def _literals(annotation: Any) -> tuple[Any, ...]:
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return tuple(c for arg in get_args(annotation) for c in _literals(arg))
-
-
-_GENERAL = ("config", "dry_run", "help")  # flags that are no options
-
-
-def sections(config_type: type) -> dict[str, type]:
-    """Section name -> section class of an experiment's config, in order."""
-    hints = typing.get_type_hints(config_type)
-    return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
-
-
-def entries(config_type: type) -> dict[str, _Entry]:
-    """Canonical option name -> description, over all sections.
-
-    Raises:
-        TypeError: two options share a name or an alias (a bug in the declarations).
-    """
-    found: dict[str, _Entry] = {}
-    taken = dict.fromkeys(_GENERAL, "the command line")
-    for sec_name, sec in sections(config_type).items():
-        for name, info in sec.__pydantic_fields__.items():  # type: ignore[attr-defined]
-            extra = info.json_schema_extra or {}
-            limits = " ".join(_show_limit(m) for m in info.metadata if _show_limit(m))
-            entry = _Entry(
-                name, sec_name, info.annotation, info.default, info.description or "",
-                extra.get("unit", ""), tuple(extra.get("aliases", ())), limits,
-            )  # fmt: skip
-            for key in (name, *(a.replace("-", "_") for a in entry.aliases)):
-                if key in taken:
-                    raise TypeError(f"option '{key}' is declared by {taken[key]} and {sec_name}")
-                taken[key] = sec_name
-            found[name] = entry
-    return found
-
-
-def _show_limit(meta: Any) -> str:
-    for attr, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
-        if hasattr(meta, attr):
-            return f"{sign} {getattr(meta, attr)}"
-    return ""
-
-
-def canonical(name: str, known: Mapping[str, _Entry]) -> str | None:
-    """The option that ``name`` (any spelling of ``-``/``_``, or an alias) stands for."""
-    plain = name.replace("-", "_")
-    if plain in known:
-        return plain
-    for entry in known.values():
-        if plain in (a.replace("-", "_") for a in entry.aliases):
-            return entry.name
-    return None
-
 
 # --------------------------------------------------------------------- reading
 
@@ -168,13 +65,8 @@ def read_yaml(path: str | Path, config_type: type) -> dict[str, Any]:
     """
     known = entries(config_type)
     secs = sections(config_type)
-    try:
-        with open(path, encoding="utf-8") as handle:
-            content = yaml.safe_load(handle)
-    except OSError as error:
-        raise UsageError(f"cannot read config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {path} is not valid YAML: {one_line(str(error))}") from None
+    content = read_yaml_file(path)
+    path = shown(path, 200)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -194,9 +86,10 @@ def read_yaml(path: str | Path, config_type: type) -> dict[str, Any]:
             if name is None or (within is not None and known[name].section != within):
                 options = [n for n, e in known.items() if within in (None, e.section)]
                 where = f" in section '{within}'" if within else ""
+                valid = shown(", ".join(sorted(options)), 150)
                 raise UsageError(
-                    f"config {path}: unknown key '{key}'{where}{nearest(str(key), options)}; "
-                    f"valid keys: {', '.join(sorted(options))}"
+                    f"config {path}: unknown key '{shown(key)}'{where}"
+                    f"{nearest(str(key), options)}; valid keys: {valid}"
                 )
             if name in values:
                 raise UsageError(f"config {path}: option '{name}' is given twice")
@@ -210,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with one line for an error."""
 
     def error(self, message: str) -> typing.NoReturn:
-        raise UsageError(message)
+        raise UsageError(shown(message, 200))
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -218,12 +111,14 @@ class _Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=30, width=100)
 
 
-def _help_text(entry: _Entry, default: Any) -> str:
+def _help_text(entry: Entry, default: Any) -> str:
     notes = []
     if entry.unit:
         notes.append(entry.unit)
     if entry.constraints:
         notes.append(entry.constraints)
+    if entry.only:
+        notes.append("only with " + show_conditions(entry.only))
     notes.append(f"default {'none' if default is None else default!s}")
     if entry.aliases:
         notes.append("also " + ", ".join(f"--{a}" for a in entry.aliases))
@@ -270,7 +165,7 @@ def make_parser(
     return parser
 
 
-def _respell(argv: Sequence[str], known: Mapping[str, _Entry]) -> list[str]:
+def _respell(argv: Sequence[str], known: Mapping[str, Entry]) -> list[str]:
     """``argv`` with flags in their canonical spelling, and negative numbers tied to theirs.
 
     Unknown flags stay as they are. ``--x -1e-3`` becomes ``--x=-1e-3``, which argparse would
@@ -282,7 +177,7 @@ def _respell(argv: Sequence[str], known: Mapping[str, _Entry]) -> list[str]:
         spelling, equals, value = token.partition("=")
         if spelling.startswith("--") and len(spelling) > 2:
             plain = spelling[2:].replace("-", "_")
-            name = plain if plain in _GENERAL else canonical(plain, known)
+            name = plain if plain in GENERAL else canonical(plain, known)
             if name is not None:
                 token = f"--{name}{equals}{value}"
                 if not equals and left and left[0].startswith("-") and _is_number(left[0]):
@@ -307,6 +202,7 @@ def parse(
     description: str,
     defaults: Mapping[str, Any] | None = None,
     adapt: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> tuple[T, bool]:
     """Read the command line.
 
@@ -317,6 +213,7 @@ def parse(
         description: head of ``--help``.
         defaults: this task's own defaults (below YAML and flags).
         adapt: given the values set so far, further defaults that depend on them.
+        note: takes the lines that the user should see (not with ``--dry_run``).
 
     Returns:
         The config, and whether ``--dry_run`` was given.
@@ -328,7 +225,13 @@ def parse(
         config_type, argv, prog=prog, description=description, defaults=defaults
     )
     merged = {**(defaults or {}), **(adapt(values) if adapt else {}), **values}
-    return build(config_type, merged), dry_run
+    known = entries(config_type)
+    continues = any(known[name].continues and value for name, value in values.items())
+    made = build(config_type, merged, None if continues else values)
+    if note is not None and not dry_run:
+        for line in notes(made, values):
+            note(line)
+    return made, dry_run
 
 
 def given_values(
@@ -338,7 +241,7 @@ def given_values(
     prog: str,
     description: str = "",
     defaults: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[Given, bool]:
     """The options that the command line and its YAML files set, and whether ``--dry_run`` is.
 
     Raises:
@@ -351,20 +254,29 @@ def given_values(
         flag = rest[0].split("=")[0]
         if flag.startswith("--"):
             names = [n for e in known.values() for n in (e.name, *e.aliases)]
-            hint = nearest(flag[2:].replace("-", "_"), [*names, *_GENERAL])
-            raise UsageError(f"unknown flag {flag}{hint}; --help lists all")
-        raise UsageError(f"unexpected argument '{rest[0]}'; options start with --")
+            hint = nearest(flag[2:].replace("-", "_"), [*names, *GENERAL])
+            raise UsageError(f"unknown flag {shown(flag)}{hint}; --help lists all")
+        raise UsageError(f"unexpected argument '{shown(rest[0])}'; options start with --")
     given = vars(space)
-    values: dict[str, Any] = {}
+    values = Given()
     for path in given.pop("config"):
-        values.update(read_yaml(path, config_type))
+        found = read_yaml(path, config_type)
+        values.update(found)
+        values.files.update(dict.fromkeys(found, path))
     dry_run = bool(given.pop("dry_run"))
     values.update(given)
+    for name in given:
+        values.files.pop(name, None)
     return values, dry_run
 
 
-def build(config_type: type[T], values: Mapping[str, Any]) -> T:
+def build(config_type: type[T], values: Mapping[str, Any], given: Given | None = None) -> T:
     """A validated config from flat option values (strings are converted).
+
+    Args:
+        config_type: the experiment's config.
+        values: option -> value.
+        given: those of them that the user asked for: refused where they have no effect.
 
     Raises:
         UsageError: an unknown option, or a value that is not valid; all of them, in one line.
@@ -372,53 +284,93 @@ def build(config_type: type[T], values: Mapping[str, Any]) -> T:
     known = entries(config_type)
     unknown = [k for k in values if k not in known]
     if unknown:
-        raise UsageError(f"unknown option '{unknown[0]}'{nearest(unknown[0], known)}")
+        raise UsageError(f"unknown option '{shown(unknown[0])}'{nearest(unknown[0], known)}")
     problems: list[str] = []
     made = {}
     for sec_name, sec in sections(config_type).items():
         own = {k: known[k].read(v) for k, v in values.items() if known[k].section == sec_name}
+        wrong = [line for k, v in own.items() if (line := _unusable(known[k], v))]
+        problems += wrong
+        if wrong:
+            continue
         try:
             made[sec_name] = sec(**own)
         except pydantic.ValidationError as error:
             problems += [_problem(item, known) for item in error.errors()]
+            continue
+        options = {k: getattr(made[sec_name], k) for k in known if known[k].section == sec_name}
+        problems += [line for k, v in options.items() if (line := _too_large(k, v))]
+    if not problems:
+        problems = given_in_vain(made, known, given or Given())
     if problems:
-        raise UsageError("; ".join(dict.fromkeys(problems)))
+        raise UsageError(_joined(problems))
+    made = without_void(made, known)
     try:
         return config_type(**made)
     except pydantic.ValidationError as error:
-        raise UsageError("; ".join(_problem(e, known) for e in error.errors())) from None
+        raise UsageError(_joined([_problem(e, known) for e in error.errors()])) from None
 
 
-def _problem(item: Any, known: Mapping[str, _Entry]) -> str:
+def _joined(problems: Sequence[str], most: int = 3) -> str:
+    """The first problems in one line."""
+    different = list(dict.fromkeys(problems))
+    more = f"; and {len(different) - most} more" if len(different) > most else ""
+    return "; ".join(different[:most]) + more
+
+
+def _unusable(entry: Entry, value: Any) -> str:
+    """What is wrong with a value before it is converted, if that is known."""
+    kinds = _kinds(entry.annotation)
+    if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+        return f"--{entry.name} {str(value).lower()}: must be a number, not true or false"
+    if isinstance(value, str) and not value.isprintable():
+        return f"--{entry.name} {shown(value)}: must be printable text of one line"
+    return ""
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Types that an annotation is made of."""
+    parts = get_args(annotation)
+    if not parts or get_origin(annotation) is Literal:
+        return {annotation}
+    return {kind for part in parts for kind in _kinds(part)}
+
+
+def _too_large(name: str, value: Any) -> str:
+    """Why a number cannot be held by the float32 and int32 of a program, if it cannot."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value:
+        return ""
+    if isinstance(value, int):
+        if abs(value) < 2**31:
+            return ""
+        return f"--{name} {shown(value)}: must be a number below 2^31"
+    if 2**-126 <= abs(value) < 2.0**128 or not math.isfinite(value):
+        return ""
+    return f"--{name} {value:g}: must be 0 or a number of float32, 1.2e-38 to 3.4e38"
+
+
+def _problem(item: Any, known: Mapping[str, Entry]) -> str:
     message = one_line(str(item["msg"])).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be")
     if not item["loc"]:
-        return message
+        return shown(message, 300)
     name = str(item["loc"][0])
     value = item.get("input")
     entry = known.get(name)
     if entry is not None and entry.choices and item["type"] == "literal_error":
         options = ", ".join(entry.choices)
         hint = nearest(str(value), entry.choices)
-        return f"--{name} {value}: no such choice{hint}; valid: {options}"
-    return f"--{name} {value}: {message[:1].lower()}{message[1:]}"
+        return f"--{name} {shown(value)}: no such choice{hint}; valid: {options}"
+    return f"--{name} {shown(value)}: {shown(message[:1].lower() + message[1:], 300)}"
 
 
 # --------------------------------------------------------------------- writing
 
 
-def as_dict(config: Any) -> dict[str, dict[str, Any]]:
-    """Section -> option -> value, in plain Python types."""
-    return {f.name: dataclasses.asdict(getattr(config, f.name)) for f in dataclasses.fields(config)}
-
-
-def flat(config: Any) -> dict[str, Any]:
-    """Option -> value over all sections."""
-    return {k: v for sec in as_dict(config).values() for k, v in sec.items()}
-
-
 def to_yaml(config: Any, extra: Mapping[str, Any] | None = None) -> str:
     """The resolved config as YAML that ``--config`` reads back.
+
+    Options without effect are left out; read back, they have their defaults.
 
     Args:
         config: an experiment's config.
@@ -427,9 +379,10 @@ def to_yaml(config: Any, extra: Mapping[str, Any] | None = None) -> str:
     out = io.StringIO()
     for key, value in (extra or {}).items():
         out.write(f"# {key}: {one_line(str(value))}\n")
-    plain = pydantic.TypeAdapter(dict).dump_python(as_dict(config), mode="json")
-    yaml.safe_dump(plain, out, sort_keys=False, default_flow_style=False)
-    return out.getvalue()
+    void = void_options(config)
+    used = {s: {k: v for k, v in o.items() if k not in void} for s, o in as_dict(config).items()}
+    plain = pydantic.TypeAdapter(dict).dump_python(used, mode="json")
+    return out.getvalue() + write_yaml(plain)
 
 
 def differences(a: Any, b: Any, ignore: Sequence[str] = ()) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, shown
 
 
 def select_device(devices: str) -> str:
@@ -29,10 +29,10 @@ def select_device(devices: str) -> str:
     ids: list[int] | None = None
     if wanted != "all":
         parts = [p for p in wanted.replace(" ", "").split(",") if p]
-        if not parts or not all(p.isdigit() for p in parts):
+        if not parts or not all(p.isdecimal() and len(p) < 10 for p in parts):
             raise UsageError(
-                f"--devices {devices}: must be a comma list of accelerator ids (such as 0 or "
-                "0,1), all, or cpu"
+                f"--devices {shown(devices)}: must be a comma list of accelerator ids (such as 0 "
+                "or 0,1), all, or cpu"
             )
         ids = [int(p) for p in parts]
     import jax
@@ -45,11 +45,27 @@ def select_device(devices: str) -> str:
     missing = [i for i in chosen if i not in there]
     if missing:
         have = ", ".join(f"{i} ({d.device_kind})" for i, d in there.items())
-        raise UsageError(f"--devices {devices}: there is no accelerator {missing[0]}; here: {have}")
+        raise UsageError(
+            f"--devices {shown(devices)}: there is no accelerator {missing[0]}; here: {have}"
+        )
     jax.config.update("jax_default_device", there[chosen[0]])
     if len(chosen) > 1:
         return f"one run uses one accelerator: {chosen[0]} of {devices}"
     return ""
+
+
+def require_memory(n_bytes: float, what: str) -> None:
+    """Refuse an array that the device cannot hold, before it is made.
+
+    Raises:
+        UsageError: ``what`` takes ``n_bytes``, and fewer are free.
+    """
+    free = free_memory() if n_bytes > 1e8 else None  # asking takes longer than smaller ones
+    if free is not None and n_bytes > free:
+        raise UsageError(
+            f"out of memory: {what} takes {n_bytes / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free; "
+            "fewer neurons, inputs or samples need less"
+        )
 
 
 def free_memory() -> int | None:

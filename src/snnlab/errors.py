@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import sys
 from collections.abc import Callable, Iterable
 
 from snnlab import interrupts
+
+#: Characters of a message on the command line.
+LONGEST = 400
 
 
 class UsageError(Exception):
@@ -21,7 +25,7 @@ class UsageError(Exception):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"`` for the closest valid name, or an empty string."""
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name[:60], list(valid), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
@@ -30,19 +34,41 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A user's value for a message: one line of at most ``most`` printable characters."""
+    text = str(value)
+    more = len(text) > most
+    text = one_line(text[: most - 3] if more else text) + "..." * more
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def out_of_memory(error: BaseException) -> str:
+    """A line for the user if ``error`` says that memory ran out, otherwise an empty string."""
+    text = str(error)
+    of_device = type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError")
+    if not isinstance(error, MemoryError) and not (of_device and "RESOURCE_EXHAUSTED" in text):
+        return ""
+    what = f" ({shown(text, 160)})" if text else ""
+    return f"out of memory{what}: fewer neurons, steps or samples of a batch need less"
+
+
 def run_command(main: Callable[[], int | None], prog: str) -> None:
     """Run a command-line entry point and leave the process.
 
-    Exit codes: 0 (or what ``main`` returns), 2 after a :class:`UsageError`, 130, 143 or 129 after
-    Ctrl-C, SIGTERM or SIGHUP; any other exception propagates with its traceback. ``main`` imports
-    what it needs, so that a signal that comes meanwhile is one line too.
+    Exit codes: 0 (or what ``main`` returns), 2 after a :class:`UsageError` or where memory ran
+    out, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; any other exception propagates with its
+    traceback. ``main`` imports what it needs, so that a signal that comes meanwhile is one line
+    too.
     """
     interrupts.install()
+    for stream in (sys.stdout, sys.stderr):  # a path need not be text: show its bytes as \\udc..
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main() or 0
         interrupts.check()
     except UsageError as error:
-        print(f"{prog}: error: {one_line(str(error))}", file=sys.stderr)
+        print(f"{prog}: error: {shown(error, LONGEST)}", file=sys.stderr)
         code = 2
     except interrupts.Interrupted as signal:
         told = f"; {signal.told}" if signal.told else ""
@@ -53,4 +79,10 @@ def run_command(main: Callable[[], int | None], prog: str) -> None:
         with contextlib.suppress(OSError):
             sys.stdout.close()
         code = 0
+    except Exception as error:
+        line = out_of_memory(error)
+        if not line:
+            raise
+        print(f"{prog}: error: {line}", file=sys.stderr)
+        code = 2
     sys.exit(code)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import yaml
 
 from snnlab import __version__
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError
 from snnlab.training.checkpoints import places
 from snnlab.training.metrics import MetricsFile, finite, write_atomically
+from snnlab.yaml_files import read_yaml_file
 
 PACKAGES = (
     "jax", "jaxlib", "brainstate", "brainpy", "brainunit", "braintools", "braintrace",
@@ -177,10 +177,9 @@ class RunFolder:
             UsageError: the file cannot be read as a config.
         """
         try:
-            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-            return options_of(content)
-        except (OSError, yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
-            raise UsageError(f"cannot read {self.config}: {one_line(str(error))[:200]}") from None
+            return options_of(read_yaml_file(self.config))
+        except AttributeError:
+            raise UsageError(f"{self.config} must hold sections of options") from None
 
     def logger(self) -> logging.Logger:
         """A logger that appends to ``log.txt``."""

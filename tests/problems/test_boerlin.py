@@ -109,7 +109,7 @@ def test_a_run_leaves_results_and_figure(tmp_path: Path, capsys: pytest.CaptureF
         (["--repeat", "0"], "--repeat 0"),
         (["--alpha", "1"], "--alpha 1"),
         (["--w-init", "boerlin"], "boerlin-fix"),
-        (["--plot-neuron", "400"], "neurons 0 to 399"),
+        (["--plot-neuron", "400", "--track-balance", "--plot"], "neurons 0 to 399"),
         (["--j", "0"], "only --data shd"),
         (["--save", "a/b"], "--save a/b"),
         (["--weight-sparsity", "1"], "--weight_sparsity 1"),

@@ -49,6 +49,57 @@ def tiny(*argv: str) -> Any:
     return parsed(*TINY, *argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--peak_rate", "1000", "--dt", "5"], "--peak_rate 1000 Hz: .* at most 199 Hz beside"),
+        (["--peak_rate", "1000"], "at most 999 Hz beside --background_rate 1"),
+        (["--background_rate", "300", "--dt", "5"], "--background_rate 300 Hz: .* at most 200 Hz"),
+        (["--dt", "1e-320"], "--dt 1e-320: must be greater than or equal to 0.001"),
+        (["--t_delay", "1e12"], "at most 10,000,000"),
+    ],
+)
+def test_steps_that_cannot_be(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parsed(*argv)
+    assert parsed("--peak_rate", "199", "--dt", "5").data.peak_rate == 199.0
+
+
+def test_options_that_the_loss_leaves_without_effect() -> None:
+    for argv, message in (
+        (["--warmup_ratio", "0.1"], "--warmup_ratio 0.1 has no effect: .* begins at step 40 of 70"),
+        (["--update_every", "71"], "--update_every 71 is longer than the sequence of 70 steps"),
+        (["--vjp_method", "multi-step", "--chunk_size", "70"], "whole sequence of 70 steps"),
+        (["--spk_reg_factor", "1", "--spk_reg_rate", "2000"], "2000 Hz: .* 1000 Hz at most"),
+    ):
+        config = tiny(*argv)
+        with pytest.raises(UsageError, match=message):
+            build_parts(config, build(config))
+
+
+def test_training_is_counted_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients, two moments of adam, and for each weight and trial a trace of V, I and I2."""
+    asked: list[float] = []
+    monkeypatch.setattr("snnlab.experiment.parts.require_memory", lambda n, what: asked.append(n))
+    parts = {}
+    for chunk in ("35", "70"):
+        flags = ["--method", "diag", "--etrace_decay", "none", "--chunk_size", chunk]
+        config = tiny(*flags)
+        parts[chunk] = build_parts(config, build(config))
+    params = sum(p.nbytes for p in parts["70"].state.params.values())
+    assert asked[1] == pytest.approx(3 * params, abs=64)
+    recurrent = (100 + 24) * 24
+    assert asked[0] - asked[1] >= 4 * 16 * recurrent * 2
+    build_parts(tiny("--mode", "sim"), build(tiny()))
+    assert len(asked) == 2
+
+
+def test_a_network_beyond_the_memory_is_refused_before_it_is_made() -> None:
+    config = tiny("--n_rec", "1000000")
+    with pytest.raises(UsageError, match="1,000,000 x 1,000,000 takes 4,000"):
+        build_parts(config, build(config))
+
+
 # ------------------------------------------------------------------------ trials
 
 

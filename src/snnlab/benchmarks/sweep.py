@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from rich.console import Console
 
 from snnlab import __version__, runs
 from snnlab import config as configs
 from snnlab.analysis import figures
 from snnlab.benchmarks.cells import Cell, in_fresh_process
-from snnlab.config import option, section
-from snnlab.errors import UsageError, one_line
+from snnlab.config import NameText, PathText, option, section
+from snnlab.console import make_console
+from snnlab.errors import UsageError, one_line, shown
 from snnlab.learners import LearnerConfig
 from snnlab.models import LAYER_MODELS
 from snnlab.training.metrics import write_atomically
@@ -38,6 +38,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data_length": "100,50,200,500,1000",
     },
 }  # fmt: skip
+#: Cells of one sweep.
+MOST_CELLS = 10_000
 SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
 #: Fields that say which cell a row is of; the others are how often and with which numbers.
 #: With their defaults, for sweeps from before a field was there.
@@ -71,6 +73,7 @@ class SweepConfig:
     )
     epoch: int = option(
         default=5, help="timed runs of a cell, after one that warms up", gt=0,
+        only={"memory_eval": (False,)},
         aliases=("epochs", "repeats"),
     )  # fmt: skip
     memory_eval: bool = option(default=False, help="compile only: memory without times")
@@ -86,9 +89,11 @@ class SweepRun:
     """Where it goes."""
 
     devices: str = option(default="0", help="an accelerator's id, all, or cpu", aliases=("gpu",))
-    filepath: str = option(default="", help="folder; empty: runs/memory-and-speed-<time>")
-    exp_name: str = option(default="", help="name that the folder carries")
-    compare: str = option(default="", help="results.json of an earlier sweep: show ratios to it")
+    filepath: PathText = option(default="", help="folder; empty: runs/memory-and-speed-<time>")
+    exp_name: NameText = option(default="", help="name that the folder carries")
+    compare: PathText = option(
+        default="", help="results.json of an earlier sweep: show ratios to it"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +119,11 @@ def cells_of(config: Any) -> list[Cell]:
     read: dict[str, Callable[[str, str], Any]] = dict.fromkeys(SIZES, _size)
     read |= {"method": _text, "backend": _text, "model": _model, "chunk_size": _chunk}
     lists = {name: _list(name, getattr(config, name), read[name]) for name in names}
+    n_learners = math.prod(len(lists[n]) for n in names[:4])
+    n_sizes = [len(lists[n]) for n in SIZES]
+    n_cells = n_learners * (math.prod(n_sizes) if config.sweep == "grid" else sum(n_sizes))
+    if n_cells > MOST_CELLS:
+        raise UsageError(f"{n_cells:,} cells to measure; at most {MOST_CELLS:,} go into one sweep")
     learners = list(itertools.product(*(lists[n] for n in names[:4])))
     sizes: Iterable[Sequence[int]]
     if config.sweep == "grid":
@@ -163,8 +173,8 @@ def _text(name: str, value: str) -> str:
 
 
 def _size(name: str, value: str) -> int:
-    if not value.isdigit() or not 0 < int(value) <= 10_000_000:
-        raise UsageError(f"--{name} {value}: must be whole numbers from 1 to 10000000")
+    if not (value.isdecimal() and len(value) <= 8) or not 0 < int(value) <= 10_000_000:
+        raise UsageError(f"--{name} {shown(value)}: must be whole numbers from 1 to 10000000")
     return int(value)
 
 
@@ -174,7 +184,7 @@ def _chunk(name: str, value: str) -> int:
 
 def _model(name: str, value: str) -> str:
     if value not in LAYER_MODELS:
-        raise UsageError(f"--model {value}: no such model; valid: {', '.join(LAYER_MODELS)}")
+        raise UsageError(f"--model {shown(value)}: no such model; valid: {', '.join(LAYER_MODELS)}")
     return value
 
 
@@ -196,7 +206,7 @@ def main(prog: str, description: str, argv: list[str] | None = None) -> int:
         MemoryAndSpeed, argv, prog=prog, description=description,
         adapt=lambda given: PRESETS.get(str(given.get("preset", "small")), {}),
     )  # fmt: skip
-    console = Console(soft_wrap=True)
+    console = make_console()
     if dry_run:
         console.print(configs.to_yaml(config), markup=False, highlight=False, end="")
         return 0

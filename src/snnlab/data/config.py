@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from snnlab.config import option, section
+from snnlab.config import PathText, option, section
 
 
 @section("Data")
@@ -21,8 +21,9 @@ class DataConfig:
         help="recordings: event-digits is made offline, and so is spoken-digits (needs the extra "
         "'speech'); nmnist, shd and ssc are read or downloaded",
     )
-    data_path: str = option(
+    data_path: PathText = option(
         default="",
+        only={"dataset": ("nmnist", "shd", "ssc")},
         help="folder of the recordings, read-only is fine; empty: the user's cache folder",
     )
     data_length: int = option(

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import runs
+from snnlab.console import make_console
 from snnlab.devices import select_device
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, shown
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.experiment.run import run
 from snnlab.experiment.seeds import run_trials
 from snnlab.training.checkpoints import Reader, places
+from snnlab.yaml_files import parse_yaml
+
+#: Options that a resume itself changes in ``config.yaml``.
+PLACES = ("resume", "filepath", "mode", "data_path", "devices")
 
 
 def command(
@@ -40,10 +45,10 @@ def command(
         adapt: defaults that depend on other options.
     """
     config: Any
+    console = make_console()
     config, dry_run = configs.parse(
-        config_type, argv, prog=prog, description=description, adapt=adapt
+        config_type, argv, prog=prog, description=description, adapt=adapt, note=console.print
     )
-    console = Console(soft_wrap=True, markup=False)
     if config.run.resume and config.run.load_exp_folder:
         raise UsageError(
             "--load_exp_folder starts a new run, --resume continues one: give one of the two"
@@ -97,7 +102,7 @@ def _resumed_config(
     """
     folder = runs.RunFolder.existing(config.run.resume)
     known = configs.entries(config_type)
-    saved = _saved_options(folder, known, console)
+    saved = _saved_options(folder, config_type, console)
     stranger = [k for k in saved if k not in known]
     missing = [k for k in ("method", "seed") if k not in saved]
     if stranger or missing:
@@ -106,12 +111,17 @@ def _resumed_config(
             f"(option {(stranger or missing)[0]} does not belong to both)"
         )
     given, _ = configs.given_values(config_type, argv, prog=prog)
+    wanted = given.get("filepath", "")
+    if wanted and Path(wanted).expanduser().resolve() != folder.path.resolve():
+        raise UsageError(
+            f"--filepath {shown(wanted)} with --resume: a run goes on in its folder {folder.path}"
+        )
     merged = {**saved, **{k: v for k, v in given.items() if k in FREE_ON_RESUME}}
     merged["filepath"] = str(folder.path)
     merged["resume"] = config.run.resume
     merged["mode"] = given.get("mode", "train")
     result: Any = configs.build(config_type, merged)
-    asked: Any = configs.build(config_type, {**saved, **given})
+    asked: Any = configs.build(config_type, {**saved, **given}, given)
     changed = configs.differences(asked, result, ignore=FREE_ON_RESUME)
     if changed:
         raise UsageError(
@@ -121,7 +131,7 @@ def _resumed_config(
     return result
 
 
-def _saved_options(folder: runs.RunFolder, known: Any, console: Console) -> dict[str, Any]:
+def _saved_options(folder: runs.RunFolder, config_type: type, console: Console) -> dict[str, Any]:
     """Option -> value of a saved run: those of its newest sound checkpoint.
 
     ``config.yaml`` is for people: where it says something else, that is told. A run that was
@@ -130,23 +140,29 @@ def _saved_options(folder: runs.RunFolder, known: Any, console: Console) -> dict
     Raises:
         UsageError: no sound checkpoint, or a config that cannot be read.
     """
+    known = configs.entries(config_type)
     if not places(folder.checkpoints):
         found = folder.read_config()
-        lost = [name for name in known if name not in found]
-        if found and lost:
+        strangers = [name for name in found if name not in known]
+        void = {} if strangers else configs.void_options(configs.build(config_type, found))
+        lost = [name for name in known if name not in found and name not in void]
+        if found and lost and not strangers:
             raise UsageError(
                 f"{folder.config} is damaged: it lacks the option {lost[0]}, and there is no "
                 f"checkpoint; start the run anew"
             )
         return found
     meta = Reader(folder.checkpoints).newest()[1]
-    saved = runs.options_of(yaml.safe_load(meta["config"]))
+    saved = runs.options_of(parse_yaml(meta["config"], "the config of the checkpoint"))
     try:
-        shown = folder.read_config()
+        written = folder.read_config()
     except UsageError as error:
         console.print(f"{error}; the checkpoint's is used", markup=False, highlight=False)
         return saved
-    other = [name for name in {**saved, **shown} if saved.get(name) != shown.get(name)]
+    other = [
+        name for name in {**saved, **written}
+        if name not in PLACES and saved.get(name) != written.get(name)
+    ]  # fmt: skip
     if other:
         names = ", ".join(sorted(map(str, other))[:5])
         console.print(

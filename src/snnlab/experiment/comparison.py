@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,11 +41,12 @@ class Outcome:
         """Of a run folder, or of one with a folder ``seed-<s>`` for every seed."""
         try:
             results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError, RecursionError):  # absent, or damaged by hand
             results = {}
-        seeds = sorted(folder.glob("seed-*"), key=lambda p: int(p.name[5:]))
-        rows = [RunFolder(p).metrics.rows() for p in seeds or [folder]]
-        return cls(results, [r for r in rows if r])
+        seeds = [p for p in folder.glob("seed-*") if p.name[5:].isdecimal() and p.is_dir()]
+        seeds.sort(key=lambda p: int(p.name[5:]))
+        rows = [_rows(RunFolder(p)) for p in seeds or [folder]]
+        return cls(results if isinstance(results, dict) else {}, [r for r in rows if r])
 
     @property
     def state(self) -> str:
@@ -63,15 +65,15 @@ class Outcome:
         found: dict[str, list[float]] = {}
 
         def add(name: str, value: Any) -> None:
-            values = [v for v in value if v is not None] if isinstance(value, list) else [value]
-            if values and values[0] is not None:
+            values = [v for v in (value if isinstance(value, list) else [value]) if _is_number(v)]
+            if values:
                 found.setdefault(name, []).append(statistics.fmean(values))
 
         for rows in self.rows:
             by_split: dict[str, list[dict[str, Any]]] = {}
             for row in rows:
                 by_split.setdefault(row["split"], []).append(row)
-            val = by_split.get("val", [])
+            val = [row for row in by_split.get("val", []) if _is_number(row.get("accuracy"))]
             if val:
                 best = max(val, key=lambda r: (r["accuracy"], -r["epoch"]))
                 add("best_epoch", best["epoch"])
@@ -84,14 +86,29 @@ class Outcome:
                 for name in ("balance", "balance_all"):
                     add(f"initial_{name}", row.get(name))
             for row in by_split.get("test", [])[-1:]:
-                add("test_accuracy", row["accuracy"])
+                add("test_accuracy", row.get("accuracy"))
         seconds = self.results.get("seconds")
         if seconds is not None:
             # Seeds in one vmapped program share their time.
             together = bool(self.results.get("vmapped"))
             every = seconds if isinstance(seconds, list) else [seconds]
+            every = [s for s in every if _is_number(s)] or [0.0]
             found["seconds"] = [max(every) if together else sum(every)]
         return found
+
+
+def _rows(folder: RunFolder) -> list[dict[str, Any]]:
+    """The rows of a run that have an epoch and a split."""
+    found: list[Any] = folder.metrics.rows()
+    return [
+        row for row in found
+        if isinstance(row, dict) and isinstance(row.get("split"), str)
+        and _is_number(row.get("epoch"))
+    ]  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 #: Columns of the table: heading -> (measure, factor, digits).
@@ -150,7 +167,8 @@ def table(found: Mapping[str, Outcome], numbers: Mapping[str, Mapping[str, list[
             for measure, factor, digits in used.values()
         ]
         state = f" ({outcome.state})" if outcome.state else ""
-        lines.append(" | ".join([f"| {name}{state}", str(len(outcome.rows)), *cells]) + " |")
+        title = name.replace("|", "\\|")
+        lines.append(" | ".join([f"| {title}{state}", str(len(outcome.rows)), *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from snnlab.devices import require_memory
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
 from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
-from snnlab.learners.functional import param_states
+from snnlab.learners.functional import Params, param_states
 from snnlab.models import Network
 from snnlab.models.normalization import RunningStatistic
 from snnlab.training.config import TrainingConfig
@@ -44,11 +46,31 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             f"--warmup_ratio {config.training.warmup_ratio:g}: {objective.warmup} steps without "
             f"loss leave none of the sequence's {problem.n_steps}"
         )
+    given, first = config.training.warmup_ratio, problem.first_scored
+    if given and config.training.warmup_steps(problem.n_steps) <= first:
+        raise UsageError(
+            f"--warmup_ratio {given:g} has no effect: the loss of this task begins at step {first} "
+            f"of {problem.n_steps} anyway"
+        )
+    learn = config.learner
+    if learn.update_every > problem.n_steps:
+        raise UsageError(
+            f"--update_every {learn.update_every} is longer than the sequence of "
+            f"{problem.n_steps} steps"
+        )
+    if learn.vjp_method == "multi-step" and learn.chunk_size >= problem.n_steps:
+        raise UsageError(
+            f"--chunk_size {learn.chunk_size} covers the whole sequence of {problem.n_steps} "
+            "steps: such a window is plain BPTT, ask for --method bptt"
+        )
     learner = make_learner(config.learner, problem.make_network, problem.batch_size, objective)
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
     optimizer = make_optimizer(config.training, per_epoch)
     plateau = Plateau(config.training)
+    if config.run.mode == "train":
+        needed = training_bytes(learner, optimizer, get_params(plain), every)
+        require_memory(needed, "training (gradients, optimiser, traces)")
     params = jax.tree.map(jnp.copy, get_params(plain))  # training consumes its state
     evaluated: PureNetwork | PureSequence
     if config.training.use_regularizers and not learner.layerwise:
@@ -76,6 +98,21 @@ def _check_rate(training: TrainingConfig, step_ms: float) -> None:
             f"--spk_reg_rate {training.spk_reg_rate:g} Hz cannot be reached: a neuron spikes once "
             f"in a step of {step_ms:.4g} ms at most, that is {most:.4g} Hz"
         )
+
+
+def training_bytes(learner: Any, optimizer: Any, params: Params, length: int) -> int:
+    """Bytes of gradients, optimiser and traces, for segments of ``length`` steps; at least.
+
+    Traces are those of D-RTRL in chunks; what a chunk itself takes is left out.
+    """
+
+    def size(tree: Any) -> int:
+        return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+    chunk = getattr(learner, "chunk_size", None)
+    steps = chunk(length) if callable(chunk) else chunk
+    traces = getattr(learner, "trace_bytes", 0) if steps and steps < length else 0
+    return size(params) + size(jax.eval_shape(optimizer.init, params)) + traces
 
 
 def n_parameters(parts: Parts) -> int:

@@ -11,9 +11,12 @@ from typing import Any, Literal
 import pydantic
 from rich.console import Console
 
-from snnlab.config import option, section
+from snnlab.config import NameText, Over, PathText, option, section
 from snnlab.models import Network
 from snnlab.models.maps import Operator
+
+#: Said where nothing is trained.
+NOT_TRAINED = "nothing is trained: options of learner, training and checkpoints have no effect"
 
 
 @section("Run")
@@ -24,6 +27,7 @@ class RunConfig:
         default="train",
         help="train; sim: run the untrained (or --resume'd) network on a batch and draw it; probe: "
         "the task's own measurements of the --resume'd network",
+        says=dict.fromkeys(("sim", "probe"), NOT_TRAINED),
     )
     seed: int = option(
         default=0, help="of parameters, splits, order and augmentation; -1: drawn", ge=-1, lt=2**31
@@ -31,30 +35,37 @@ class RunConfig:
     devices: str = option(
         default="0", help="comma list of accelerator ids, all, or cpu (also -1)", aliases=("gpu",)
     )
-    filepath: str = option(
+    filepath: PathText = option(
         default="",
         help="folder of the run; empty: runs/<task>-<method>-<time>",
         aliases=("new_exp_folder",),
     )
-    exp_name: str = option(default="", help="name that the run's folder carries")
-    resume: str = option(default="", help="folder of a run to continue (with sim: to draw)")
-    load_exp_folder: str = option(
+    exp_name: NameText = option(
+        default="", help="name that the run's folder carries, without --filepath"
+    )
+    resume: PathText = option(
+        default="", help="folder of a run to continue (with sim: to draw)", continues=True
+    )
+    load_exp_folder: PathText = option(
         default="",
+        only={"mode": ("train",)},
         help="folder of a run with whose best parameters a new run starts (of several seeds: each "
         "with its own)",
     )
     use_pretrained_model: bool = option(
-        default=False, help="accepted: --load_exp_folder alone says it"
+        default=False, help="accepted: --load_exp_folder alone says it", accepted=(True,)
     )
     only_do_testing: bool = option(
-        default=False, help="no training: the test set with the parameters of --load_exp_folder"
-    )
+        default=False, help="no training: the test set with the parameters of --load_exp_folder",
+        says={True: NOT_TRAINED},
+    )  # fmt: skip
     trials: int = option(
         default=1, gt=0, le=1000,
         help="train this many seeds, from --seed on; results.json then holds all of them",
     )  # fmt: skip
     vmap_trials: Literal["auto", "yes", "no"] = option(
         default="auto",
+        only={"trials": Over(1)},
         help="several seeds as one vmapped program (auto: if memory allows), or one by one",
     )
     max_to_keep: int = option(

@@ -19,7 +19,9 @@ interrupted is resumed where its task can, otherwise kept aside and started anew
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,40 +29,53 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import interrupts
-from snnlab.config import option, section
-from snnlab.errors import UsageError, nearest, one_line
+from snnlab.config import PathText, option, section
+from snnlab.console import make_console
+from snnlab.errors import UsageError, nearest, one_line, shown
 from snnlab.experiment.comparison import compare
 from snnlab.runs import RunFolder
 from snnlab.training.metrics import write_atomically
+from snnlab.yaml_files import read_yaml_file, write_yaml
 
 Value = bool | int | float | str
 #: Flags that the sweep itself gives to its runs.
 RESERVED = ("filepath", "new_exp_folder", "resume", "config")
+#: Runs of one sweep.
+MOST_RUNS = 2000
+#: Characters of a folder's name that are left as they are.
+LONGEST_NAME = 100
+#: The sweep's own files beside its runs' folders.
+OWN_FILES = ("sweep.yaml", "table.md", "results.csv", "comparison.png")
 
 
 @section("Sweep")
 class SweepOptions:
     """Which sweep, and which part of it."""
 
-    sweep: str = option(default="", help="the sweep file; configs/sweeps/ has some")
-    filepath: str = option(
+    sweep: PathText = option(default="", help="the sweep file; configs/sweeps/ has some")
+    filepath: PathText = option(
         default="", help="folder of the sweep; empty: runs/<name of the sweep file>"
     )
-    only: str = option(default="", help="comma list of runs by name; empty: all")
+    only: str = option(
+        default="", help="comma list of runs by name; empty: all",
+        only={"index": (-1,), "list": (False,), "collect": (False,)},
+    )  # fmt: skip
     index: int = option(
-        default=-1, ge=-1,
+        default=-1, ge=-1, only={"list": (False,), "collect": (False,)},
         help="run this one alone, counted from 0 (array jobs: --index $SLURM_ARRAY_TASK_ID)",
     )  # fmt: skip
     set: str = option(
         default="", help='flags of every run, above those of the file: "epochs=1 samples=30"'
     )
     list: bool = option(default=False, help="show the runs and what became of them, and leave")
-    collect: bool = option(default=False, help="table and figure of what is there, without running")
+    collect: bool = option(
+        default=False, help="table and figure of what is there, without running",
+        only={"list": (False,)},
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +90,14 @@ class SweepFile(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    task: str
-    config: str | list[str] = []
+    task: PathText
+    config: PathText | list[PathText] = []
     options: dict[str, Value] = {}
     runs: dict[str, dict[str, Value | list[Any]] | None] = {}
     grid: dict[str, list[Value]] = {}
+
+
+_PATHS: pydantic.TypeAdapter[list[PathText]] = pydantic.TypeAdapter(list[PathText])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +121,10 @@ class Member:
     @property
     def slug(self) -> str:
         """Name of its folder."""
-        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.") or "run"
+        slug = re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.") or "run"
+        if len(slug) <= LONGEST_NAME:
+            return slug
+        return f"{slug[:LONGEST_NAME]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
 
     @property
     def arguments(self) -> list[str]:
@@ -122,23 +143,18 @@ def read_sweep(path: Path) -> SweepFile:
     Raises:
         UsageError: it cannot be read, or is no sweep file.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read sweep {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"sweep {path} is not valid YAML: {one_line(str(error))}") from None
+    content = read_yaml_file(path, "sweep")
     if not isinstance(content, dict):
-        raise UsageError(f"sweep {path} must be a mapping with task, runs, grid")
+        raise UsageError(f"sweep {shown(path)} must be a mapping with task, runs, grid")
     try:
-        return SweepFile(**{str(k): v for k, v in content.items()})
+        return SweepFile.model_validate({str(k): v for k, v in content.items()})
     except pydantic.ValidationError as error:
         first, *others = error.errors()
-        where, what = first["loc"], one_line(first["msg"])
+        where, what = first["loc"], one_line(first["msg"]).removeprefix("Value error, ")
         if others and others[0]["loc"][:-1] == where[:-1]:  # none of several types
             where, what = where[:-1], "must be a number, a text, true or false"
         place = ".".join(str(part) for part in where)
-        raise UsageError(f"sweep {path}, {place}: {what}") from None
+        raise UsageError(f"sweep {shown(path)}, {shown(place)}: {shown(what, 150)}") from None
 
 
 def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
@@ -149,34 +165,78 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
         extra: flags above all others.
 
     Raises:
-        UsageError: a flag that the sweep itself gives, an empty grid, two runs with one folder.
+        UsageError: a flag that the sweep itself gives, or that the grid varies; an empty grid, too
+            many runs, two runs with one folder.
     """
+    grid = _flags(file.grid, "the grid")
+    size = math.prod(len(values) for values in grid.values()) * max(1, len(file.runs))
+    if size > MOST_RUNS:
+        raise UsageError(f"the sweep has {size:,} runs; at most {MOST_RUNS:,} go into one")
+    if not size:
+        raise UsageError("the sweep has no runs: a list of its grid is empty")
+    fixed = _flags(extra, "--set")
+    common, options = _files(file.config, "the sweep"), _flags(file.options, "options")
     found = []
-    common = (file.config,) if isinstance(file.config, str) else tuple(file.config)
     for group, own in (file.runs or {"": None}).items():
+        here = f"run '{shown(group)}'"
+        if not group.isprintable():
+            raise UsageError(f"{here}: its name must be printable text of one line")
         flags: dict[str, Any] = dict(own or {})
-        files = flags.pop("config", [])
-        files = (files,) if isinstance(files, str) else tuple(files)
+        files = _files(flags.pop("config", []), here)
+        flags = _flags(flags, here)
         wrong = [k for k, v in flags.items() if isinstance(v, list)]
         if wrong:
-            raise UsageError(f"run '{group}': {wrong[0]} is a list; lists of values go into grid")
-        for values in itertools.product(*file.grid.values()):
-            point = dict(zip(file.grid, values))
-            shown = [f"{k} {_show(v)}" for k, v in point.items()]
-            all_flags = {**file.options, **flags, **point, **extra}
-            name = ", ".join([group] * bool(group) + shown) or "run"
+            raise UsageError(f"{here}: {wrong[0]} is a list; lists of values go into grid")
+        twice = [k for k in (*flags, *fixed) if k in grid]
+        if twice:
+            raise UsageError(f"{twice[0]} is set for {here} or by --set, and varied by the grid")
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values))
+            words = [f"{k} {_show(v)}" for k, v in point.items()]
+            all_flags = {**options, **flags, **point, **fixed}
+            name = ", ".join([group] * bool(group) + words) or "run"
             found.append(Member(name, group, point, (*common, *files), all_flags))
+    taken: dict[str, str] = {}
     for member in found:
-        taken = [k for k in member.flags if k.replace("-", "_") in RESERVED]
-        if taken:
-            raise UsageError(f"run '{member.name}': {taken[0]} is given by the sweep itself")
-    if not found:
-        raise UsageError("the sweep has no runs: a list of its grid is empty")
-    slugs = [m.slug for m in found]
-    twice = next((m for m in found if slugs.count(m.slug) > 1), None)
-    if twice:
-        raise UsageError(f"two runs of the sweep would share the folder {twice.slug}")
+        slug = member.slug
+        if slug in OWN_FILES or ".interrupted-" in slug:
+            raise UsageError(f"run '{shown(member.name)}': the sweep itself uses the name {slug}")
+        if slug in taken:
+            raise UsageError(f"two runs of the sweep would share the folder {slug}")
+        taken[slug] = member.name
     return found
+
+
+def _flags(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Flags in one spelling.
+
+    Raises:
+        UsageError: no flag's name, one that the sweep itself gives, or one that is there twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.strip("-").replace("-", "_")
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+            raise UsageError(f"{where}: '{shown(key)}' is no name of a flag")
+        if name in RESERVED:
+            raise UsageError(f"{where}: {key} is given by the sweep itself")
+        if name in found:
+            raise UsageError(f"{where}: {name} is given twice")
+        found[name] = value
+    return found
+
+
+def _files(given: Any, where: str) -> tuple[str, ...]:
+    """Config files: a path or a list of paths.
+
+    Raises:
+        UsageError: something else.
+    """
+    files = [given] if isinstance(given, str) else given
+    try:
+        return tuple(_PATHS.validate_python(files))
+    except pydantic.ValidationError:
+        raise UsageError(f"{where}: config must be a path or a list of paths") from None
 
 
 def read_settings(text: str) -> dict[str, Value]:
@@ -189,7 +249,9 @@ def read_settings(text: str) -> dict[str, Value]:
     for part in text.split():
         name, equals, value = part.partition("=")
         if not equals or not name.strip("-"):
-            raise UsageError(f"--set {part}: must be NAME=VALUE, several with spaces between")
+            raise UsageError(
+                f"--set {shown(part)}: must be NAME=VALUE, several with spaces between"
+            )
         found[name.strip("-").replace("-", "_")] = value
     return found
 
@@ -242,7 +304,7 @@ class Sweep:
         for name in wanted:
             if name not in known:
                 raise UsageError(
-                    f"--only {name}: no such run{nearest(name, known)}; --list shows all"
+                    f"--only {shown(name)}: no such run{nearest(name, known)}; --list shows all"
                 )
         return [known[name] for name in wanted] or self.members
 
@@ -254,22 +316,21 @@ class Sweep:
         """
         plan = {m.slug: m.arguments for m in self.members}
         if self.plan.is_file():
-            try:
-                before = yaml.safe_load(self.plan.read_text(encoding="utf-8")) or {}
-            except (OSError, yaml.YAMLError) as error:
-                raise UsageError(f"cannot read {self.plan}: {one_line(str(error))}") from None
+            before = read_yaml_file(self.plan, "the plan", times=10) or {}
+            if not _is_plan(before):
+                raise UsageError(f"{self.plan} is no plan of a sweep; choose another --filepath")
             for slug, arguments in plan.items():
                 if slug in before and before[slug] != arguments:
                     raise UsageError(
                         f"{self.folder} holds '{slug}' with other flags "
-                        f"({' '.join(before[slug])}); choose another --filepath"
+                        f"({shown(' '.join(before[slug]), 200)}); choose another --filepath"
                     )
             plan = {**before, **plan}
         elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UsageError(f"{self.folder} is there and is no sweep; choose another --filepath")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.plan, yaml.safe_dump(plan, sort_keys=False))
+            write_atomically(self.plan, write_yaml(plan))
         except OSError as error:
             raise UsageError(f"cannot write to {self.folder}: {error.strerror}") from None
 
@@ -293,6 +354,14 @@ class Sweep:
         return interrupts.wait_for(command, self.root)
 
 
+def _is_plan(content: Any) -> bool:
+    """Whether it is folder -> arguments."""
+    return isinstance(content, dict) and all(
+        isinstance(k, str) and isinstance(v, list) and all(isinstance(a, str) for a in v)
+        for k, v in content.items()
+    )
+
+
 def _free(folder: Path) -> Path:
     """A name that is free, for what an interrupted run has left."""
     tried = (folder.with_name(f"{folder.name}.interrupted-{k}") for k in itertools.count(1))
@@ -306,7 +375,7 @@ def main(prog: str, description: str, argv: Sequence[str] | None = None) -> int:
     options = config.sweep
     sweep = Sweep(options)
     chosen = sweep.chosen(options)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = make_console()
     if options.list or dry_run:
         for k, member in enumerate(sweep.members):
             console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)

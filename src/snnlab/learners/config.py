@@ -20,6 +20,8 @@ ChunkSize = Annotated[
     pydantic.BeforeValidator(lambda v: None if v == "auto" else v),
 ]
 
+#: Methods that go forward with the sequence.
+ONLINE = ("diag", "expsm_diag", "hybrid")
 Precision = Literal["float32", "bfloat16", "mixed"]
 
 Method = Annotated[
@@ -52,15 +54,19 @@ class LearnerConfig:
     )
     vjp_time: Literal["t", "t_minus_1"] = option(
         default="t",
-        help="step at which the learning signal is taken (old name; only t is implemented)",
+        help="accepted: the learning signal is always that of step t, the rule of the paper "
+        "(t_minus_1 is not implemented)",
+        accepted=("t",),
     )
     vjp_method: Literal["single-step", "multi-step"] = option(
         default="single-step",
+        only={"method": ONLINE},
         help="learning signal of a step alone, or of a window of --chunk_size steps "
         "(backpropagation inside the window, traces before it)",
     )
     chunk_size: ChunkSize = option(
         default=None,
+        only={"method": ONLINE},
         help="steps of a window with --vjp_method multi-step; otherwise of a chunk (snnlab), on "
         "which the gradient does not depend: auto or none chooses it from --memory_budget",
         unit="steps",
@@ -70,6 +76,7 @@ class LearnerConfig:
         help="memory for the traces and chunks of --backend snnlab; 0 = half of what is there",
         unit="GB",
         ge=0,
+        only={"method": ONLINE, "backend": ("auto", "snnlab"), "chunk_size": (None,)},
     )
     remat: bool = option(
         default=False,

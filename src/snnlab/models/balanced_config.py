@@ -7,9 +7,12 @@ from typing import Literal
 
 import pydantic
 
-from snnlab.config import option, section
+from snnlab.config import SET, option, section
 
 SPIKING = ("LIF", "adLIF", "RLIF", "RadLIF")
+#: Models with a map of their own outputs.
+RECURRENT = ("RLIF", "RadLIF", "RNN", "LiGRU", "GRU")
+RLIF = {"model": ("RLIF",)}
 BalancedModel = Literal["LIF", "adLIF", "RLIF", "RadLIF", "MLP", "RNN", "LiGRU", "GRU"]
 
 
@@ -72,17 +75,24 @@ class BalancedConfig:
     )
     reset: Literal["default", "voltage", "threshold"] = option(
         default="default",
+        only=RLIF,
         help="RLIF: what a spike subtracts: 1 (nothing where V is fixed: its diagonal resets), the "
         "membrane, or the threshold",
     )
     w_in_init: Literal["bernoulli", "uniform"] = option(
-        default="bernoulli", help="RLIF: input weights"
+        default="bernoulli", help="RLIF: input weights", only=RLIF
     )
     fix_w_in: bool = option(default=False, help="do not train the input weights")
-    fix_w_rec: bool = option(default=False, help="do not train the recurrent weights")
+    fix_w_rec: bool = option(
+        default=False, help="do not train the recurrent weights", only={"model": RECURRENT}
+    )
     fix_w_out: bool = option(default=False, help="do not train the readout weights")
-    fix_tau_rec: bool = option(default=False, help="do not train the layers' time constants")
-    fix_tau_out: bool = option(default=False, help="do not train the readout's time constants")
+    fix_tau_rec: bool = option(
+        default=False, help="do not train the layers' time constants", only={"model": SPIKING}
+    )
+    fix_tau_out: bool = option(
+        default=False, help="do not train the readout's time constants", only={"model": SPIKING}
+    )
     balance: bool = option(
         default=False,
         help="RLIF: thresholds, recurrent weights and time constants of a balanced network",
@@ -90,24 +100,35 @@ class BalancedConfig:
     balance_refit: bool = option(
         default=False, help="after every epoch, thresholds and V anew from the weights"
     )
-    mu: float = option(default=0.0, help="balance: quadratic cost of a spike", ge=0)
-    nu: float = option(default=0.0, help="balance: linear cost of a spike", ge=0)
-    V_scale: float = option(default=1.0, help="balance: factor of the recurrent weights", ge=0)
+    mu: float = option(
+        default=0.0, help="balance: quadratic cost of a spike", ge=0, only={"balance": SET}
+    )
+    nu: float = option(
+        default=0.0, help="balance: linear cost of a spike", ge=0, only={"balance": SET}
+    )
+    V_scale: float = option(
+        default=1.0, help="balance: factor of the recurrent weights", ge=0, only={"balance": SET}
+    )
     slow_dynamics: bool = option(default=False, help="RLIF: fixed slow recurrent weights")
-    V_slow_scale: float = option(default=1.0, help="factor of the slow weights", ge=0)
+    V_slow_scale: float = option(
+        default=1.0, help="factor of the slow weights", ge=0, only={"slow_dynamics": SET}
+    )
     auto_encoder: bool = option(
         default=False, help="readout weights are the input weights, nothing is trained"
     )
     quantize: str = option(
         default="", help="fixed-point format BITS.FRAC of all weights, such as 8.4"
     )
-    quantize_adc: str = option(default="", help="fixed-point format BITS.FRAC of the drive")
+    quantize_adc: str = option(
+        default="", help="fixed-point format BITS.FRAC of the drive", only={"model": SPIKING}
+    )
     gauss: float = option(
         default=0.0, help="standard deviation of a fixed Gaussian error of each weight", ge=0
     )
     gauss_mul: bool = option(
-        default=False, help="that error multiplies the weight instead of being added"
-    )
+        default=False, help="that error multiplies the weight instead of being added",
+        only={"gauss": SET},
+    )  # fmt: skip
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> BalancedConfig:
@@ -116,9 +137,10 @@ class BalancedConfig:
         if self.balance_refit:
             if not self.balance:
                 raise ValueError("--balance_refit needs --balance")
-            if self.fix_w_in and self.fix_w_rec:
+            if self.fix_w_in:
                 raise ValueError(
-                    "--balance_refit with --fix_w_in and --fix_w_rec: nothing is left to refit"
+                    "--balance_refit with --fix_w_in: nothing is left to refit, since it follows "
+                    "the input weights as they are trained"
                 )
         if self.slow_dynamics and self.model != "RLIF":
             raise ValueError(f"--slow_dynamics is defined for --model RLIF, not {self.model}")

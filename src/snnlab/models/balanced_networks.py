@@ -11,6 +11,7 @@ transpose of W above.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.devices import require_memory
 from snnlab.models.balanced import (
     Adaptation,
     BalancedNetwork,
@@ -78,10 +80,12 @@ class _Builder:
         self.rng = np.random.default_rng([seed, 0xBA1])
 
     def uniform(self, low: float, high: float, *shape: int) -> jax.Array:
+        require_memory(8.0 * math.prod(shape), f"an array of {' x '.join(map(str, shape))}")
         return jnp.asarray(self.rng.uniform(low, high, shape), jnp.float32)
 
     def orthogonal(self, n: int) -> jax.Array:
         """A random orthogonal matrix (Haar; Mezzadri 2007)."""
+        require_memory(3 * 8.0 * n * n, f"a recurrent map of {n:,} neurons")
         q, r = np.linalg.qr(self.rng.standard_normal((n, n)))
         return jnp.asarray(q * np.sign(np.diag(r)), jnp.float32)
 

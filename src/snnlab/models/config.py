@@ -6,12 +6,21 @@ from typing import Literal
 
 import pydantic
 
-from snnlab.config import option, section
+from snnlab.config import SET, option, section
 
 ModelName = Literal[
     "lif-delta", "lif-exp-cu", "alif-delta", "alif-exp-cu", "if-delta", "lif-exp-co",
     "lif-std-exp-cu", "lif-stp-exp-cu", "gif-delta",
 ]  # fmt: skip
+WITH_SYNAPSE = (
+    "lif-exp-cu", "alif-exp-cu", "lif-exp-co", "lif-std-exp-cu", "lif-stp-exp-cu",
+)  # fmt: skip
+ADAPTIVE = ("alif-delta", "alif-exp-cu")
+GIF_MODEL, DEPRESSING, FACILITATING = (
+    ("gif-delta",), ("lif-std-exp-cu", "lif-stp-exp-cu"), ("lif-stp-exp-cu",),
+)  # fmt: skip
+#: Shortest and longest step, ms.
+DT_MIN, DT_MAX = 1e-3, 1000.0
 
 
 @section("Model")
@@ -45,7 +54,7 @@ class ModelConfig:
     )
     V_th: float = option(default=1.0, help="firing threshold above rest", unit="mV", gt=0)
     tau_mem: float = option(
-        default=10.0, help="mean membrane time constant", unit="ms", gt=0, aliases=("tau_neu",)
+        default=10.0, help="mean membrane time constant", unit="ms", ge=1, aliases=("tau_neu",)
     )
     tau_mem_sigma: float = option(
         default=1.0,
@@ -53,23 +62,39 @@ class ModelConfig:
         unit="ms",
         ge=0,
     )
-    tau_syn: float = option(default=10.0, help="synaptic time constant", unit="ms", gt=0)
+    tau_syn: float = option(
+        default=10.0, help="synaptic time constant", unit="ms", gt=0, only={"model": WITH_SYNAPSE}
+    )
     tau_o: float = option(
         default=10.0, help="time constant of the readout; 0 = no memory", unit="ms", ge=0
     )
-    tau_a: float = option(default=100.0, help="time constant of adaptation (alif)", unit="ms", gt=0)
-    beta: float = option(default=1.0, help="strength of adaptation (alif)", unit="mV", ge=0)
+    tau_a: float = option(
+        default=100.0, help="time constant of adaptation (alif)", unit="ms", gt=0,
+        only={"model": ADAPTIVE, "beta": SET},
+    )  # fmt: skip
+    beta: float = option(
+        default=1.0, help="strength of adaptation (alif)", unit="mV", ge=0, only={"model": ADAPTIVE}
+    )
     tau_I2: float = option(
-        default=100.0, help="time constant of the after-spike current (gif)", unit="ms", gt=0
-    )
-    A2: float = option(default=1.0, help="jump of the after-spike current (gif)", unit="mA", ge=0)
+        default=100.0, help="time constant of the after-spike current (gif)", unit="ms", gt=0,
+        only={"model": GIF_MODEL, "A2": SET},
+    )  # fmt: skip
+    A2: float = option(
+        default=1.0, help="jump of the after-spike current (gif)", unit="mA", ge=0,
+        only={"model": GIF_MODEL},
+    )  # fmt: skip
     tau_std: float = option(
-        default=200.0, help="recovery from short-term depression", unit="ms", gt=0
-    )
-    tau_f: float = option(default=100.0, help="decay of short-term facilitation", unit="ms", gt=0)
+        default=200.0, help="recovery from short-term depression", unit="ms", gt=0,
+        only={"model": DEPRESSING},
+    )  # fmt: skip
+    tau_f: float = option(
+        default=100.0, help="decay of short-term facilitation", unit="ms", gt=0,
+        only={"model": FACILITATING},
+    )  # fmt: skip
     release: float = option(
-        default=0.15, help="fraction of resources that a spike uses (std, stp)", gt=0, le=1
-    )
+        default=0.15, help="fraction of resources that a spike uses (std, stp)", gt=0, le=1,
+        only={"model": DEPRESSING},
+    )  # fmt: skip
     ff_scale: float = option(default=10.0, help="Kaiming-normal scale of the input weights", ge=0)
     rec_scale: float = option(
         default=2.0, help="Kaiming-normal scale of the recurrent weights", ge=0
@@ -81,7 +106,8 @@ class ModelConfig:
         "of a recording, whose recorded length (see --data_length) it does not change, and rates "
         "and axes are in recorded time",
         unit="ms",
-        gt=0,
+        ge=DT_MIN,
+        le=DT_MAX,
     )
 
 
@@ -113,15 +139,17 @@ class GIFConfig:
         help="scale of the after-spike current's time constants: uniform on [100 ms, 1.5 tau_I2]",
         unit="ms",
         ge=100,
+        only={"A2": SET},
     )
     A2: float = option(default=1.0, help="jump of the after-spike current", unit="mA", ge=0)
     tau_I1: float = option(
-        default=10.0, help="time constant of a second, fast one", unit="ms", gt=0
+        default=10.0, help="time constant of a second, fast one", unit="ms", gt=0, only={"A1": SET}
     )
     A1: float = option(default=0.0, help="its jump; 0 leaves it out", unit="mA")
     tau_th: float = option(
-        default=100.0, help="time constant of the moving threshold", unit="ms", gt=0
-    )
+        default=100.0, help="time constant of the moving threshold", unit="ms", gt=0,
+        only={"Ath": SET},
+    )  # fmt: skip
     Ath: float = option(default=0.0, help="its jump at a spike; 0 leaves it out", unit="mV", ge=0)
     ff_scale: float = option(default=6.0, help="Kaiming-normal scale of the input weights", ge=0)
     rec_scale: float = option(
@@ -138,7 +166,8 @@ class GIFConfig:
         help="simulated length of a step; of trials, which are made at this step, there is no "
         "other time",
         unit="ms",
-        gt=0,
+        ge=DT_MIN,
+        le=DT_MAX,
     )
 
 
@@ -163,11 +192,13 @@ class EIConfig(GIFConfig):
         gt=0,
     )
     E_exc: float = option(
-        default=5.0, help="excitatory reversal potential above rest (coba)", unit="mV", gt=0
-    )
+        default=5.0, help="excitatory reversal potential above rest (coba)", unit="mV", gt=0,
+        only={"net": ("coba",)},
+    )  # fmt: skip
     E_inh: float = option(
-        default=-10.0, help="inhibitory reversal potential (coba)", unit="mV", lt=0
-    )
+        default=-10.0, help="inhibitory reversal potential (coba)", unit="mV", lt=0,
+        only={"net": ("coba",)},
+    )  # fmt: skip
     tau_neu: float = option(
         default=200.0, help="membrane time constant", unit="ms", gt=0, aliases=("tau_mem",)
     )
@@ -177,6 +208,7 @@ class EIConfig(GIFConfig):
         help="scale of the after-spike current's time constants: uniform on [100 ms, 1.5 tau_I2]",
         unit="ms",
         ge=100,
+        only={"A2": SET},
     )
     ff_scale: float = option(default=4.0, help="Kaiming-normal scale of the input weights", ge=0)
 

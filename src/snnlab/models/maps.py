@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.devices import require_memory
 from snnlab.errors import UsageError
 from snnlab.models.sparse import sparse_product
 
@@ -24,6 +25,7 @@ Operator = Literal["plain", "braintrace", "brainscale"]
 
 def kaiming_normal(n_in: int, n_out: int, scale: float) -> jax.Array:
     """``(n_in, n_out)`` from N(0, scale / n_in) (He et al. 2015 for ``scale`` 2)."""
+    require_memory(4.0 * n_in * n_out, f"a weight matrix of {n_in:,} x {n_out:,}")
     return braintools.init.KaimingNormal(scale=scale)((n_in, n_out))
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-import pydantic
 
 from snnlab.analysis.balance import Metric
-from snnlab.config import option, section
+from snnlab.config import SET, option, section
 from snnlab.data import DataConfig, DenseStream, build_data, build_features
 from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
 from snnlab.data.loader import Batch
@@ -34,7 +33,20 @@ SHARED = ("dataset", "batch_size")
 SHARED_BY_AUDIO = (*SHARED, "data_path", "data_length", "drop_last", "val_fraction")
 
 
-@section("Task")
+def _read_by(name: str) -> tuple[str, ...]:
+    """Datasets for which an option of :class:`DataConfig` means something."""
+    events = ("nmnist", "shd", "ssc") if name == "data_path" else RECORDINGS
+    return (*events, *AUDIO) if name in SHARED_BY_AUDIO else events
+
+
+@section(
+    "Task",
+    only={
+        f.name: {"dataset": _read_by(f.name)}
+        for f in dataclasses.fields(DataConfig)
+        if f.name not in SHARED
+    },
+)
 class BalancedData(DataConfig):
     """Cue accumulation or recordings; options of the other kind are refused."""
 
@@ -53,28 +65,21 @@ class BalancedData(DataConfig):
         le=100_000,
     )
     batch_size: int = option(default=30, help="trials of a batch", gt=0, le=65_536)
-    samples: int = option(default=200, help="cue: trials of each split", gt=0, le=10_000_000)
+    samples: int = option(
+        default=200, help="cue: trials of each split", gt=0, le=10_000_000,
+        only={"dataset": ("cue",)},
+    )  # fmt: skip
     repeat: int = option(default=1, help="steps of a ms (cue) or of a time bin", gt=0, le=1000)
     dataset_scale: float = option(default=1.0, help="input of a spike")
     track_balance: bool = option(
         default=False, help="measure the balance of excitation and inhibition"
     )
-    balance_metric: Metric = option(default="median", help="filter of the two currents")
-    plot: bool = option(default=True, help="accepted: every run draws its figures")
-
-    @pydantic.model_validator(mode="after")
-    def _applies(self) -> BalancedData:
-        foreign = ["samples"]
-        if self.dataset in ("cue", *AUDIO):
-            shared = SHARED if self.dataset == "cue" else SHARED_BY_AUDIO
-            others = [f.name for f in dataclasses.fields(DataConfig) if f.name not in shared]
-            foreign = others + ["samples"] * (self.dataset != "cue")
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        for name in foreign:
-            default: Any = defaults[name]
-            if getattr(self, name) != getattr(default, "default", default):
-                raise ValueError(f"--{name} does not apply to --dataset {self.dataset}")
-        return self
+    balance_metric: Metric = option(
+        default="median", help="filter of the two currents", only={"track_balance": SET}
+    )
+    plot: bool = option(
+        default=True, help="accepted: every run draws its figures", accepted=(True,)
+    )
 
     def recordings(self) -> DataConfig:
         """The section of :func:`snnlab.data.build_data`; of features, without their name."""

@@ -22,10 +22,12 @@ from snnlab import config as configs
 from snnlab import runs
 from snnlab.analysis import figures
 from snnlab.analysis.balance import BalanceTracker, Metric, lowpass
-from snnlab.config import option, section
+from snnlab.config import SET, NameText, PathText, option, section
+from snnlab.console import make_console
 from snnlab.data.cue import CueTask, cue_sample
 from snnlab.data.recordings import SHD_UNITS, load_recordings
 from snnlab.data.store import TRAIN
+from snnlab.devices import require_memory
 from snnlab.errors import UsageError
 from snnlab.experiment import proceed
 from snnlab.models import integrator
@@ -45,6 +47,7 @@ class IntegratorConfig:
         default=1,
         help="dimensions of the input; shd: channels from 501 on, below 1 all; cue: always 40",
         le=10_000,
+        only={"data": ("float", "shd")},
     )
     alpha: float = option(default=0.9999, help="decay of a step", gt=0, lt=1)
     auto_encoder: bool = option(default=False, help="x only leaks: no slow weights")
@@ -52,10 +55,12 @@ class IntegratorConfig:
         default=-0.5,
         help="without --auto-encoder: A off the diagonal; the linear system is stable between -1 "
         "and 1/(J-1)",
+        only={"auto_encoder": (False,)},
     )
     w_init: Init = option(default="boerlin-fix", help="decoding weights")
     weight_sparsity: float = option(
-        default=0.3, help="share of zeros in boerlin-rand and rand", ge=0, lt=1
+        default=0.3, help="share of zeros in boerlin-rand and rand", ge=0, lt=1,
+        only={"w_init": ("boerlin-rand", "rand")},
     )  # fmt: skip
     mu: float = option(default=0.0, help="quadratic cost of a spike", ge=0)
     nu: float = option(default=0.0, help="linear cost of a spike", ge=0)
@@ -71,11 +76,17 @@ class IntegratorInput:
         default="float",
         help="float: plateaus; shd: first training recording; cue: a cue accumulation trial",
     )
-    data_path: str = option(
-        default="", help="folder with the SHD files; empty: data in the cache folder"
+    data_path: PathText = option(
+        default="", help="folder with the SHD files; empty: data in the cache folder",
+        only={"data": ("shd",)},
+    )  # fmt: skip
+    input_scale: float = option(
+        default=200.0, help="input of a spike of shd or cue", only={"data": ("shd", "cue")}
     )
-    input_scale: float = option(default=200.0, help="input of a spike of shd or cue")
-    repeat: int = option(default=100, help="steps of a bin of shd or cue", gt=0, le=100_000)
+    repeat: int = option(
+        default=100, help="steps of a bin of shd or cue", gt=0, le=100_000,
+        only={"data": ("shd", "cue")},
+    )  # fmt: skip
     sigma_s: float = option(default=100.0, help="noise of the input, per step", ge=0)
 
 
@@ -87,20 +98,31 @@ class SandboxConfig:
         default=0, help="of weights, input and noise; -1: from the clock", ge=-1, lt=2**31
     )
     devices: str = option(default="0", help="comma list of accelerator ids, all, or cpu")
-    filepath: str = option(default="", help="folder of the run; empty: runs/boerlin-<data>-<time>")
-    exp_name: str = option(default="", help="name that the run's folder carries")
+    filepath: PathText = option(
+        default="", help="folder of the run; empty: runs/boerlin-<data>-<time>"
+    )
+    exp_name: NameText = option(default="", help="name that the run's folder carries")
     track_balance: bool = option(default=False, help="measure excitation against inhibition")
-    balance_metric: Metric = option(default="lowpass", help="filter of the two currents")
+    balance_metric: Metric = option(
+        default="lowpass", help="filter of the two currents", only={"track_balance": SET}
+    )
     plot: bool = option(
         default=False, help="draw input, state, raster (and currents) into the run folder"
     )
-    plot_neuron: int = option(default=0, help="neuron whose currents are drawn", ge=0)
-    plot_dim: int = option(default=4, help="dimensions drawn at most", gt=0, le=16)
+    plot_neuron: int = option(
+        default=0, help="neuron whose currents are drawn", ge=0,
+        only=({"track_balance": SET, "plot": SET}, {"track_balance": SET, "save": SET}),
+    )  # fmt: skip
+    plot_dim: int = option(
+        default=4, help="dimensions drawn at most", gt=0, le=16,
+        only=({"plot": SET}, {"save": SET}),
+    )  # fmt: skip
     plot_input_raster: bool = option(
-        default=False, help="draw the input of shd and cue as a raster"
-    )
-    save: str = option(default="", help="write the figure as <save>.png into --save_path too")
-    save_path: str = option(default="plots", help="folder of --save")
+        default=False, help="draw the input of shd and cue as a raster",
+        only=({"data": ("shd", "cue"), "plot": SET}, {"data": ("shd", "cue"), "save": SET}),
+    )  # fmt: skip
+    save: NameText = option(default="", help="write the figure as <save>.png into --save_path too")
+    save_path: PathText = option(default="plots", help="folder of --save", only={"save": SET})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +149,10 @@ class Boerlin:
 
 def command(*, prog: str, description: str, argv: list[str] | None = None) -> int:
     """The whole command line."""
-    config, dry_run = configs.parse(Boerlin, argv, prog=prog, description=description)
-    console = Console(soft_wrap=True)
+    console = make_console()
+    config, dry_run = configs.parse(
+        Boerlin, argv, prog=prog, description=description, note=console.print
+    )
     if proceed(config, dry_run, console):
         run(config, console)
     return 0
@@ -265,6 +289,7 @@ def simulate(
 def make_network(config: Boerlin, n_dim: int, seed: int) -> Integrator:
     """The network of a config."""
     m = config.model
+    require_memory(12.0 * m.n * n_dim, f"a network of {m.n:,} neurons and {n_dim:,} dimensions")
     key = jax.random.fold_in(jax.random.key(seed), 1)
     w = integrator.decoders(m.w_init, m.n, n_dim, m.alpha, m.weight_sparsity, key)
     off_diagonal = 0.0 if m.auto_encoder else m.coupling
@@ -279,6 +304,8 @@ def run(config: Boerlin, console: Console) -> dict[str, Any]:
     seed = config.run.seed if config.run.seed >= 0 else time.time_ns() % 2**31
     bins, repeat = input_bins(config, seed)
     n_dim = bins.shape[1]
+    steps = len(bins) * repeat
+    require_memory(12.0 * steps * n_dim, f"a simulation of {steps:,} steps, {n_dim:,} dimensions")
     net = make_network(config, n_dim, seed)
     folder = runs.RunFolder.create(
         config.run.filepath, "boerlin", config.data.data, config.run.exp_name
@@ -365,5 +392,7 @@ def _draw(
     if config.run.plot:
         paths += figures.save(fig, folder.figures / "integrator.png")
     if config.run.save:
-        paths += figures.save(fig, Path(config.run.save_path) / f"{config.run.save}.png")
+        paths += figures.save(
+            fig, Path(config.run.save_path).expanduser() / f"{config.run.save}.png"
+        )
     return paths

@@ -15,7 +15,7 @@ from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
 from snnlab.models.gif_networks import build_memory_network
 from snnlab.problems.match_probe import probe
-from snnlab.problems.trial_config import TrialConfig
+from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
 N_DIRECTIONS = 8
@@ -122,10 +122,12 @@ def task_of(config: Any) -> DelayedMatch:
 
     Raises:
         UsageError: a duration that is no whole number of steps, or zero where that has no
-            meaning.
+            meaning, or a rate above one spike in every step.
     """
     data, dt = config.data, config.model.dt
-    return DelayedMatch(
+    check_rate("--background_rate", data.background_rate, dt)
+    check_rate("--peak_rate", data.peak_rate, dt, ("--background_rate", data.background_rate))
+    task = DelayedMatch(
         fixation=steps_of("t_fixation", data.t_fixation, dt, zero=True),
         sample=steps_of("t_sample", data.t_sample, dt),
         delay=steps_of("t_delay", data.t_delay, dt),
@@ -133,6 +135,8 @@ def task_of(config: Any) -> DelayedMatch:
         n_in=data.n_in, kappa=data.kappa, peak=data.peak_rate, background=data.background_rate,
         dt_ms=dt,
     )  # fmt: skip
+    check_length(n_steps(task))
+    return task
 
 
 def build(config: LongTermDependency) -> Problem:
@@ -149,7 +153,7 @@ def build(config: LongTermDependency) -> Problem:
         task="long-term-dependency", dataset="dms",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
         test=loader(2, data.test_batches), n_in=task.n_in, n_classes=2, n_steps=n_steps(task),
-        batch_size=data.batch_size, note=data.note, sensor=None, make_network=make_network,
+        batch_size=data.batch_size, sensor=None, make_network=make_network,
         layer_names=("GIF population",), first_scored=period_steps(task, "test").start,
         class_names=("match", "non-match"),
         facts={"t_delay_ms": data.t_delay},

@@ -16,7 +16,7 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
 from snnlab.models.gif_networks import build_ei_network
-from snnlab.problems.trial_config import TrialConfig
+from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
 #: Trials on which the balance of currents is measured, and the number of their split.
@@ -138,12 +138,15 @@ def task_of(config: Any) -> Evidence:
     """The task of a config.
 
     Raises:
-        UsageError: an even number of cues, or a duration that is no whole number of steps.
+        UsageError: an even number of cues, a duration that is no whole number of steps, or a
+            rate above one spike in every step.
     """
     data, dt = config.data, config.model.dt
+    for flag in ("cue_rate", "noise_rate"):
+        check_rate(f"--{flag}", getattr(data, flag), dt)
     if data.n_cue % 2 == 0:
         raise UsageError(f"--n_cue {data.n_cue}: must be odd, or a trial may have no majority")
-    return Evidence(
+    task = Evidence(
         n_cue=data.n_cue,
         interval=steps_of("t_interval", data.t_interval, dt, zero=True),
         cue=steps_of("t_cue", data.t_cue, dt),
@@ -152,6 +155,8 @@ def task_of(config: Any) -> Evidence:
         n_group=data.n_group, prob=data.cue_prob, cue_rate=data.cue_rate,
         noise_rate=data.noise_rate, dt_ms=dt,
     )  # fmt: skip
+    check_length(n_steps(task))
+    return task
 
 
 def build(config: CobaEI) -> Problem:
@@ -169,7 +174,7 @@ def build(config: CobaEI) -> Problem:
         task="coba-ei", dataset="evidence",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
         test=loader(2, data.test_batches), n_in=task.n_in, n_classes=2, n_steps=n_steps(task),
-        batch_size=data.batch_size, note=data.note, sensor=None, make_network=make_network,
+        batch_size=data.batch_size, sensor=None, make_network=make_network,
         layer_names=(f"{config.model.net} population",),
         first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
         measure=_measure(config, make_network, task),

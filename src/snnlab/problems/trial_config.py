@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from snnlab.config import option, section
+from snnlab.errors import UsageError
+
+#: Steps of a trial.
+MOST_STEPS = 10_000_000
 
 
 @section("Task")
@@ -24,16 +28,39 @@ class TrialConfig:
     )
     n_data_worker: int = option(
         default=0,
-        help="accepted and not used: trials are generated inside the compiled program",
+        help="accepted: not needed, trials are generated inside the compiled program",
         ge=0,
+        accepted=(),
     )
 
-    @property
-    def note(self) -> str:
-        """What a user of ``--n_data_worker`` is told."""
-        if not self.n_data_worker:
-            return ""
-        return (
-            f"--n_data_worker {self.n_data_worker}: not needed, trials are generated inside the "
-            "compiled program"
+
+def check_rate(flag: str, hz: float, dt_ms: float, beside: tuple[str, float] | None = None) -> None:
+    """Refuse a rate that steps cannot have: an input has one spike in a step at most.
+
+    Args:
+        flag: option.
+        hz: its value.
+        dt_ms: length of a step.
+        beside: option and value of a rate that is added.
+
+    Raises:
+        UsageError: more than ``1000 / dt_ms`` Hz.
+    """
+    name, added = beside or ("", 0.0)
+    most = 1000.0 / dt_ms
+    if hz + added > most * (1 + 1e-9):
+        also = f" beside {name} {added:g}" if beside else ""
+        raise UsageError(
+            f"{flag} {hz:g} Hz: with steps of --dt {dt_ms:g} ms, one spike in each, at most "
+            f"{most - added:g} Hz{also}"
         )
+
+
+def check_length(n_steps: int) -> None:
+    """Refuse a trial that no machine runs.
+
+    Raises:
+        UsageError: more than ``MOST_STEPS``.
+    """
+    if n_steps > MOST_STEPS:
+        raise UsageError(f"a trial of {n_steps:,} steps: at most {MOST_STEPS:,}")

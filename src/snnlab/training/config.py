@@ -6,7 +6,7 @@ from typing import Literal
 
 import pydantic
 
-from snnlab.config import option, section
+from snnlab.config import SET, option, section
 
 
 @section("Training")
@@ -33,7 +33,9 @@ class TrainingConfig:
         ge=0,
         le=1,
     )
-    save_best: bool = option(default=True, help="accepted: the best epoch is always kept")
+    save_best: bool = option(
+        default=True, help="accepted: the best epoch is always kept", accepted=(True,)
+    )
     loss: Literal["cel", "mse"] = option(
         default="cel",
         help="softmax cross-entropy at every scored step (cel), or squared error to one-hot",
@@ -60,14 +62,16 @@ class TrainingConfig:
         "at the last epoch; plateau: times --lr_gamma when validation accuracy stalls",
     )
     lr_milestones: str = option(
-        default="", help="comma list of epochs, for example 40,80 (sets milestones)"
-    )
+        default="", help="comma list of epochs, for example 40,80 (sets milestones)",
+        only={"lr_schedule": ("constant", "milestones")},
+    )  # fmt: skip
     lr_gamma: float = option(
         default=0.1,
         help="factor of milestones and plateau",
         aliases=("scheduler_factor",),
         gt=0,
         le=1,
+        only=({"lr_schedule": ("milestones", "plateau")}, {"lr_milestones": SET}),
     )
     lr_patience: int = option(
         default=1,
@@ -75,8 +79,12 @@ class TrainingConfig:
         "as in PyTorch",
         aliases=("scheduler_patience",),
         ge=0,
+        only={"lr_schedule": ("plateau",)},
     )
-    momentum: float = option(default=0.0, help="momentum of sgd and rmsprop", ge=0, lt=1)
+    momentum: float = option(
+        default=0.0, help="momentum of sgd and rmsprop", ge=0, lt=1,
+        only={"optimizer": ("sgd", "rmsprop")},
+    )  # fmt: skip
     weight_decay: float = option(default=0.0, help="decoupled weight decay (adamw)", ge=0)
     weight_L1: float = option(default=0.0, help="L1 penalty of all weights", ge=0)
     weight_L2: float = option(default=0.0, help="L2 penalty of all weights", ge=0)
@@ -92,18 +100,31 @@ class TrainingConfig:
         "time, of generated trials in simulated time (--dt)",
         unit="Hz",
         ge=0,
+        only={"spk_reg_factor": SET},
     )
     use_regularizers: bool = option(
         default=False,
         help="penalise neurons whose mean rate over batch and sequence is outside of --reg_fmin "
         "and --reg_fmax (bptt with --backend layerwise)",
     )
-    reg_factor: float = option(default=0.5, help="strength of that penalty", ge=0)
-    reg_fmin: float = option(default=0.01, help="lowest rate", unit="spikes per step", ge=0, le=1)
-    reg_fmax: float = option(default=0.5, help="highest rate", unit="spikes per step", ge=0, le=1)
+    reg_factor: float = option(
+        default=0.5, help="strength of that penalty", ge=0, only={"use_regularizers": SET}
+    )
+    reg_fmin: float = option(
+        default=0.01, help="lowest rate", unit="spikes per step", ge=0, le=1,
+        only={"use_regularizers": SET},
+    )  # fmt: skip
+    reg_fmax: float = option(
+        default=0.5, help="highest rate", unit="spikes per step", ge=0, le=1,
+        only={"use_regularizers": SET},
+    )  # fmt: skip
     v_reg_factor: float = option(default=0.0, help="strength of the membrane regulariser", ge=0)
-    v_reg_low: float = option(default=-20.0, help="membrane below which it acts", unit="mV")
-    v_reg_high: float = option(default=1.4, help="membrane above which it acts", unit="mV")
+    v_reg_low: float = option(
+        default=-20.0, help="membrane below which it acts", unit="mV", only={"v_reg_factor": SET}
+    )
+    v_reg_high: float = option(
+        default=1.4, help="membrane above which it acts", unit="mV", only={"v_reg_factor": SET}
+    )
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
@@ -132,7 +153,15 @@ class TrainingConfig:
             )
         if self.lr_schedule == "milestones" and not self.lr_milestones:
             raise ValueError("--lr_schedule milestones needs --lr_milestones, for example 40,80")
-        self.milestones  # noqa: B018 (validates)
+        if self.milestones and self.milestones[0] >= self.epochs:
+            raise ValueError(
+                f"--lr_milestones {self.lr_milestones}: none comes before the last of the "
+                f"--epochs {self.epochs}"
+            )
+        if self.pruning_epochs > self.epochs:
+            raise ValueError(
+                f"--pruning_epochs {self.pruning_epochs} never comes, with --epochs {self.epochs}"
+            )
         return self
 
     @property
