@@ -97,10 +97,10 @@ def test_damaged_store_is_rebuilt(own_cache, damage):
     else:
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps({**manifest, "format": 0}))
-    assert not is_complete(path)
+    assert not is_complete(path, SENSOR, {})
     again = cached(SENSOR, {}, _write)
     assert again.path == path
-    assert is_complete(path)
+    assert is_complete(path, SENSOR, {})
     assert (path / "events.npy").read_bytes() == good
     assert [p.name for p in path.parent.iterdir()] == [path.name], "nothing is left over"
 
@@ -122,7 +122,7 @@ def test_process_that_was_faster_wins(own_cache):
         _write(writer)
 
     store = cached(SENSOR, {}, slow)
-    assert is_complete(store.path)
+    assert is_complete(store.path, SENSOR, {})
     assert len(list(store.path.parent.iterdir())) == 1
 
 

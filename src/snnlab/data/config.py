@@ -23,7 +23,8 @@ class DataConfig:
     )
     data_path: str = option(
         default="",
-        help="folder of the recordings, read-only is fine; empty: the user's cache folder",
+        help="folder of the recordings, read-only is fine (nmnist: or a zip); empty: the user's "
+        "cache folder, into which they are downloaded",
     )
     data_length: int = option(
         default=200, help="time bins of a recording", unit="steps", gt=0, le=100_000
