@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnlab.data.sources import file_sum
+from snnlab.data.sources import file_sum, read_bytes
 from snnlab.errors import UsageError
 
 NAME = "manifest.json"
@@ -39,16 +39,12 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], files: Sequence[str])
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest as it was written, or ``None``: none is there, or it is damaged."""
     try:
-        with open(folder / NAME, "rb") as handle:
-            text = handle.read(_MOST + 1)
-        if len(text) > _MOST:
-            return None
-        manifest = json.loads(text)
+        manifest = json.loads(read_bytes(folder / NAME, _MOST))
         if not isinstance(manifest, dict):
             return None
         own = manifest.pop("sum", None)
         return manifest if own == digest(manifest) else None
-    except (OSError, ValueError, RecursionError):
+    except (UsageError, ValueError, RecursionError):
         return None
 
 
