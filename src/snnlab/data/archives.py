@@ -92,7 +92,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _checked(path: Path, members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    total, seen = 0, set()
+    total, seen, size = 0, set(), path.stat().st_size
     for info in members:
         name, member = PurePosixPath(info.filename.replace("\\", "/")), one_line(info.filename)
         if name.is_absolute() or ".." in name.parts or ":" in info.filename:
@@ -107,10 +107,12 @@ def _checked(path: Path, members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo
                 f"{path}: member '{member}' is packed by method {info.compress_type}; "
                 "expected deflate, or stored"
             )
+        if info.compress_size > size:
+            raise UsageError(f"{path} is no readable zip file: '{member}' is larger than it")
         total += info.file_size
         if (
             info.file_size > min(MEMBER_LIMIT, max(SMALL, RATIO * info.compress_size))
-            or total > min(TOTAL_LIMIT, max(SMALL, RATIO * path.stat().st_size))
+            or total > min(TOTAL_LIMIT, max(SMALL, RATIO * size))
         ):  # fmt: skip
             raise UsageError(
                 f"{path}: member '{member}' unpacks from {info.compress_size} to "

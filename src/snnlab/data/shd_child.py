@@ -138,6 +138,12 @@ def _layout(file: h5py.File, shown: str, size: int) -> Layout:
             raise Refused(
                 f"{shown}: '{name}' holds {_said(data)}; expected a list of numbers a recording"
             )
+        if inner is not None and not kind.isnative:
+            # h5py (3.16) hands such lists out with their bytes in the wrong order.
+            raise Refused(
+                f"{shown}: '{name}' holds lists of {kind}, of the other byte order; write them as "
+                f"{kind.newbyteorder('=').name}"
+            )
         _plausible(data, name, shown, size)
     n = labels.shape[0]
     if not (times.shape[0] == units.shape[0] == n) or n == 0:
