@@ -6,6 +6,7 @@ WAV through scipy; FLAC through the package ``soundfile``, where it is installed
 from __future__ import annotations
 
 import importlib.util
+import struct
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ SUFFIXES = (".wav", ".flac")
 LONGEST_S = 30.0
 _RATES_HZ = (4_000, 768_000)
 _MOST_BYTES = 256 << 20  # of a file: 30 s at any rate that is in use
+_UNKNOWN = 0x7FFFF000  # lengths from here on mean that it goes on to the end of the file
 #: Full scale is 1; float files of 16 or 32 bits' integers exist, beyond that it is no sound.
 _LOUDEST = 2.0**31
 
@@ -73,16 +75,49 @@ def read_audio(path: Path) -> tuple[np.ndarray, int]:
     return samples, int(hz)
 
 
+def _check_wav(path: Path) -> None:
+    """Refuse a WAV file whose header claims what it has not: scipy takes what there is.
+
+    Raises:
+        UsageError: the data are cut off, or a sample is not as large as the header says.
+    """
+    with open(path, "rb") as file:
+        kind = file.read(12)[:4]
+        order = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<"}.get(kind)
+        size = path.stat().st_size
+        while order and len(head := file.read(8)) == 8:
+            name, length = struct.unpack(f"{order}4sI", head)
+            rest = size - file.tell()
+            if name == b"data":
+                # A program that writes into a pipe does not know the length yet.
+                if rest < length < _UNKNOWN:
+                    raise UsageError(
+                        f"{path} is truncated: {rest} bytes of sound, and its header says {length}"
+                    )
+                return
+            if length > rest:
+                raise UsageError(f"{path} is truncated: its header ends behind it")
+            if name == b"fmt " and length >= 16:
+                channels, _, _, block, bits = struct.unpack(f"{order}HIIHH", file.read(16)[2:])
+                if not channels or not 0 < bits <= 64 or block != channels * -(-bits // 8):
+                    raise UsageError(
+                        f"{path} is no readable WAV file: {channels} channels of {bits} bits in "
+                        f"{block} bytes"
+                    )
+                length -= 16
+            file.seek(length + length % 2, 1)
+
+
 def _wav(path: Path) -> tuple[np.ndarray, int]:
     try:
+        _check_wav(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)
-            warnings.filterwarnings("error", "Reached EOF", scipy.io.wavfile.WavFileWarning)
             hz, raw = scipy.io.wavfile.read(path)
-    except scipy.io.wavfile.WavFileWarning:
-        raise UsageError(f"{path} is truncated") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except UsageError:
+        raise
     except Exception as error:  # scipy's parser lets many kinds through
         why = one_line(str(error)) or type(error).__name__
         raise UsageError(f"{path} is no readable WAV file: {why}") from None
