@@ -374,6 +374,32 @@ def test_damaged_archives(tmp_path, own_cache, mark, offset, value):
     refused("nmnist", tmp_path, own_cache, "nmnist.zip")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Train/0", b"Trqin/0"),
+        (b"Train/0", b"\0rain/0"),
+        (b"0.bin", b"0.bhn"),
+        (b"in/0/", b"in/1/"),
+    ],
+)
+def test_a_damaged_name_loses_no_recording(tmp_path, own_cache, old, new):
+    """In the directory of the archive, of which there is no sum."""
+    path = _zip(tmp_path / "nmnist.zip", SOUND)
+    raw = path.read_bytes()
+    at = raw.index(b"PK\x01\x02")
+    path.write_bytes(raw[:at] + raw[at:].replace(old, new, 1))
+    refused("nmnist", tmp_path, own_cache, "nmnist.zip")
+
+
+def test_recordings_that_lie_elsewhere(tmp_path, own_cache):
+    _zip(tmp_path / "nmnist.zip", {**SOUND, "Trian/0/9.bin": event()})
+    refused("nmnist", tmp_path / "nmnist.zip", own_cache, "'Trian/0/9.bin' is no Train/<digit>")
+    root = nmnist(tmp_path / "d")
+    (root / "Test" / "9.bin").write_bytes(event())
+    refused("nmnist", root, own_cache, "9.bin lies in no folder of a digit")
+
+
 def test_name_in_an_archive_that_is_no_utf8(tmp_path, own_cache):
     path = _zip(tmp_path / "nmnist.zip", {"Train/0/ä.bin": event(), **SOUND})
     raw = path.read_bytes()

@@ -42,6 +42,15 @@ class Archive:
         self.path, self._file = path, file
         self.members = _checked(path, file.infolist())
 
+    def check_name(self, member: zipfile.ZipInfo) -> None:
+        """Refuse a member whose name in the directory is not that at its place.
+
+        Raises:
+            UsageError: so it is, or the member is not there.
+        """
+        with _readable(self.path), self._file.open(member):
+            pass
+
     def blocks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
         """The content of a member, piece by piece.
 
@@ -97,6 +106,8 @@ def _checked(path: Path, members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo
         name, member = PurePosixPath(info.filename.replace("\\", "/")), one_line(info.filename)
         if name.is_absolute() or ".." in name.parts or ":" in info.filename:
             raise UsageError(f"{path}: member '{member}' leaves the archive's folder")
+        if not info.filename:
+            raise UsageError(f"{path} is no readable zip file: a member has no name")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UsageError(f"{path}: member '{member}' is a symbolic link")
         if name in seen:
@@ -120,6 +131,6 @@ def _checked(path: Path, members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo
             )
     kept = [
         info for info in members
-        if not info.is_dir() and not any(map(hidden, info.filename.split("/")))
+        if not info.filename.endswith("/") and not any(map(hidden, info.filename.split("/")))
     ]  # fmt: skip
     return sorted(kept, key=lambda info: info.filename)

@@ -179,6 +179,8 @@ def _bins(folder: Path) -> Iterator[Path]:
     for child in listing(folder):
         if stat.S_ISDIR(mode_of(child).st_mode):
             yield from (path for path in listing(child) if path.suffix.lower() == ".bin")
+        elif child.suffix.lower() == ".bin":
+            raise UsageError(f"{child} lies in no folder of a digit; expected <digit>/*.bin")
 
 
 def _members_on_disk(files: list[Path]) -> Iterator[tuple[str, str, bytes]]:
@@ -188,13 +190,20 @@ def _members_on_disk(files: list[Path]) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _members_in_zip(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
-    pattern = re.compile(rf"(?:^|/){split}/([^/]+)/[^/]+\.bin$", re.IGNORECASE)
+    """:func:`_members_on_disk` of an archive; no recording is passed over for its name."""
+    pattern = re.compile(rf"(?:^|/)({'|'.join(_SPLITS)})/([^/]+)/[^/]+\.bin$", re.IGNORECASE)
     with archives.opened(path) as archive:
         for member in archive.members:
             match = pattern.search(member.filename)
-            if match:
+            if match is None:
+                archive.check_name(member)
+                if member.filename.lower().endswith(".bin"):
+                    raise UsageError(
+                        f"{path}: member '{member.filename}' is no {split}/<digit>/*.bin"
+                    )
+            elif match.group(1).lower() == split.lower():
                 content = archive.read(member, _MOST_BYTES)
-                yield f"{path}:{member.filename}", match.group(1), content
+                yield f"{path}:{member.filename}", match.group(2), content
 
 
 def _write_bins(

@@ -107,7 +107,8 @@ class ShdFile:
             owner = np.repeat(own, lengths)
             label = self._whole("label", labels, own, n_classes)
             unit = self._whole("unit", units, owner, sensor.width)
-            seconds = times.astype(np.float64)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is refused below
+                seconds = times.astype(np.float64)
             wrong = np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
             if len(wrong):
                 k = wrong[0]
@@ -127,7 +128,8 @@ class ShdFile:
 
     def _whole(self, what: str, values: np.ndarray, owner: np.ndarray, n: int) -> np.ndarray:
         """``values`` as int64 in ``[0, n)``, nothing cut off."""
-        wrong = np.flatnonzero(~((values >= 0) & (values < n)))
+        with np.errstate(invalid="ignore"):
+            wrong = np.flatnonzero(~((values >= 0) & (values < n)))
         if len(wrong):
             k = wrong[0]
             raise UsageError(

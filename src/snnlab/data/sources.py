@@ -22,25 +22,38 @@ _SMALL = 1 << 20  # bytes that are read at once
 _LONGEST = 80  # characters of a path that is shown as wrong
 
 
+def expanded(given: str, what: str) -> Path:
+    """A path that a user gave, with ``~`` resolved; ``what`` names it in messages.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{what} {_shown(given)}: there is no such user") from None
+
+
+def _shown(given: str) -> str:
+    return given if len(given) <= _LONGEST else f"{given[:_LONGEST]}..."
+
+
 def chosen(data_path: str) -> Path:
     """What ``--data_path`` names; it is there.
 
     Raises:
         UsageError: no such place, or one that cannot be looked at.
     """
-    shown = data_path if len(data_path) <= _LONGEST else f"{data_path[:_LONGEST]}..."
+    root = expanded(data_path, "--data_path")
     try:
-        root = Path(data_path).expanduser()
         os.stat(root)
-    except RuntimeError:
-        raise UsageError(f"--data_path {shown}: there is no such user") from None
     except FileNotFoundError:
         raise UsageError(
-            f"--data_path {shown}: there is no such folder (recordings are downloaded only where "
-            "no --data_path is given)"
+            f"--data_path {_shown(data_path)}: there is no such folder (recordings are downloaded "
+            "only where no --data_path is given)"
         ) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"--data_path {shown}: {reason(error)}") from None
+        raise UsageError(f"--data_path {_shown(data_path)}: {reason(error)}") from None
     return root
 
 

@@ -29,6 +29,7 @@ import numpy as np
 import platformdirs
 
 from snnlab.data.manifest import digest, is_intact, read_manifest, write_manifest
+from snnlab.data.sources import expanded
 from snnlab.errors import UsageError, one_line
 
 FORMAT = 2
@@ -79,7 +80,7 @@ class Sensor:
 def cache_root() -> Path:
     """``$SNNLAB_CACHE``, or the user's cache folder of ``snnlab``."""
     named = os.environ.get("SNNLAB_CACHE", "")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("snnlab"))
+    return expanded(named, "SNNLAB_CACHE") if named else Path(platformdirs.user_cache_dir("snnlab"))
 
 
 class EventStore:

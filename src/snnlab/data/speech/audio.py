@@ -133,6 +133,9 @@ def _flac(path: Path) -> tuple[np.ndarray, int]:
     import soundfile
 
     try:
+        with open(path, "rb") as start:
+            if start.read(4) != b"fLaC":  # the library would guess other formats
+                raise UsageError(f"{path} is no readable FLAC file: it begins otherwise")
         with soundfile.SoundFile(path) as file:
             # The header says how much is allocated before anything is read.
             if file.frames > LONGEST_S * max(file.samplerate, 1):

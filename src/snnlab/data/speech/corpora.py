@@ -20,7 +20,7 @@ import dataclasses
 import stat
 from pathlib import Path
 
-from snnlab.data.sources import listing, mode_of, read_bytes
+from snnlab.data.sources import listing, mode_of, read_bytes, reason
 from snnlab.data.speech.folder import ENGLISH, GERMAN, heidelberg, sounds
 from snnlab.data.store import TEST, TRAIN, VALID
 from snnlab.errors import UsageError, one_line
@@ -73,7 +73,11 @@ def find_corpus(name: str, root: Path) -> Corpus:
     """
     for folder in (root / sub for sub in _FOLDERS[name]):
         lists = [folder / file for file in LISTS[name].values()]
-        if any(path.is_file() for path in lists):
+        try:
+            there = any(path.is_file() for path in lists)
+        except OSError as error:
+            raise UsageError(f"cannot read {folder}: {reason(error)}") from None
+        if there:
             for path in lists:
                 if not path.is_file():
                     raise UsageError(f"{name}: there is no {path}; expected {EXPECTED[name]}")
