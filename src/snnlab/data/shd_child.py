@@ -28,7 +28,7 @@ import numpy as np
 from snnlab.errors import one_line
 
 MEMORY = 1 << 30  # address space, of which the libraries take a third
-PART_S = 3.0  # processor time of one part, of which a sound one takes a tenth of a second
+PART_S = 3.0  # processor time of one part; a sound one takes 0.01 s
 PART_BYTES, PART_RECORDINGS = 16 << 20, 200
 NEEDED = ("labels", "spikes/times", "spikes/units")
 _SMALL, _RATIO = 4 << 20, 200  # what a file may claim: so many bytes, or times its size
