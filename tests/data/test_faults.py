@@ -420,6 +420,26 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path, own_cache, n):
     assert after - before < 64 << 10, "KiB"
 
 
+def test_a_bomb_among_much_else(tmp_path, own_cache):
+    """The archive as a whole is not well packed; the member is."""
+    noise = {f"Test/0/{k}.bin": os.urandom(500_000) for k in range(3)}
+    _zip(tmp_path / "bomb.zip", {"Train/0/0.bin": bytes(40 << 20), **noise})
+    refused("nmnist", tmp_path / "bomb.zip", own_cache, "'Train/0/0.bin' unpacks from")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_directory_that_would_fill_the_memory(tmp_path, own_cache, monkeypatch, large):
+    path = _zip(tmp_path / "nmnist.zip", SOUND)
+    if large:  # the records of archives with more than 65,535 members
+        monkeypatch.setattr("zipfile.ZIP_FILECOUNT_LIMIT", 3)
+        _zip(path, SOUND)
+        assert b"PK\6\6" in path.read_bytes()
+    assert len(load_recordings("nmnist", str(path))) == 8
+    monkeypatch.setattr("snnlab.data.archives.DIRECTORY_LIMIT", 300)
+    with pytest.raises(UsageError, match=r"has a directory of [0-9]{3} bytes, more than is"):
+        load_recordings("nmnist", str(_zip(path, {**SOUND, "Train/1/9.bin": event()})))
+
+
 def test_small_archives_may_be_well_packed(tmp_path, own_cache):
     content = event() * 200_000  # 1 MB in about 1 kB
     path = _zip(tmp_path / "nmnist.zip", {"Train/0/0.bin": content, "Test/0/0.bin": content})

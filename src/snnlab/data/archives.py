@@ -22,7 +22,9 @@ from snnlab.errors import UsageError, one_line
 MEMBER_LIMIT = 8 << 30
 TOTAL_LIMIT = 64 << 30
 RATIO, SMALL = 200, 4 << 20
+DIRECTORY_LIMIT = 16 << 20  # zipfile takes some ten times as much memory; N-MNIST has 6 MB
 _BLOCK = 1 << 20
+_END64 = 56 + 20  # bytes of the two records of large archives that stand before the last one
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for GiB to unpack
 #: What zipfile raises on damaged archives.
 _DAMAGE = (
@@ -85,6 +87,7 @@ def opened(path: Path) -> Iterator[Archive]:
     regular(path)
     with contextlib.ExitStack() as stack:
         with _readable(path):
+            _check_directory(path)
             file = stack.enter_context(zipfile.ZipFile(path))
         yield Archive(path, file)
 
@@ -98,6 +101,22 @@ def _readable(path: Path) -> Iterator[None]:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
     except _DAMAGE as error:
         raise UsageError(f"{path} is no readable zip file: {one_line(str(error))[:200]}") from None
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse an archive whose directory would fill the memory: zipfile reads it as a whole."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - (1 << 16) - 22 - _END64))
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or len(tail) < end + 22:
+        return  # zipfile says what is wrong
+    claimed = struct.unpack_from("<I", tail, end + 12)[0]
+    if end >= _END64 and tail.startswith(b"PK\6\6", end - _END64):
+        claimed = struct.unpack_from("<Q", tail, end - _END64 + 40)[0]
+    if claimed > DIRECTORY_LIMIT:
+        raise UsageError(f"{path} has a directory of {claimed} bytes, more than is plausible")
 
 
 def _checked(path: Path, members: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
