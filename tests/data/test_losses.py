@@ -123,6 +123,26 @@ def test_units_without_spikes_in_shd(tmp_path, own_cache):
     assert "1 recordings have no event" in build_data(config, 0).note
 
 
+def test_words_that_are_digital_silence(tmp_path, own_cache):
+    import scipy.io.wavfile
+
+    for word in ("bed", "no"):
+        for i in range(6):
+            path = tmp_path / word / f"{i}_nohash_0.wav"
+            path.parent.mkdir(exist_ok=True)
+            loud = 0 if (word, i) in (("bed", 1), ("no", 5)) else 1000
+            wave = (loud * np.sin(np.arange(2000))).astype(np.int16)
+            scipy.io.wavfile.write(path, 16_000, wave)
+    for split, i in (("validation", 4), ("testing", 5)):
+        (tmp_path / f"{split}_list.txt").write_text(f"bed/{i}_nohash_0.wav\nno/{i}_nohash_0.wav\n")
+    config = DataConfig(data_path=str(tmp_path), data_length=12, batch_size=4)
+    for _ in range(2):  # made, and from the cache
+        data = build_features("sc", config, 0)
+        assert data.lost == {"silent_recordings": {"train": 1, "val": 0, "test": 1}}
+        assert "sc: 2 recordings are digital silence (train 1, test 1)" in data.note
+    assert data.facts()["silent_recordings"]["test"] == 1
+
+
 # ------------------------------------------------- share of validation recordings
 
 

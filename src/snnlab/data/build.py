@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -149,8 +148,14 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         "capacity": slots, "late_events": int(late.sum()),
     }  # fmt: skip
     own = bool((store.split == VALID).any())
-    notes = [*_lost_notes(lost, transform, len(store.events)),
-             share_note(config, len(val), len(fit) + len(val), own)]  # fmt: skip
+    notes = [
+        late_note(transform, lost["late_events"], len(store.events)),
+        silent_note(
+            store.sensor.name, lost["silent_recordings"],
+            f"have no event in their {transform.cut_us / 1000:g} ms",
+        ),
+        share_note(config, len(val), len(fit) + len(val), own),
+    ]  # fmt: skip
     return Data(
         store.sensor.name, transform.n_in, store.sensor.n_classes, transform.n_steps,
         transform.dt_ms, transform.shape, made, loader(val, False),
@@ -163,27 +168,28 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     )  # fmt: skip
 
 
-def _lost_notes(
-    lost: dict[str, dict[str, int]], transform: Transform, n_events: int
-) -> Iterator[str]:
-    """A line for each kind of loss, with numbers and what to do."""
-    name, window = transform.sensor.name, transform.sensor.window_us / 1000
+def late_note(transform: Transform, late: dict[str, int], n_events: int) -> str:
+    """A line if events come after the time window, else an empty one; ``late`` is per split."""
+    if not any(late.values()):
+        return ""
+    return (
+        f"{transform.sensor.name}: {sum(late.values()):,} of {n_events:,} events come after "
+        f"{transform.sensor.window_us / 1000:g} ms and are left out ({_told(late)})"
+    )
 
-    def told(of: dict[str, int]) -> str:
-        return ", ".join(f"{split} {n:,}" for split, n in of.items() if n)
 
-    late, silent = lost["late_events"], lost["silent_recordings"]
-    if any(late.values()):
-        yield (
-            f"{name}: {sum(late.values()):,} of {n_events:,} events come after {window:g} ms and "
-            f"are left out ({told(late)})"
-        )
-    if any(silent.values()):
-        yield (
-            f"warning: {name}: {sum(silent.values()):,} recordings have no event in their "
-            f"{transform.cut_us / 1000:g} ms ({told(silent)}): nothing can be learnt from them; "
-            "check these files, or take them out"
-        )
+def silent_note(name: str, silent: dict[str, int], what: str) -> str:
+    """A line if a network would see nothing of some recordings; ``silent`` is per split."""
+    if not any(silent.values()):
+        return ""
+    return (
+        f"warning: {name}: {sum(silent.values()):,} recordings {what} ({_told(silent)}): nothing "
+        "can be learnt from them; check these files, or take them out"
+    )
+
+
+def _told(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{split} {n:,}" for split, n in numbers.items() if n)
 
 
 def share_note(config: DataConfig, n_val: int, n_all: int, own: bool) -> str:

@@ -8,8 +8,9 @@ does not see. A recording has ``data_length`` frames: a longer one is cut behind
 one goes on in silence (zeros; the source pads its own with zeros up to the longest of a batch).
 
 The features are computed once, into the cache: ``frames.bin`` ``(n_frames, 40) float32`` little
-endian, ``offsets.npy (n + 1,)``, ``labels.npy``, ``split.npy`` and ``manifest.json``; recording i
-is ``frames[offsets[i]:offsets[i + 1]]``. They are memory-mapped, and nothing is pickled.
+endian, ``offsets.npy (n + 1,)``, ``labels.npy``, ``split.npy``, ``silent.npy`` (recordings that are
+digital silence) and ``manifest.json``; recording i is ``frames[offsets[i]:offsets[i + 1]]``. They are
+memory-mapped, and nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.build import Data, share_note, validation
+from snnlab.data.build import Data, share_note, silent_note, validation
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import order_of
 from snnlab.data.download import say
@@ -37,7 +38,7 @@ from snnlab.errors import UsageError
 
 FORMAT = 2
 BANDS = 40
-_FILES = ("frames.bin", "offsets.npy", "labels.npy", "split.npy")
+_FILES = ("frames.bin", "offsets.npy", "labels.npy", "split.npy", "silent.npy")
 
 
 def features(path: Path) -> np.ndarray:
@@ -64,12 +65,12 @@ class FeatureStore:
     Attributes:
         frames: ``(n_frames, BANDS) float32``.
         starts, ends: ``(n,) int64``, frames of each recording.
-        labels, split: ``(n,)``.
+        labels, split, silent: ``(n,)``.
     """
 
     def __init__(self, path: Path, content: str) -> None:
         self.path, self.content = path, content
-        offsets, self.labels, self.split = (
+        offsets, self.labels, self.split, self.silent = (
             np.load(path / name, allow_pickle=False) for name in _FILES[1:]
         )
         self.starts, self.ends = offsets[:-1], offsets[1:]
@@ -100,17 +101,19 @@ def feature_store(name: str, corpus: Corpus) -> FeatureStore:
 
     def fill(folder: Path) -> None:
         say(f"features of {len(corpus.files)} {name} recordings, made once into the cache")
-        lengths = [0]
+        lengths, silent = [0], []
         with cache_errors(folder):
             with open(folder / _FILES[0], "wb") as sink:
                 for path in corpus.files:
                     found = features(path)
                     lengths.append(len(found))
+                    silent.append(not found.any())
                     sink.write(found.astype("<f4").tobytes())
             arrays: tuple[np.ndarray, ...] = (
                 np.cumsum(lengths, dtype=np.int64),
                 np.asarray(corpus.labels, np.int32),
                 np.asarray(corpus.split, np.uint8),
+                np.asarray(silent, bool),
             )
             for file, array in zip(_FILES[1:], arrays, strict=True):
                 np.save(folder / file, array, allow_pickle=False)
@@ -212,6 +215,13 @@ def build_features(name: str, config: DataConfig, seed: int) -> Data:
     ):
         if counts[fact]:
             say(f"{name}: recordings {text}: {counts[fact]}")
+    parts = {"train": fit, "val": val, "test": test}
+    silent = {split: int(store.silent[part].sum()) for split, part in parts.items()}
+    lost = {"silent_recordings": silent}
+    notes = [
+        silent_note(name, silent, "are digital silence"),
+        share_note(config, len(val), len(fit) + len(val), bool((store.split == VALID).any())),
+    ]
     return Data(
         name, BANDS, len(corpus.keys), n_steps, HOP_MS, None, train,
         FeatureLoader(store, val, n_steps, size, seed),
@@ -220,5 +230,5 @@ def build_features(name: str, config: DataConfig, seed: int) -> Data:
             "recordings": f"{name} sha256 {store.content}",
             "transform": f"{BANDS} log-mel bands ({FORMAT}), {n_steps} frames of {HOP_MS:g} ms",
         },
-        note=share_note(config, len(val), len(fit) + len(val), bool((store.split == VALID).any())),
+        lost=lost, note="\n".join(filter(None, notes)),
     )  # fmt: skip
