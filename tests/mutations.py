@@ -186,7 +186,7 @@ class Forked:
     _code = """
         import os, sys
         from snnlab.data import shd_child
-        shd_child.PART_S = 0.5
+        shd_child.PART_S = 0.25
         for line in sys.stdin:
             path, shown, out = line.rstrip("\\n").split("\\t")
             if not (child := os.fork()):

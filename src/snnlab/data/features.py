@@ -9,8 +9,8 @@ one goes on in silence (zeros; the source pads its own with zeros up to the long
 
 The features are computed once, into the cache: ``frames.bin`` ``(n_frames, 40) float32`` little
 endian, ``offsets.npy (n + 1,)``, ``labels.npy``, ``split.npy``, ``silent.npy`` (recordings that are
-digital silence) and ``manifest.json``; recording i is ``frames[offsets[i]:offsets[i + 1]]``. They are
-memory-mapped, and nothing is pickled.
+digital silence) and ``manifest.json``; recording i is ``frames[offsets[i]:offsets[i + 1]]``. They
+are memory-mapped, and nothing is pickled.
 """
 
 from __future__ import annotations

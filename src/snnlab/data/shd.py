@@ -158,6 +158,7 @@ def opened_shd(path: Path) -> Iterator[ShdFile]:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "snnlab.data.shd_child", os.path.abspath(file), str(path)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said,
+            start_new_session=True,  # Ctrl-C is for the program, which ends this one below
             env={
                 **os.environ, "OPENBLAS_NUM_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
