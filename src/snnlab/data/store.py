@@ -210,7 +210,7 @@ class StoreWriter:
         times_us: np.ndarray,
         addresses: np.ndarray,
         lengths: np.ndarray,
-        labels: np.ndarray,
+        labels: np.ndarray | Sequence[int],
         split: int | np.ndarray,
     ) -> None:
         """Append recordings.
@@ -221,9 +221,21 @@ class StoreWriter:
                 which lies outside of every window.
             addresses: ``(n_events,)`` in ``[0, sensor.n_addresses)``.
             lengths: ``(n,)`` events of each recording.
-            labels: ``(n,)``.
+            labels: ``(n,)`` in ``[0, sensor.n_classes)``.
             split: TRAIN, TEST or VALID, for all or one each.
+
+        Raises:
+            ValueError: something is no integer, or out of its range; nothing is cast.
         """
+        times_us = _integers("times", times_us)
+        addresses = _integers("addresses", addresses, self.sensor.n_addresses)
+        lengths = _integers("lengths", lengths)
+        labels = _integers("labels", labels, self.sensor.n_classes)
+        if not len(times_us) == len(addresses) == lengths.sum() or len(labels) != len(lengths):
+            raise ValueError(
+                f"{len(times_us)} times, {len(addresses)} addresses, {lengths.sum()} events of "
+                f"{len(lengths)} recordings, {len(labels)} labels"
+            )
         dtype = self.sensor.packed_dtype
         bits = self.sensor.address_bits
         top = np.iinfo(dtype).max >> bits
@@ -265,6 +277,20 @@ class StoreWriter:
                 "n_events": self._count,
             }
             write_manifest(self._folder, facts, _FILES)
+
+
+def _integers(what: str, given: Any, end: int | None = None) -> np.ndarray:
+    values = np.asarray(given)
+    if not values.size:
+        return values.astype(np.int64)
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{what} are {values.dtype}, needed: integers")
+    if values.min() < 0 or (end is not None and values.max() >= end):
+        raise ValueError(
+            f"{what} of {values.min()} to {values.max()}, needed: 0 "
+            + ("or more" if end is None else f"to {end - 1}")
+        )
+    return values
 
 
 def _facts(sensor: Sensor, key: Mapping[str, Any]) -> dict[str, Any]:
