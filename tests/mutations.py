@@ -24,7 +24,7 @@ import numpy as np
 import scipy.io.wavfile
 from hypothesis import strategies as st
 
-from recorded import event, nmnist, shd
+from on_disk import event, nmnist, shd
 from snnlab.data import shd as shd_module
 from snnlab.data.features import features
 from snnlab.data.manifest import NAME

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from recorded import event, nmnist, shd, shd_pair
+from on_disk import event, nmnist, shd, shd_pair
 from snnlab.data import load_recordings, shd_child
 from snnlab.data.archives import opened
 from snnlab.errors import UsageError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.io.wavfile
 
-from recorded import event, nmnist, shd, shd_pair
+from on_disk import event, nmnist, shd, shd_pair
 from snnlab.data import DataConfig, build_data, build_features, cached, load_recordings
 from snnlab.data.manifest import NAME, canonical, digest, read_manifest
 from snnlab.data.store import EventStore, Sensor, is_complete

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from recorded import event, nmnist, shd_pair
+from on_disk import event, nmnist, shd_pair
 from snnlab.data import DataConfig, build_data, data_of, load_recordings
 from snnlab.data.features import build_features
 from snnlab.data.recordings import NMNIST_SENSOR
