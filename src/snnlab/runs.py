@@ -65,7 +65,7 @@ class RunFolder:
             UsageError: the folder holds a run already, or cannot be written.
         """
         try:
-            path = expanded(wanted) if wanted else cls._fresh(task, method, name)
+            path = Path(wanted).expanduser() if wanted else cls._fresh(task, method, name)
             folder = cls(path)
             if path.exists() and not path.is_dir():
                 raise UsageError(f"--filepath {path} is a file, not a folder")
@@ -108,7 +108,7 @@ class RunFolder:
         Raises:
             UsageError: it holds no run.
         """
-        folder = cls(expanded(wanted))
+        folder = cls(Path(wanted).expanduser())
         if not folder.holds_a_run:
             raise UsageError(
                 f"{folder.path} holds no run (there is no config.yaml in it, and no checkpoint)"
@@ -227,18 +227,6 @@ class _LogFile(logging.FileHandler):
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole or not at all; numbers that are not finite become ``null``."""
     write_atomically(path, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
-
-
-def expanded(path: str) -> Path:
-    """A path with ``~`` and ``~user`` replaced.
-
-    Raises:
-        UsageError: there is no such user.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise UsageError(f"{path}: there is no such home folder") from None
 
 
 def provenance() -> dict[str, str]:

@@ -141,6 +141,16 @@ def test_a_right_prediction_is_green_and_named_once(ax, rng) -> None:
     assert not any("predicted" in word for word in words)
 
 
+def test_names_from_data_are_no_formulas(ax) -> None:
+    """matplotlib would take what stands between two $ for one, and fail at this."""
+    names = (r"$\frac$", "b" * 500)
+    running = np.zeros(6, int)
+    figures.readout_traces(ax, np.zeros((6, 2)), 1, 0, names, dt_ms=1.0, running=running)
+    ax.figure.canvas.draw()
+    words = {t.get_text() for t in ax.texts}
+    assert {r"predicted \$\frac\$", "true " + "b" * 23 + "…"} <= words
+
+
 def test_the_strip_follows_a_given_decision(ax) -> None:
     running = np.array([-1, -1, 0, 0, 0, 1])
     figures.readout_traces(ax, np.zeros((6, 2)), 1, 1, step_ms=1.0, running=running)

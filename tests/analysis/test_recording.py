@@ -30,6 +30,8 @@ def test_sizes_names_and_thresholds() -> None:
     np.testing.assert_array_equal(rec.threshold(1, 0)[2], [1.0, 2.0, 3.0])
     assert zeros().threshold(0, 0) is None
     assert zeros(class_names=("a", "b", "c")).name(1) == "b"
+    odd = zeros(class_names=("a", r"$\frac$", "long" * 20))
+    assert [odd.name(k) for k in (1, 2)] == [r"\$\frac\$", f"{'long' * 20:.23}…"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         rec.dt_ms = 1.0
 

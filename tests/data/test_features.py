@@ -111,7 +111,7 @@ def test_batches(hd: Path, own_cache: Path, capsys) -> None:
     assert "longer than 12 frames (--data_length), cut behind them: 8" in said
     assert "not there: 1\n" in said
     assert (data.n_in, data.n_classes, data.n_steps, data.bin_ms) == (40, 20, 12, 10.0)
-    assert data.counts == {"train": 8, "val": 4, "test": 4, "cut": 8, "absent": 1}
+    assert data.counts == {"train": 8, "val": 4, "test": 4, "cut": 8, "absent": 1, "unlisted": 0}
     assert sorted(data.val.labels) == [3, 4, 13, 14]  # stratified
     store, batch = data.train.store, next(iter(data.train))
     xs = np.asarray(batch.stream.window(0, 12))
@@ -140,7 +140,7 @@ def test_a_damaged_cache_is_made_again(hd: Path, own_cache: Path, capsys) -> Non
 def test_the_short_last_batch_and_the_order(sc: Path, own_cache: Path) -> None:
     config = dataclasses.replace(CONFIG, data_path=str(sc), batch_size=4)
     data = build_features("sc", config, seed=1)
-    assert data.counts == {"train": 6, "val": 3, "test": 3, "cut": 0, "absent": 0}
+    assert data.counts == {"train": 6, "val": 3, "test": 3, "cut": 0, "absent": 0, "unlisted": 0}
     assert data.class_names == ("bed", "no", "yes")
     val = next(iter(data.val))
     assert val.mask.tolist() == [1, 1, 1, 0]
@@ -192,7 +192,8 @@ def refused(name: str, root: Path, cache: Path, *parts: str) -> None:
 
 @pytest.mark.parametrize("name", ["hd", "sc"])
 def test_a_folder_without_recordings(tmp_path: Path, own_cache: Path, name: str) -> None:
-    refused(name, tmp_path / "no", own_cache, f"no {name} recordings in", "published layout",
+    refused(name, tmp_path / "no", own_cache, "--data_path", "no such folder")
+    refused(name, tmp_path, own_cache, f"no {name} recordings in", "published layout",
             {"hd": "train_filenames.txt", "sc": "validation_list.txt"}[name],
             "--data_path")  # fmt: skip
 

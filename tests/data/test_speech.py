@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -329,6 +331,15 @@ def test_bad_input_is_one_line(tmp_path):
         ("nan", "no numbers"),
         ("long", "more than 30 s"),
         ("slow", "100 samples per second"),
+        ("inf", "no numbers"),
+        ("loud", "no sound"),
+        ("louder", "no sound"),
+        ("sparse", "more than 30 s"),
+        ("claims", "its header says 32000"),
+        ("cut even", "is truncated"),
+        ("bits", "1 channels of 3 bits in 2 bytes"),
+        ("channels", "65535 channels of 16 bits"),
+        ("behind", "its header ends behind it"),
     ],
 )
 def test_a_file_that_is_no_audio(tmp_path, content, part):
@@ -338,16 +349,57 @@ def test_a_file_that_is_no_audio(tmp_path, content, part):
         bad.write_bytes(content)
     elif content == "cut":
         bad.write_bytes(bad.read_bytes()[:-1001])
+    elif content == "cut even":
+        bad.write_bytes(bad.read_bytes()[:-1000])
+    elif content == "sparse":
+        os.truncate(bad, 20 << 30)  # takes no room
+    elif content in ("claims", "bits", "channels", "behind"):
+        where, value = {
+            "claims": (40, struct.pack("<I", 32_000)),
+            "bits": (34, b"\3\0"),
+            "channels": (22, b"\xff\xff"),
+            "behind": (16, b"\xff\xff\xff\x7f"),
+        }[content]
+        raw = bytearray(bad.read_bytes())
+        assert raw[36:40] == b"data"
+        raw[where : where + len(value)] = value
+        bad.write_bytes(bytes(raw))
     else:
         wave, hz = {
             "empty": (np.zeros(0, np.int16), 16_000),
             "nan": (np.full(99, np.nan, np.float32), 16_000),
+            "inf": (np.full((99, 2), np.inf), 16_000),
+            "loud": (np.full(99, 3e38, np.float32), 16_000),
+            "louder": (np.full((99, 2), -1e300), 16_000),
             "long": (np.zeros(8_000 * 31, np.uint8), 8_000),
             "slow": (np.zeros(99, np.int16), 100),
         }[content]
         scipy.io.wavfile.write(bad, hz, wave)
     refused([tmp_path / "in", tmp_path / "o.h5"], "wrong.wav", part)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_length_that_was_not_known_when_it_was_written(tmp_path):
+    """A program that writes into a pipe leaves the largest number in the header."""
+    path = save(tmp_path / "a.wav")
+    expected = read_audio(path)[0]
+    raw = bytearray(path.read_bytes())
+    raw[40:44] = raw[4:8] = b"\xff" * 4
+    path.write_bytes(bytes(raw))
+    assert np.array_equal(read_audio(path)[0], expected)
+
+
+def test_a_flac_header_is_not_believed(tmp_path):
+    """What it claims would be allocated before anything is read."""
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(500), SAMPLE_HZ)
+    raw = bytearray(path.read_bytes())
+    raw[21] |= 0x0F
+    raw[22:26] = b"\xff" * 4  # 2^36 - 1 samples
+    path.write_bytes(bytes(raw))
+    with pytest.raises(UsageError, match=r"lasts 4294967\.3 s, more than 30 s"):
+        read_audio(path)
 
 
 def test_exit_code_two_and_no_traceback(tmp_path):

@@ -39,6 +39,26 @@ def test_round_trip(own_cache):
     assert store.ends_before(SENSOR.window_us)[3] == store.starts[3]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"times_us": [0.5, 2]}, "times are float64"),
+        ({"times_us": [-1, 2]}, "times of -1 to 2, needed: 0 or more"),
+        ({"addresses": [0, 60]}, "addresses of 0 to 60, needed: 0 to 59"),
+        ({"labels": [0.5]}, "labels are float64"),
+        ({"labels": [4]}, "labels of 4 to 4, needed: 0 to 3"),
+        ({"labels": [True]}, "labels are bool"),
+        ({"labels": [1, 2]}, "2 events of 1 recordings, 2 labels"),
+        ({"lengths": [3]}, "2 times, 2 addresses, 3 events"),
+    ],
+)
+def test_nothing_is_cast(own_cache, change, said):
+    sound = {"times_us": [1, 2], "addresses": [0, 59], "lengths": [2], "labels": [3], "split": 0}
+    assert len(cached(SENSOR, {}, lambda w: w.add(**sound))) == 1
+    with pytest.raises(ValueError, match=said):
+        cached(SENSOR, {"other": 1}, lambda w: w.add(**{**sound, **change}))
+
+
 def test_wide_sensor_packs_into_64_bits(own_cache):
     sensor = Sensor("wide", 128, 128, 2, 4, window_us=1_000_000)
     t, a = np.array([0, 1_999_999]), np.array([0, 128 * 128 * 2 - 1])
@@ -97,10 +117,10 @@ def test_damaged_store_is_rebuilt(own_cache, damage):
     else:
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps({**manifest, "format": 0}))
-    assert not is_complete(path)
+    assert not is_complete(path, SENSOR, {})
     again = cached(SENSOR, {}, _write)
     assert again.path == path
-    assert is_complete(path)
+    assert is_complete(path, SENSOR, {})
     assert (path / "events.npy").read_bytes() == good
     assert [p.name for p in path.parent.iterdir()] == [path.name], "nothing is left over"
 
@@ -122,7 +142,7 @@ def test_process_that_was_faster_wins(own_cache):
         _write(writer)
 
     store = cached(SENSOR, {}, slow)
-    assert is_complete(store.path)
+    assert is_complete(store.path, SENSOR, {})
     assert len(list(store.path.parent.iterdir())) == 1
 
 

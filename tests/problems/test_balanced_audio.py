@@ -71,7 +71,14 @@ def test_the_network_is_that_of_the_recordings(hd: Path) -> None:
     problem = build(parsed(*flags, "--dataset-scale", "0.5"))
     assert (problem.n_in, problem.n_classes, problem.n_steps) == (40, 20, 32)
     assert problem.class_names[:2] == ("zero", "one")
-    assert problem.facts["samples"] == {"train": 10, "val": 2, "test": 6, "cut": 18, "absent": 0}
+    assert problem.facts["samples"] == {
+        "train": 10,
+        "val": 2,
+        "test": 6,
+        "cut": 18,
+        "absent": 0,
+        "unlisted": 0,
+    }
     assert problem.bin_ms == problem.make_network("plain").dt_ms == 5.0
     xs = np.asarray(next(iter(problem.test)).stream.window(0, 32))
     np.testing.assert_array_equal(xs[::2], xs[1::2])

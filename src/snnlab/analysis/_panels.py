@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from snnlab.analysis import style
+from snnlab.analysis.recording import shown_name
 
 TIME = "time (ms)"
 RECORDED, SIMULATED = "recorded time (ms)", "simulated time (ms)"
@@ -240,7 +241,7 @@ def readout_traces(
         C lines, in the order of the classes.
     """
     n_steps, n_classes = readout.shape
-    names = list(class_names) or [str(c) for c in range(n_classes)]
+    names = [shown_name(n) for n in class_names] or [str(c) for c in range(n_classes)]
     at = times_ms(n_steps, step_ms)
     colour = dict.fromkeys(range(n_classes), style.FAINT)
     colour[int(prediction)] = style.VERMILION

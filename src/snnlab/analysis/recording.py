@@ -101,8 +101,13 @@ class Recording:
         return np.broadcast_to(self.thresholds[layer], self.spikes[layer].shape)[:, index]
 
     def name(self, label: int) -> str:
-        """The name of class ``label``."""
-        return self.class_names[label] if self.class_names else str(int(label))
+        """The name of class ``label``, as figures show it."""
+        return shown_name(self.class_names[label]) if self.class_names else str(int(label))
+
+
+def shown_name(name: str) -> str:
+    """A name from somebody's data for a figure: not too long, and ``$`` is no formula."""
+    return (name if len(name) <= 24 else f"{name[:23]}…").replace("$", r"\$")
 
 
 def _need(holds: bool, name: str, array: np.ndarray, shape: str) -> None:

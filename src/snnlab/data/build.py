@@ -39,8 +39,14 @@ class Data:
         test: the dataset's own test split; read it once.
         counts: recordings of ``train``, ``val`` and ``test``, ``capacity`` (event slots of a
             batch) and ``late_events`` (dropped behind the time window, all splits); of features
-            ``cut`` (longer than T) and ``absent`` (named by the dataset's lists, but not there).
+            ``cut`` (longer than T), ``absent`` (named by the dataset's lists, but not there) and
+            ``unlisted`` (there, but not named).
         class_names: where there are names.
+        identity: what the recordings are, by content, and what cutting makes of them:
+            ``recordings`` and ``transform``, as text.
+        lost: of events, per split: ``late_events``, and ``silent_recordings`` that have no event
+            which a network would see.
+        note: lines for the user about what is not as asked, or is lost.
     """
 
     name: str
@@ -54,6 +60,19 @@ class Data:
     test: Any
     counts: dict[str, int]
     class_names: tuple[str, ...] = ()
+    identity: dict[str, str] = dataclasses.field(default_factory=dict)
+    lost: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """What ``results.json`` says of the data."""
+        samples = {k: n for k, n in self.counts.items() if k in COUNTED}
+        names = {"classes": list(self.class_names)} if self.class_names else {}
+        return {"samples": samples, **self.lost, **names}
+
+
+#: Of ``Data.counts``: how many recordings there are, and how many were not taken as they are.
+COUNTED = ("train", "val", "test", "cut", "absent", "unlisted")
 
 
 def build_data(config: DataConfig, seed: int) -> Data:
@@ -114,6 +133,13 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         )
 
     late = store.ends - store.ends_before(transform.sensor.window_us)
+    splits = {"train": fit, "val": val, "test": test}
+    lost = {
+        "late_events": {name: int(late[part].sum()) for name, part in splits.items()},
+        "silent_recordings": {
+            name: int((lengths[part] == 0).sum()) for name, part in splits.items()
+        },
+    }
     made = loader(fit, True)
     if not len(made):
         raise UsageError(f"--drop_last: {len(fit)} training recordings fill no batch of {size}")
@@ -121,11 +147,66 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         "train": len(fit), "val": len(val), "test": len(test),
         "capacity": slots, "late_events": int(late.sum()),
     }  # fmt: skip
+    own = bool((store.split == VALID).any())
+    notes = [
+        late_note(transform, lost["late_events"], len(store.events)),
+        silent_note(
+            store.sensor.name, lost["silent_recordings"],
+            f"have no event in their {transform.cut_us / 1000:g} ms",
+        ),
+        share_note(config, len(val), len(fit) + len(val), own),
+    ]  # fmt: skip
     return Data(
         store.sensor.name, transform.n_in, store.sensor.n_classes, transform.n_steps,
         transform.bin_ms, transform.shape, made, loader(val, False),
-        loader(test, False), counts,
+        loader(test, False), counts, store.class_names,
+        identity={
+            "recordings": f"{store.sensor.name} sha256 {store.content}",
+            "transform": f"{transform}, {'binary' if config.binary_bins else 'counted'} bins",
+        },
+        lost=lost, note="\n".join(filter(None, notes)),
     )  # fmt: skip
+
+
+def late_note(transform: Transform, late: dict[str, int], n_events: int) -> str:
+    """A line if events come after the time window, else an empty one; ``late`` is per split."""
+    if not any(late.values()):
+        return ""
+    return (
+        f"{transform.sensor.name}: {sum(late.values()):,} of {n_events:,} events come after "
+        f"{transform.sensor.window_us / 1000:g} ms and are left out ({_told(late)})"
+    )
+
+
+def silent_note(name: str, silent: dict[str, int], what: str) -> str:
+    """A line if a network would see nothing of some recordings; ``silent`` is per split."""
+    if not any(silent.values()):
+        return ""
+    return (
+        f"warning: {name}: {sum(silent.values()):,} recordings {what} ({_told(silent)}): nothing "
+        "can be learnt from them; check these files, or take them out"
+    )
+
+
+def _told(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{split} {n:,}" for split, n in numbers.items() if n)
+
+
+def share_note(config: DataConfig, n_val: int, n_all: int, own: bool) -> str:
+    """A line if validation takes another share than was asked for, else an empty one.
+
+    Args:
+        config: ``val_fraction``.
+        n_val, n_all: recordings taken, of those there are.
+        own: the dataset has a validation split of its own.
+    """
+    asked = config.val_fraction
+    if own or abs(n_val / n_all - asked) <= max(0.25 * asked, 1 / n_all):
+        return ""
+    return (
+        f"--val_fraction {asked:g}: {n_val} of {n_all} training recordings "
+        f"({n_val / n_all:.0%}) are kept for validation, at least one of every class that has two"
+    )
 
 
 def validation(

@@ -24,7 +24,8 @@ class DataConfig:
     data_path: PathText = option(
         default="",
         only={"dataset": ("nmnist", "shd", "ssc")},
-        help="folder of the recordings, read-only is fine; empty: the user's cache folder",
+        help="folder of the recordings, read-only is fine (nmnist: or a zip); empty: the user's "
+        "cache folder, into which they are downloaded",
     )
     data_length: int = option(
         default=200,

@@ -1,19 +1,13 @@
-"""Decoding of N-MNIST's ``.bin`` and SHD's ``.h5``, vectorised over many recordings."""
+"""Decoding of N-MNIST's ``.bin``, vectorised over many recordings."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import h5py
 import numpy as np
 
-from snnlab.data import archives
 from snnlab.data.store import Sensor
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError
 
 _OVERFLOW_ROW, _OVERFLOW_US = 240, 1 << 13
 
@@ -66,93 +60,3 @@ def decode_bin(
         )
     address = (p * sensor.height + y) * sensor.width + x
     return t, address, np.bincount(owner, minlength=len(blobs))
-
-
-# ------------------------------------------------------------------------- SHD
-
-
-@contextlib.contextmanager
-def _opened_h5(path: Path) -> Iterator[h5py.File]:
-    with contextlib.ExitStack() as stack:
-        source: Any = path
-        if path.suffix == ".zip":
-            archive = stack.enter_context(archives.opened(path))
-            inside = [i for i in archive.infolist() if i.filename.endswith(".h5")]
-            if len(inside) != 1:
-                raise UsageError(f"{path} holds {len(inside)} .h5 files instead of one")
-            source = io.BytesIO(archive.read(inside[0]))
-        try:
-            file = stack.enter_context(h5py.File(source, "r"))
-        except OSError as error:
-            raise UsageError(f"{path} is no readable HDF5 file: {one_line(str(error))}") from None
-        for group in ("spikes/times", "spikes/units", "labels"):
-            if group not in file:
-                raise UsageError(
-                    f"{path} has no '{group}'; expected spikes/times, spikes/units and labels"
-                )
-        yield file
-
-
-def shd_classes(path: Path, default: int) -> int:
-    """Number of classes: the length of ``extra/keys`` if it is there, else ``default``."""
-    with _opened_h5(path) as file:
-        return len(file["extra/keys"]) if "extra/keys" in file else default
-
-
-def read_shd(
-    path: Path, sensor: Sensor, chunk: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Read a file of SHD, ``chunk`` recordings at a time.
-
-    Times (float16 s) become whole us, cut off as in tonic.
-
-    Yields:
-        Times in us and units ``(n_events,)``, events ``(n,)`` and labels ``(n,)``.
-
-    Raises:
-        UsageError: missing groups, unequal lengths, units, times or labels out of range.
-    """
-    with _opened_h5(path) as file:
-        labels = np.asarray(file["labels"][()]).astype(np.int64).ravel()
-        times, units = file["spikes/times"], file["spikes/units"]
-        n = len(labels)
-        if not (len(times) == len(units) == n) or n == 0:
-            raise UsageError(
-                f"{path}: {len(times)} times, {len(units)} units and {n} labels; "
-                "expected the same number of each, not 0"
-            )
-        wrong = np.flatnonzero((labels < 0) | (labels >= sensor.n_classes))
-        if len(wrong):
-            raise UsageError(
-                f"{path}: label {labels[wrong[0]]} of recording {wrong[0]} is not one of "
-                f"0..{sensor.n_classes - 1}"
-            )
-        for first in range(0, n, chunk):
-            last = min(first + chunk, n)
-            yield *_shd_part(path, file, first, last, sensor), labels[first:last]
-
-
-def _shd_part(
-    path: Path, file: h5py.File, first: int, last: int, sensor: Sensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    try:
-        times, units = file["spikes/times"][first:last], file["spikes/units"][first:last]
-    except OSError as error:
-        raise UsageError(f"{path} is damaged: {one_line(str(error))}") from None
-    lengths = np.array([len(t) for t in times], np.int64)
-    if not np.array_equal(lengths, [len(u) for u in units]):
-        raise UsageError(f"{path}: a recording has not as many units as times")
-    seconds = np.concatenate(list(times)).astype(np.float64)
-    unit = np.concatenate(list(units)).astype(np.int64)
-    owner = np.repeat(np.arange(first, last), lengths)
-    wrong = np.flatnonzero((unit < 0) | (unit >= sensor.width))
-    if len(wrong):
-        k = wrong[0]
-        raise UsageError(
-            f"{path}: unit {unit[k]} of recording {owner[k]} is not one of 0..{sensor.width - 1}"
-        )
-    wrong = np.flatnonzero(~(np.isfinite(seconds) & (seconds >= 0)))
-    if len(wrong):
-        k = wrong[0]
-        raise UsageError(f"{path}: time {seconds[k]} s of recording {owner[k]} is no time")
-    return (seconds * 1e6).astype(np.int64), unit, lengths

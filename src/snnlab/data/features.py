@@ -8,35 +8,37 @@ does not see. A recording has ``data_length`` frames: a longer one is cut behind
 one goes on in silence (zeros; the source pads its own with zeros up to the longest of a batch).
 
 The features are computed once, into the cache: ``frames.bin`` ``(n_frames, 40) float32`` little
-endian, ``offsets.npy (n + 1,)``, ``labels.npy``, ``split.npy`` and ``manifest.json``; recording i
-is ``frames[offsets[i]:offsets[i + 1]]``. They are memory-mapped, and nothing is pickled.
+endian, ``offsets.npy (n + 1,)``, ``labels.npy``, ``split.npy``, ``silent.npy`` (recordings that are
+digital silence) and ``manifest.json``; recording i is ``frames[offsets[i]:offsets[i + 1]]``. They
+are memory-mapped, and nothing is pickled.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from snnlab.data.build import Data, validation
+from snnlab.data.build import Data, share_note, silent_note, validation
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import order_of
+from snnlab.data.download import say
 from snnlab.data.loader import Batch
+from snnlab.data.manifest import digest, is_intact, write_manifest
 from snnlab.data.positions import Positioned
-from snnlab.data.recordings import fingerprint, say
+from snnlab.data.sources import chosen, content_sum
 from snnlab.data.speech.audio import read_audio, resample
 from snnlab.data.speech.cochlea import SAMPLE_HZ
 from snnlab.data.speech.corpora import Corpus, find_corpus
 from snnlab.data.speech.mel import FLOOR, HOP_MS, mel_filterbank
-from snnlab.data.store import TEST, cache_errors, cache_root, cached_folder, checksum
+from snnlab.data.store import TEST, VALID, cache_errors, cache_root, cached_folder
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 
-FORMAT = 1
+FORMAT = 2
 BANDS = 40
-_FILES = ("frames.bin", "offsets.npy", "labels.npy", "split.npy")
+_FILES = ("frames.bin", "offsets.npy", "labels.npy", "split.npy", "silent.npy")
 
 
 def features(path: Path) -> np.ndarray:
@@ -58,16 +60,17 @@ class FeatureStore:
 
     Args:
         path: folder of the store.
+        content: sum of the recordings, their labels and splits.
 
     Attributes:
         frames: ``(n_frames, BANDS) float32``.
         starts, ends: ``(n,) int64``, frames of each recording.
-        labels, split: ``(n,)``.
+        labels, split, silent: ``(n,)``.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        offsets, self.labels, self.split = (
+    def __init__(self, path: Path, content: str) -> None:
+        self.path, self.content = path, content
+        offsets, self.labels, self.split, self.silent = (
             np.load(path / name, allow_pickle=False) for name in _FILES[1:]
         )
         self.starts, self.ends = offsets[:-1], offsets[1:]
@@ -84,38 +87,42 @@ def feature_store(name: str, corpus: Corpus) -> FeatureStore:
     Raises:
         UsageError: a file that is not audio (nothing is kept), or no cache folder.
     """
-    what = [fingerprint(corpus.files), corpus.labels, corpus.split]
-    source = hashlib.sha256(json.dumps(what).encode()).hexdigest()
-    facts = {"format": FORMAT, "bands": BANDS, "source": source}
+
+    def source() -> str:
+        return digest(
+            [content_sum(corpus.root, corpus.files), corpus.labels, corpus.split, corpus.keys]
+        )
+
+    before = source()
+    facts = {"format": FORMAT, "bands": BANDS, "source": before}
+
+    def complete(folder: Path) -> bool:
+        return is_intact(folder, facts, _FILES)
 
     def fill(folder: Path) -> None:
         say(f"features of {len(corpus.files)} {name} recordings, made once into the cache")
-        lengths = [0]
+        lengths, silent = [0], []
         with cache_errors(folder):
             with open(folder / _FILES[0], "wb") as sink:
                 for path in corpus.files:
                     found = features(path)
                     lengths.append(len(found))
+                    silent.append(not found.any())
                     sink.write(found.astype("<f4").tobytes())
             arrays: tuple[np.ndarray, ...] = (
                 np.cumsum(lengths, dtype=np.int64),
                 np.asarray(corpus.labels, np.int32),
                 np.asarray(corpus.split, np.uint8),
+                np.asarray(silent, bool),
             )
             for file, array in zip(_FILES[1:], arrays, strict=True):
                 np.save(folder / file, array, allow_pickle=False)
-            manifest = {**facts, "checksums": {f: checksum(folder / f) for f in _FILES}}
-            (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+            write_manifest(folder, facts, _FILES)
+        if source() != before:
+            raise UsageError("the recordings have changed while they were read; start again")
 
-    return FeatureStore(cached_folder("features", name, facts, _complete, fill))
-
-
-def _complete(folder: Path) -> bool:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return all(checksum(folder / f) == manifest["checksums"][f] for f in _FILES)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    path = cached_folder("features", name, facts, complete, fill)
+    return FeatureStore(path, before[:32])
 
 
 class FeatureLoader(Positioned[Batch]):
@@ -149,8 +156,11 @@ class FeatureLoader(Positioned[Batch]):
         n, size = self.n_samples, self.batch_size
         return n // size if self.drop_last else -(-n // size)
 
-    def _identity(self) -> dict[str, int]:
-        return {"n_samples": self.n_samples, "batch_size": self.batch_size, "seed": self.seed}
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "n_samples": self.n_samples, "batch_size": self.batch_size, "seed": self.seed,
+            "recordings": self.store.content,
+        }  # fmt: skip
 
     def batch(self, number: int) -> Batch:
         """Batch ``number`` of the current epoch, ``(T, B, BANDS)``, zeros behind its end."""
@@ -179,7 +189,7 @@ def build_features(name: str, config: DataConfig, seed: int) -> Data:
     Raises:
         UsageError: recordings or cache that cannot be used, or options that do not fit them.
     """
-    root = Path(config.data_path).expanduser() if config.data_path else cache_root() / "data"
+    root = chosen(config.data_path) if config.data_path else cache_root() / "data"
     corpus = find_corpus(name, root)
     store = feature_store(name, corpus)
     n_steps, size = config.data_length, config.batch_size
@@ -196,15 +206,29 @@ def build_features(name: str, config: DataConfig, seed: int) -> Data:
     counts = {
         "train": len(fit), "val": len(val), "test": len(test),
         "cut": int((store.ends - store.starts > n_steps).sum()), "absent": corpus.absent,
+        "unlisted": corpus.unlisted,
     }  # fmt: skip
     for fact, text in (
         ("cut", f"longer than {n_steps} frames (--data_length), cut behind them"),
         ("absent", "named by the lists, but not there"),
+        ("unlisted", "there, but named by no list and left out"),
     ):
         if counts[fact]:
             say(f"{name}: recordings {text}: {counts[fact]}")
+    parts = {"train": fit, "val": val, "test": test}
+    silent = {split: int(store.silent[part].sum()) for split, part in parts.items()}
+    lost = {"silent_recordings": silent}
+    notes = [
+        silent_note(name, silent, "are digital silence"),
+        share_note(config, len(val), len(fit) + len(val), bool((store.split == VALID).any())),
+    ]
     return Data(
         name, BANDS, len(corpus.keys), n_steps, HOP_MS, None, train,
         FeatureLoader(store, val, n_steps, size, seed),
         FeatureLoader(store, test, n_steps, size, seed), counts, corpus.keys,
+        identity={
+            "recordings": f"{name} sha256 {store.content}",
+            "transform": f"{BANDS} log-mel bands ({FORMAT}), {n_steps} frames of {HOP_MS:g} ms",
+        },
+        lost=lost, note="\n".join(filter(None, notes)),
     )  # fmt: skip

@@ -147,9 +147,12 @@ class Loader:
             "torchdata": self._inner.state_dict() if started else self._inner_state,
         }
 
-    def _identity(self) -> dict[str, int]:
+    def _identity(self) -> dict[str, Any]:
         cutter = self.cutter
-        return {"n_samples": self.n_samples, "batch_size": cutter.batch_size, "seed": cutter.seed}
+        return {
+            "n_samples": self.n_samples, "batch_size": cutter.batch_size, "seed": cutter.seed,
+            "recordings": cutter.store.content,
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state`` was taken; the next iteration gives the remaining batches.
@@ -158,9 +161,9 @@ class Loader:
             UsageError: the state is of other data.
         """
         for name, own in self._identity().items():
-            if state[name] != own:
+            if state.get(name) != own:
                 raise UsageError(
-                    f"the saved data position is of {name} {state[name]}, this run has {own}"
+                    f"the saved data position is of {name} {state.get(name)}, this run has {own}"
                 )
         self._order.epoch = int(state["epoch"])
         self._position = int(state["position"])

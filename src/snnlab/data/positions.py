@@ -30,7 +30,7 @@ class Positioned(abc.ABC, Generic[B]):
         """Batch ``number`` (from 0) of the current epoch."""
 
     @abc.abstractmethod
-    def _identity(self) -> dict[str, int]:
+    def _identity(self) -> dict[str, Any]:
         """What a saved position must agree with."""
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,29 +1,36 @@
-"""Finding, downloading and caching the real datasets, N-MNIST, SHD and SSC.
+"""Finding and caching the real datasets, N-MNIST, SHD and SSC.
 
 ``nmnist`` (Orchard et al. 2015): ``Train/<digit>/*.bin`` and ``Test/<digit>/*.bin``, as folders
 or in ``train.zip``/``test.zip`` (tonic's names) or one zip with both, in ``data_path`` or its
-subfolder NMNIST. ``shd`` (Cramer et al. 2020): ``shd_train.h5`` and ``shd_test.h5``, or
-``.h5.zip``, in ``data_path`` or its subfolder SHD. ``ssc`` (the same authors): ``ssc_train.h5``,
-``ssc_valid.h5``, ``ssc_test.h5``, in ``data_path`` or its subfolder SSC. Any number of recordings.
-``data_path`` is never written, except by a download into a folder that has none of the data.
+subfolder NMNIST; ``data_path`` may be that zip itself. ``shd`` (Cramer et al. 2020):
+``shd_train.h5`` and ``shd_test.h5``, or ``.h5.zip``, in ``data_path`` or its subfolder SHD. ``ssc``
+(the same authors): ``ssc_train.h5``, ``ssc_valid.h5``, ``ssc_test.h5``, in ``data_path`` or its
+subfolder SSC. Any number of recordings. ``data_path`` is never written; where none is given, the
+cache folder gets a download.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
 import re
-import shutil
-import socket
-import sys
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from snnlab.data import archives
-from snnlab.data.decode import decode_bin, read_shd, shd_classes
+from snnlab.data.decode import decode_bin
+from snnlab.data.download import STAND_IN, download, say
+from snnlab.data.late import Lateness
+from snnlab.data.shd import class_map, opened_shd
+from snnlab.data.sources import (
+    chosen,
+    content_sum,
+    listing,
+    mode_of,
+    read_bytes,
+    reason,
+)
 from snnlab.data.store import (
     TEST,
     TRAIN,
@@ -34,9 +41,9 @@ from snnlab.data.store import (
     cache_root,
     cached,
 )
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 NMNIST_SENSOR = Sensor(
     "nmnist", 34, 34, 2, n_classes=10, window_us=310_000, saccade_us=100_000
 )  # fmt: skip
@@ -44,44 +51,8 @@ SHD_UNITS, SHD_CLASSES, SHD_WINDOW_US = 700, 20, 1_400_000
 SSC_CLASSES = 35
 # float16 seconds: neighbours between 1 s and 2 s are 2**-10 s apart.
 SHD_RESOLUTION_US = 1e6 / 1024
-_CHUNK = 2_000  # recordings decoded at once
+_MOST_BYTES = 8 << 20  # of a .bin recording, and of those decoded at once
 _SPLITS = {"Train": TRAIN, "Test": TEST}
-_STAND_IN = "--dataset event-digits needs no files"
-
-
-def load_recordings(name: str, data_path: str) -> EventStore:
-    """The cached store of ``nmnist``, ``shd`` or ``ssc``.
-
-    Args:
-        name: dataset.
-        data_path: folder of the recordings; ``""`` is ``data`` in the cache folder.
-
-    Raises:
-        UsageError: no data and no download, a file that cannot be used, or no cache folder.
-    """
-    root = Path(data_path).expanduser() if data_path else cache_root() / "data"
-    if data_path and root.exists() and not root.is_dir():
-        raise UsageError(f"--data_path {data_path} is no folder")
-    find: Callable[[Path], dict[str, list[Path]]] = _find_nmnist
-    build: Callable[[dict[str, list[Path]]], EventStore] = _nmnist
-    if name != "nmnist":
-        find, build = functools.partial(_find_shd, name=name), functools.partial(_shd, name=name)
-    found = find(root)
-    if not found:
-        _download(name, root)
-        found = find(root)
-        if not found:
-            raise UsageError(f"the download left no {name} data in {root}; {_STAND_IN}")
-    for split in _splits(name):
-        if split not in found:
-            other = next(iter(found.values()))[0]
-            raise UsageError(
-                f"{name}: {other} is there, but no {split.lower()} recordings beside it; "
-                f"expected {_EXPECTED[name]}"
-            )
-    return build(found)
-
-
 _EXPECTED = {
     "nmnist": "Train/<digit>/*.bin and Test/<digit>/*.bin, or train.zip and test.zip",
     "shd": "shd_train.h5 and shd_test.h5, or shd_train.h5.zip and shd_test.h5.zip",
@@ -89,76 +60,150 @@ _EXPECTED = {
 }
 
 
+def load_recordings(name: str, data_path: str) -> EventStore:
+    """The cached store of ``nmnist``, ``shd`` or ``ssc``.
+
+    Args:
+        name: dataset.
+        data_path: folder of the recordings; ``""`` is ``data`` in the cache folder, where they are
+            downloaded if they are not there.
+
+    Raises:
+        UsageError: no data and no download, a file that cannot be used, or no cache folder.
+    """
+    if data_path:
+        root = chosen(data_path)
+        found = _found(name, root)
+        if not found:
+            raise UsageError(
+                f"no {name} data in --data_path {data_path}; expected {_EXPECTED[name]} "
+                f"(without --data_path they are downloaded); {STAND_IN}"
+            )
+    else:
+        root = cache_root() / "data"
+        found = _found(name, root)
+        if not found:
+            download(name, root, list(_splits(name)), _EXPECTED[name])
+            found = _found(name, root)
+            if not found:
+                raise UsageError(f"the download left no {name} data in {root}; {STAND_IN}")
+    for split in _splits(name):
+        if split not in found:
+            other = next(iter(found.values()))
+            raise UsageError(
+                f"{name}: {other} is there, but no {split.lower()} recordings beside it; "
+                f"expected {_EXPECTED[name]}"
+            )
+    return _nmnist(found) if name == "nmnist" else shd_store(found, name)
+
+
 def _splits(name: str) -> dict[str, int]:
     return {**_SPLITS, "Valid": VALID} if name == "ssc" else _SPLITS
 
 
-def fingerprint(files: list[Path]) -> list[list[object]]:
-    """Name, size and modification time of every source file."""
-    facts = []
-    for path in files:
-        info = path.stat()
-        facts.append(["/".join(path.parts[-3:]), info.st_size, info.st_mtime_ns])
-    return facts
+def _found(name: str, root: Path) -> dict[str, Path]:
+    """Split -> its folder or file, of the first place that has any."""
+    try:
+        if root.is_file() and name == "nmnist" and root.suffix.lower() == ".zip":
+            return dict.fromkeys(_SPLITS, root)
+        if root.exists() and not root.is_dir():
+            raise UsageError(f"--data_path {root} is no folder; expected that of {_EXPECTED[name]}")
+        find: Callable[[Path], dict[str, Path]] = _nmnist_in
+        places = ("NMNIST", "nmnist", "N-MNIST")
+        if name != "nmnist":
+            places = (name.upper(), name, *(("hsd", "HSD") if name == "shd" else ()))
+            find = lambda folder: _shd_in(folder, name)  # noqa: E731
+        for folder in (root, *(root / place for place in places)):
+            if found := find(folder):
+                return found
+    except OSError as error:
+        raise UsageError(f"cannot read {root}: {reason(error)}") from None
+    return {}
 
 
 # --------------------------------------------------------------------- N-MNIST
 
 
-def _find_nmnist(root: Path) -> dict[str, list[Path]]:
-    """Split -> its folder, or the zip files that may hold it."""
-    for folder in (root, *(root / n for n in ("NMNIST", "nmnist", "N-MNIST"))):
-        found: dict[str, list[Path]] = {}
-        for split in _SPLITS:
-            for name in (split, split.lower()):
-                if (folder / name).is_dir():
-                    found[split] = [folder / name]
-                    break
-                if (folder / f"{name}.zip").is_file():
-                    found[split] = [folder / f"{name}.zip"]
-                    break
-        for name in ("nmnist_subset.zip", "nmnist.zip", "NMNIST.zip", "N-MNIST.zip"):
-            if not found and (folder / name).is_file():
-                found = {split: [folder / name] for split in _SPLITS}
-        if found:
-            return found
-    return {}
+def _nmnist_in(folder: Path) -> dict[str, Path]:
+    """Split -> its folder, or the zip file that may hold it."""
+    found: dict[str, Path] = {}
+    for split in _SPLITS:
+        for name in (split, split.lower()):
+            if (folder / name).is_dir():
+                found[split] = folder / name
+                break
+            if (folder / f"{name}.zip").is_file():
+                found[split] = folder / f"{name}.zip"
+                break
+    for name in ("nmnist_subset.zip", "nmnist.zip", "NMNIST.zip", "N-MNIST.zip"):
+        if not found and (folder / name).is_file():
+            found = dict.fromkeys(_SPLITS, folder / name)
+    return found
 
 
-def _nmnist(found: dict[str, list[Path]]) -> EventStore:
+def _nmnist(found: dict[str, Path]) -> EventStore:
     sources: dict[str, tuple[Path, list[Path]]] = {}
-    for split, (path,) in found.items():
-        files = sorted(path.glob("*/*.bin")) if path.is_dir() else [path]
+    for split, path in found.items():
+        files = list(_bins(path)) if path.is_dir() else [path]
         if not files:
             raise UsageError(f"{path} holds no recordings; expected {path.name}/<digit>/*.bin")
         sources[split] = path, files
-    key = {"version": VERSION, "source": {s: fingerprint(f) for s, (_, f) in sources.items()}}
+
+    def sums() -> dict[str, str]:
+        return {s: content_sum(_top(path), files) for s, (path, files) in sources.items()}
+
+    source = sums()
 
     def write(writer: StoreWriter) -> None:
         for split, (path, files) in sources.items():
             say(f"decoding {path} once into the cache")
             members = _members_on_disk(files) if path.is_dir() else _members_in_zip(path, split)
             _write_bins(writer, members, _SPLITS[split], path, split)
+        _check_unchanged(source, sums())
 
-    return cached(NMNIST_SENSOR, key, write)
+    return cached(NMNIST_SENSOR, {"version": VERSION, "source": source}, write)
+
+
+def _top(path: Path) -> Path:
+    """The folder that names are relative to: the names below it say labels, its own nothing."""
+    return path if path.is_dir() else path.parent
+
+
+def _check_unchanged(before: dict[str, str], after: dict[str, str]) -> None:
+    if before != after:
+        raise UsageError("the recordings have changed while they were read; start again")
+
+
+def _bins(folder: Path) -> Iterator[Path]:
+    """``<digit>/*.bin``, in order."""
+    for child in listing(folder):
+        if stat.S_ISDIR(mode_of(child).st_mode):
+            yield from (path for path in listing(child) if path.suffix.lower() == ".bin")
+        elif child.suffix.lower() == ".bin":
+            raise UsageError(f"{child} lies in no folder of a digit; expected <digit>/*.bin")
 
 
 def _members_on_disk(files: list[Path]) -> Iterator[tuple[str, str, bytes]]:
     """``(name for messages, name of the digit's folder, content)``."""
     for file in files:
-        try:
-            yield str(file), file.parent.name, file.read_bytes()
-        except OSError as error:
-            raise UsageError(f"cannot read {file}: {error.strerror}") from None
+        yield str(file), file.parent.name, read_bytes(file, _MOST_BYTES)
 
 
 def _members_in_zip(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
-    pattern = re.compile(rf"(?:^|/){split}/([^/]+)/[^/]+\.bin$", re.IGNORECASE)
+    """:func:`_members_on_disk` of an archive; no recording is passed over for its name."""
+    pattern = re.compile(rf"(?:^|/)({'|'.join(_SPLITS)})/([^/]+)/[^/]+\.bin$", re.IGNORECASE)
     with archives.opened(path) as archive:
-        for info in sorted(archive.infolist(), key=lambda i: i.filename):
-            match = pattern.search(info.filename)
-            if match:
-                yield f"{path}:{info.filename}", match.group(1), archive.read(info)
+        for member in archive.members:
+            match = pattern.search(member.filename)
+            if match is None:
+                archive.check_name(member)
+                if member.filename.lower().endswith(".bin"):
+                    raise UsageError(
+                        f"{path}: member '{member.filename}' is no {split}/<digit>/*.bin"
+                    )
+            elif match.group(1).lower() == split.lower():
+                content = archive.read(member, _MOST_BYTES)
+                yield f"{path}:{member.filename}", match.group(2), content
 
 
 def _write_bins(
@@ -171,51 +216,51 @@ def _write_bins(
     names: list[str] = []
     labels: list[int] = []
     blobs: list[bytes] = []
-    n_classes, total = writer.sensor.n_classes, 0
+    n_classes, total, size = writer.sensor.n_classes, 0, 0
+    late = Lateness(path, name, writer.sensor, "us")
 
     def flush() -> None:
-        nonlocal names, labels, blobs, total
+        nonlocal names, labels, blobs, total, size
         t, address, lengths = decode_bin(blobs, names, writer.sensor)
+        late.add(t, lengths)
         writer.add(t, address, lengths, np.array(labels), split)
         total += len(names)
-        names, labels, blobs = [], [], []
+        names, labels, blobs, size = [], [], [], 0
 
     for member, digit, blob in members:
-        if not (digit.isascii() and digit.isdigit() and int(digit) < n_classes):
-            raise UsageError(f"{member}: label '{digit}' is not one of 0..{n_classes - 1}")
+        if not (digit.isascii() and digit.isdigit() and len(digit) < 9 and int(digit) < n_classes):
+            raise UsageError(f"{member}: label '{digit[:40]}' is not one of 0..{n_classes - 1}")
+        if names and size + len(blob) > _MOST_BYTES:
+            flush()
         names.append(member)
         labels.append(int(digit))
         blobs.append(blob)
-        if len(names) == _CHUNK:
-            flush()
+        size += len(blob)
     if names:
         flush()
     if not total:
         raise UsageError(f"{path} holds no {name}/<digit>/*.bin recordings")
+    late.check()
 
 
 # ------------------------------------------------------------------- SHD and SSC
 
 
-def _find_shd(root: Path, name: str) -> dict[str, list[Path]]:
-    for folder in (root, *(root / n for n in (name.upper(), name, "hsd", "HSD"))):
-        found = {}
-        for split in _splits(name):
-            for file in (f"{name}_{split.lower()}.h5", f"{name}_{split.lower()}.h5.zip"):
-                if (folder / file).is_file():
-                    found[split] = [folder / file]
-                    break
-        if found:
-            return found
-    return {}
-
-
-def _shd(found: dict[str, list[Path]], name: str) -> EventStore:
-    return shd_store({split: paths[0] for split, paths in found.items()}, name)
+def _shd_in(folder: Path, name: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for split in _splits(name):
+        for file in (f"{name}_{split.lower()}.h5", f"{name}_{split.lower()}.h5.zip"):
+            if (folder / file).is_file():
+                found[split] = folder / file
+                break
+    return found
 
 
 def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
     """The cached store of files in SHD's layout.
+
+    Classes are those that the training file names; the other files' are mapped by name. Where
+    files have no names, labels are numbers.
 
     Args:
         files: ``Train`` and ``Test`` (``ssc``: ``Valid`` too).
@@ -224,84 +269,37 @@ def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
     Raises:
         UsageError: a file that cannot be used, or no cache folder.
     """
-    default = SSC_CLASSES if name == "ssc" else SHD_CLASSES
-    n_classes = shd_classes(files["Train"], default=default)
     sensor = Sensor(
-        name, 1, SHD_UNITS, 1, n_classes, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
+        name, 1, SHD_UNITS, 1, 0, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
     )  # fmt: skip
-    key = {"version": VERSION, "source": {s: fingerprint([f]) for s, f in files.items()}}
+
+    def sums() -> dict[str, str]:
+        return {split: content_sum(path.parent, [path]) for split, path in files.items()}
+
+    source = sums()
 
     def write(writer: StoreWriter) -> None:
-        for split, path in files.items():
+        n_classes = SSC_CLASSES if name == "ssc" else SHD_CLASSES
+        keys: tuple[str, ...] | None = None
+        for split in sorted(files, key=lambda s: s != "Train"):
+            path = files[split]
             say(f"decoding {path} once into the cache")
-            for t, unit, lengths, labels in read_shd(path, sensor, _CHUNK):
-                writer.add(t, unit, lengths, labels, _splits(name)[split])
+            with opened_shd(path) as file:
+                if split == "Train":
+                    keys = file.keys
+                    n_classes = len(keys) if keys else n_classes
+                    writer.classes(n_classes, keys or ())
+                elif bool(keys) != bool(file.keys):
+                    say(f"{path}: labels are taken by number, as not all files have extra/keys")
+                own = class_map(path, file.keys, keys)
+                late = Lateness(path, split, sensor, "s")
+                for part in file.parts(sensor, n_classes if own is None else len(own)):
+                    late.add(part.times_us, part.lengths)
+                    labels = part.labels if own is None else own[part.labels]
+                    writer.add(
+                        part.times_us, part.units, part.lengths, labels, _splits(name)[split]
+                    )
+                late.check()
+        _check_unchanged(source, sums())
 
-    return cached(sensor, key, write)
-
-
-# -------------------------------------------------------------------- download
-
-
-def say(message: str) -> None:
-    """A line about slow work, on standard error."""
-    print(f"snnlab: {message}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _no_hang(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[None]:
-    """Remove what an interrupted download left, since half a zip would look like data."""
-    before = set(folder.iterdir())
-    try:
-        yield
-    except BaseException:
-        for new in set(folder.iterdir()) - before:
-            shutil.rmtree(new) if new.is_dir() else new.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise
-
-
-def _download(name: str, root: Path) -> None:
-    """Fetch a dataset through tonic, which shows progress and checks the MD5 sum."""
-    import tonic.datasets
-
-    source: Callable[..., object] = {
-        "nmnist": tonic.datasets.NMNIST,
-        "shd": tonic.datasets.SHD,
-        "ssc": tonic.datasets.SSC,
-    }[name]
-    target = root / source.__name__
-    advice = f"put {_EXPECTED[name]} into {target}, or give their folder by --data_path"
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"no {name} data in {root}, and it cannot be written ({error.strerror}); {advice}; "
-            f"{_STAND_IN}"
-        ) from None
-    if not os.access(target, os.W_OK):
-        raise UsageError(
-            f"no {name} data in {root}, and it cannot be written; {advice}; {_STAND_IN}"
-        )
-    say(f"no {name} data in {root}; downloading it through tonic")
-    try:
-        with _no_hang(60), _whole_or_nothing(target):
-            for split in _splits(name):
-                part = {"split": split.lower()} if name == "ssc" else {"train": split == "Train"}
-                source(save_to=str(root), **part)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UsageError(
-            f"no {name} data in {root}, and tonic.datasets.{source.__name__} could not "
-            f"download it ({one_line(str(error)) or type(error).__name__}); {advice}; {_STAND_IN}"
-        ) from None
+    return cached(sensor, {"version": VERSION, "source": source}, write)

@@ -7,7 +7,7 @@ A store is a folder of ``.npy`` files and a manifest:
 ``offsets.npy``  ``(n + 1,) int64``; recording ``i`` is ``events[offsets[i]:offsets[i + 1]]``
 ``labels.npy``   ``(n,) int32``
 ``split.npy``    ``(n,) uint8``, 0 = train, 1 = test, 2 = validation, where there is one
-``manifest.json`` format, sensor, source fingerprint, counts, checksums
+``manifest.json`` format, sensor, key (sums of the source), class names, counts, sums
 
 An address is ``(polarity * height + y) * width + x``, the order of tonic's frames. Events of a
 recording are in time order. Nothing is ever pickled: arrays are opened with
@@ -18,24 +18,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import shutil
 import uuid
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import platformdirs
 
+from snnlab.data.manifest import digest, is_intact, read_manifest, write_manifest
+from snnlab.data.sources import expanded
 from snnlab.errors import UsageError, one_line
 
-FORMAT = 1
+FORMAT = 2
 TRAIN, TEST, VALID = 0, 1, 2
-_FILES = ("events", "offsets", "labels", "split")
+_ARRAYS = ("events", "offsets", "labels", "split")
+_FILES = tuple(f"{name}.npy" for name in _ARRAYS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Sensor:
     Attributes:
         name: dataset.
         height, width, polarities: address space; SHD is 1 x 700 x 1.
-        n_classes: labels are ``0 <= label < n_classes``.
+        n_classes: labels are ``0 <= label < n_classes``; 0: as many as the recordings say.
         window_us: length that the time bins divide; later events are dropped and counted.
         saccade_us: length of the first saccade, 0 where there are none.
         resolution_us: coarsest step of the source's time stamps within the window.
@@ -80,7 +80,7 @@ class Sensor:
 def cache_root() -> Path:
     """``$SNNLAB_CACHE``, or the user's cache folder of ``snnlab``."""
     named = os.environ.get("SNNLAB_CACHE", "")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("snnlab"))
+    return expanded(named, "SNNLAB_CACHE") if named else Path(platformdirs.user_cache_dir("snnlab"))
 
 
 class EventStore:
@@ -89,16 +89,27 @@ class EventStore:
     Args:
         path: folder of the store.
         indices: recordings of this view, all of them by default.
+
+    Attributes:
+        class_names: where the recordings have names for their classes.
+        content: sum of all events, labels and splits, whatever they were read from.
+
+    Raises:
+        UsageError: the folder is no store.
     """
 
     def __init__(self, path: str | Path, indices: np.ndarray | None = None) -> None:
         self.path = Path(path)
-        manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_manifest(self.path)
+        if manifest is None or manifest["format"] != FORMAT:
+            raise UsageError(f"{self.path} is no store of events, or is damaged")
         self.manifest: dict[str, Any] = manifest
         self.sensor = Sensor(**manifest["sensor"])
+        self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
+        self.content = digest([manifest["sums"], manifest["class_names"]])[:32]
         arrays = {
             name: np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in _FILES
+            for name in _ARRAYS
         }
         self.events: np.ndarray = arrays["events"]
         n = len(arrays["labels"])
@@ -173,6 +184,7 @@ class StoreWriter:
         self._lengths: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
         self._split: list[np.ndarray] = []
+        self._names: tuple[str, ...] = ()
         self._header()
 
     def _header(self) -> None:
@@ -188,12 +200,17 @@ class StoreWriter:
             },
         )
 
+    def classes(self, n: int, names: Sequence[str] = ()) -> None:
+        """The number of classes and their names, of a sensor that has left them open."""
+        self.sensor = dataclasses.replace(self.sensor, n_classes=n)
+        self._names = tuple(names)
+
     def add(
         self,
         times_us: np.ndarray,
         addresses: np.ndarray,
         lengths: np.ndarray,
-        labels: np.ndarray,
+        labels: np.ndarray | Sequence[int],
         split: int | np.ndarray,
     ) -> None:
         """Append recordings.
@@ -204,9 +221,21 @@ class StoreWriter:
                 which lies outside of every window.
             addresses: ``(n_events,)`` in ``[0, sensor.n_addresses)``.
             lengths: ``(n,)`` events of each recording.
-            labels: ``(n,)``.
+            labels: ``(n,)`` in ``[0, sensor.n_classes)``.
             split: TRAIN, TEST or VALID, for all or one each.
+
+        Raises:
+            ValueError: something is no integer, or out of its range; nothing is cast.
         """
+        times_us = _integers("times", times_us)
+        addresses = _integers("addresses", addresses, self.sensor.n_addresses)
+        lengths = _integers("lengths", lengths)
+        labels = _integers("labels", labels, self.sensor.n_classes)
+        if not len(times_us) == len(addresses) == lengths.sum() or len(labels) != len(lengths):
+            raise ValueError(
+                f"{len(times_us)} times, {len(addresses)} addresses, {lengths.sum()} events of "
+                f"{len(lengths)} recordings, {len(labels)} labels"
+            )
         dtype = self.sensor.packed_dtype
         bits = self.sensor.address_bits
         top = np.iinfo(dtype).max >> bits
@@ -241,28 +270,31 @@ class StoreWriter:
             }
             for name, array in arrays.items():
                 np.save(self._folder / f"{name}.npy", array, allow_pickle=False)
-            manifest = {
-                "format": FORMAT,
-                "sensor": dataclasses.asdict(self.sensor),
+            facts = {
+                **_facts(self.sensor, key),
+                "class_names": self._names,
                 "n_recordings": len(lengths),
                 "n_events": self._count,
-                "key": dict(key),
-                "checksums": {n: checksum(self._folder / f"{n}.npy") for n in _FILES},
             }
-            text = json.dumps(manifest, indent=1, sort_keys=True)
-            (self._folder / "manifest.json").write_text(text, encoding="utf-8")
+            write_manifest(self._folder, facts, _FILES)
 
 
-def checksum(path: Path, block: int = 1 << 20, blocks: int = 64) -> int:
-    """CRC-32 of a file; above 64 MiB of its size and 64 blocks spread evenly over it."""
-    size = path.stat().st_size
-    crc = zlib.crc32(str(size).encode())
-    with open(path, "rb") as handle:
-        for k in range(min(blocks, -(-size // block))):
-            if size > block * blocks:
-                handle.seek(k * (size - block) // (blocks - 1))
-            crc = zlib.crc32(handle.read(block), crc)
-    return crc
+def _integers(what: str, given: Any, end: int | None = None) -> np.ndarray:
+    values = np.asarray(given)
+    if not values.size:
+        return values.astype(np.int64)
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{what} are {values.dtype}, needed: integers")
+    if values.min() < 0 or (end is not None and values.max() >= end):
+        raise ValueError(
+            f"{what} of {values.min()} to {values.max()}, needed: 0 "
+            + ("or more" if end is None else f"to {end - 1}")
+        )
+    return values
+
+
+def _facts(sensor: Sensor, key: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "sensor": dataclasses.asdict(sensor), "key": dict(key)}
 
 
 @contextlib.contextmanager
@@ -278,18 +310,17 @@ def cache_errors(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def is_complete(path: Path) -> bool:
-    """Whether ``path`` holds a store of this format that was written to its end."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
+def is_complete(path: Path, sensor: Sensor, key: Mapping[str, Any]) -> bool:
+    """Whether ``path`` holds the store of ``sensor`` and ``key``, whole and unchanged."""
+    if not sensor.n_classes:
+        try:
+            own: Any = (read_manifest(path) or {})["sensor"]["n_classes"]
+        except (KeyError, TypeError):
             return False
-        sums = manifest["checksums"]
-        if any(checksum(path / f"{name}.npy") != sums[name] for name in _FILES):
+        if not isinstance(own, int) or own < 1:
             return False
-        return len(EventStore(path)) == manifest["n_recordings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        sensor = dataclasses.replace(sensor, n_classes=own)
+    return is_intact(path, _facts(sensor, key), _FILES)
 
 
 def cached(
@@ -305,7 +336,9 @@ def cached(
     Raises:
         UsageError: the cache folder cannot be written, or ``write`` refuses its source.
     """
-    facts = {"format": FORMAT, "sensor": dataclasses.asdict(sensor), "key": dict(key)}
+
+    def complete(path: Path) -> bool:
+        return is_complete(path, sensor, key)
 
     def fill(scratch: Path) -> None:
         with cache_errors(scratch):
@@ -316,7 +349,8 @@ def cached(
         finally:
             writer.close()
 
-    return EventStore(cached_folder("events", sensor.name, facts, is_complete, fill))
+    facts = _facts(sensor, key)
+    return EventStore(cached_folder("events", sensor.name, facts, complete, fill))
 
 
 def cached_folder(
@@ -338,8 +372,7 @@ def cached_folder(
     Raises:
         UsageError: the cache folder cannot be written; ``fill`` may raise more.
     """
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    final = cache_root() / kind / f"{name}-{digest}"
+    final = cache_root() / kind / f"{name}-{digest(facts)[:16]}"
     if complete(final):
         return final
     scratch = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
@@ -364,4 +397,7 @@ def _publish(scratch: Path, final: Path, complete: Callable[[Path], bool]) -> No
             broken = scratch.with_name(f"{scratch.name}-broken")
             os.rename(final, broken)
             os.rename(scratch, final)
-            shutil.rmtree(broken, ignore_errors=True)
+            if broken.is_dir() and not broken.is_symlink():
+                shutil.rmtree(broken, ignore_errors=True)
+            else:
+                broken.unlink(missing_ok=True)

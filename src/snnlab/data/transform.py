@@ -55,6 +55,13 @@ class Transform:
                 f"so at most {sense}"
             )
 
+    def __str__(self) -> str:
+        f, parts = self.downsample, [f"{self.n_steps} bins of {self.cut_us / 1000:g} ms"]
+        parts += ["first saccade"] * self.first_saccade
+        parts += ["polarities merged"] * self.merge_polarity
+        parts += [f"downsampled by {f}"] * (f > 1)
+        return ", ".join(parts)
+
     @property
     def cut_us(self) -> int:
         return self.sensor.saccade_us if self.first_saccade else self.sensor.window_us

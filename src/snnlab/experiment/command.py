@@ -86,7 +86,7 @@ def _from_anywhere(config: Any) -> Any:
         part: Any = getattr(config, section, None)
         given = configs.flat(config).get(name) if part is not None else ""
         if given:
-            path = runs.expanded(given).absolute()
+            path = Path(given).expanduser().absolute()
             part = dataclasses.replace(part, **{name: str(path)})
             config = dataclasses.replace(config, **{section: part})
     return config

@@ -146,6 +146,7 @@ def build(config: BalancedRSNN) -> Problem:
         class_names=splits.class_names, shown_from=splits.t_crop, bin_ms=splits.bin_ms,
         measure=_measure(config, make_network, splits) if data.track_balance else None,
         renew=refit_program(model, data.repeat) if model.balance_refit else None,
+        identity=splits.identity, note=splits.note,
     )  # fmt: skip
 
 

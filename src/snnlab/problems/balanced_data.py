@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 else:
     Dataset = Literal[("cue", *RECORDINGS, *AUDIO)]
 
-#: Counts of recordings that ``results.json`` has.
-COUNTED = ("train", "val", "test", "cut", "absent")
 #: Options of event recordings that mean the same for generated trials, and for features.
 SHARED = ("dataset", "batch_size")
 SHARED_BY_AUDIO = (*SHARED, "data_path", "data_length", "drop_last", "val_fraction")
@@ -102,6 +100,8 @@ class Splits(NamedTuple):
         class_names: where there are names.
         facts: for ``results.json``.
         few: the first validation samples, at most so many, as a stream.
+        identity: of recordings, see :class:`snnlab.data.Data`.
+        note: lines for the user.
     """
 
     train: Any
@@ -117,6 +117,8 @@ class Splits(NamedTuple):
     class_names: tuple[str, ...]
     facts: dict[str, Any]
     few: RepeatedStream
+    identity: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    note: str = ""
 
 
 def make_splits(config: BalancedData, seed: int, n_few: int) -> Splits:
@@ -156,8 +158,7 @@ def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
     return Splits(
         train, val, test, data.n_in, data.n_classes, repeat * data.n_steps, 0,
         data.bin_ms / repeat, data.bin_ms / repeat, data.sensor, data.class_names,
-        {"samples": {k: n for k, n in data.counts.items() if k in COUNTED}},
-        RepeatedStream(DenseStream(shown), repeat, scale),
+        data.facts(), RepeatedStream(DenseStream(shown), repeat, scale), data.identity, data.note,
     )  # fmt: skip
 
 

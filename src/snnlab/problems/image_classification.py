@@ -70,6 +70,6 @@ def build(config: ImageClassification) -> Problem:
         batch_size=config.data.batch_size, sensor=data.sensor, make_network=make_network,
         layer_names=tuple(f"layer {i + 1} ({config.model.model})"
                           for i in range(config.model.n_layer)),
-        facts={"samples": {k: data.counts[k] for k in ("train", "val", "test")}},
+        facts=data.facts(), class_names=data.class_names, identity=data.identity, note=data.note,
         bin_ms=data.bin_ms,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snnlab.data.sources import expanded
 from snnlab.data.speech.audio import prepare, read_audio
 from snnlab.data.speech.cochlea import BATCH, Cochlea
 from snnlab.data.speech.folder import LAYOUTS, list_recordings
@@ -98,8 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         "shd_test.h5 and give their folder:\n  --dataset shd --data_path FOLDER",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="IN_FOLDER", type=Path, help="folder of recordings")
-    parser.add_argument("out", metavar="OUT.h5", type=Path, help="file to write")
+    parser.add_argument("folder", metavar="IN_FOLDER", help="folder of recordings")
+    parser.add_argument("out", metavar="OUT.h5", help="file to write")
     parser.add_argument(
         "--classes",
         default="",
@@ -107,5 +108,5 @@ def main(argv: list[str] | None = None) -> int:
     )
     given = parser.parse_args(sys.argv[1:] if argv is None else argv)
     classes = [c.strip() for c in given.classes.split(",") if c.strip()]
-    print(convert(given.folder.expanduser(), given.out.expanduser(), classes))
+    print(convert(expanded(given.folder, "IN_FOLDER"), expanded(given.out, "OUT.h5"), classes))
     return 0

@@ -17,8 +17,10 @@ the lists name and the folder has not is counted, not refused.
 from __future__ import annotations
 
 import dataclasses
+import stat
 from pathlib import Path
 
+from snnlab.data.sources import listing, mode_of, read_bytes, reason
 from snnlab.data.speech.folder import ENGLISH, GERMAN, heidelberg, sounds
 from snnlab.data.store import TEST, TRAIN, VALID
 from snnlab.errors import UsageError, one_line
@@ -36,6 +38,7 @@ _FOLDERS = {
     "hd": ("", "HD", "hd", "hd_audio", "HeidelbergDigits"),
     "sc": ("", "SC", "sc", "speech_commands_v0.02", "SpeechCommands/speech_commands_v0.02"),
 }
+_MOST_BYTES = 64 << 20  # of a list
 _NAMES = {TRAIN: "training", VALID: "validation", TEST: "test"}
 
 
@@ -44,18 +47,22 @@ class Corpus:
     """The recordings of a dataset.
 
     Attributes:
+        root: folder that the dataset lies in.
         files: in order of their names.
         labels: of each, indices into ``keys``.
         split: of each, TRAIN, TEST or VALID.
         keys: class names.
         absent: lines of the lists whose file is not there.
+        unlisted: files that no list names, and that are left out.
     """
 
+    root: Path
     files: list[Path]
     labels: list[int]
     split: list[int]
     keys: tuple[str, ...]
     absent: int
+    unlisted: int = 0
 
 
 def find_corpus(name: str, root: Path) -> Corpus:
@@ -66,7 +73,11 @@ def find_corpus(name: str, root: Path) -> Corpus:
     """
     for folder in (root / sub for sub in _FOLDERS[name]):
         lists = [folder / file for file in LISTS[name].values()]
-        if any(path.is_file() for path in lists):
+        try:
+            there = any(path.is_file() for path in lists)
+        except OSError as error:
+            raise UsageError(f"cannot read {folder}: {reason(error)}") from None
+        if there:
             for path in lists:
                 if not path.is_file():
                     raise UsageError(f"{name}: there is no {path}; expected {EXPECTED[name]}")
@@ -88,7 +99,11 @@ def _heidelberg(folder: Path) -> Corpus:
     audio = folder / "audio"
     if not audio.is_dir():
         raise UsageError(f"hd: there is no folder {audio}; expected {EXPECTED['hd']}")
-    there = {path.stem: path for path in sounds(audio)}
+    there: dict[str, Path] = {}
+    for path in sounds(audio):
+        other = there.setdefault(path.stem, path)
+        if other is not path:
+            raise UsageError(f"hd: {other} and {path.name} are the same recording; keep one")
     where = _splits(folder, "hd")
     files = [there[stem] for stem in sorted(there) if stem in where]
     labels = []
@@ -98,14 +113,19 @@ def _heidelberg(folder: Path) -> Corpus:
             raise UsageError(f"{path}: the name gives no label; expected {EXPECTED['hd']}")
         labels.append(said[0])
     split = [where[path.stem] for path in files]
-    return Corpus(files, labels, split, ENGLISH + GERMAN, len(where) - len(files))
+    n = len(files)
+    return Corpus(
+        folder, files, labels, split, ENGLISH + GERMAN, len(where) - n, len(there) - n
+    )  # fmt: skip
 
 
 def _commands(folder: Path) -> Corpus:
     words = {
         child.name: found
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and child.name[0] not in "._" and (found := sounds(child))
+        for child in listing(folder)
+        if child.name[0] != "_"
+        and stat.S_ISDIR(mode_of(child).st_mode)
+        and (found := sounds(child))
     }
     where = _splits(folder, "sc")
     files, labels, split = [], [], []
@@ -114,7 +134,7 @@ def _commands(folder: Path) -> Corpus:
         labels += [label] * len(found)
         split += [where.get(f"{word}/{path.stem}", TRAIN) for path in found]
     named = sum(s != TRAIN for s in split)
-    return Corpus(files, labels, split, tuple(words), len(where) - named)
+    return Corpus(folder, files, labels, split, tuple(words), len(where) - named)
 
 
 def _splits(folder: Path, name: str) -> dict[str, int]:
@@ -123,10 +143,12 @@ def _splits(folder: Path, name: str) -> dict[str, int]:
     for split, file in LISTS[name].items():
         path = folder / file
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeError) as error:
+            text = read_bytes(path, _MOST_BYTES).decode("utf-8")
+        except UnicodeError as error:
             raise UsageError(f"cannot read {path}: {one_line(str(error))}") from None
-        for line in filter(None, map(str.strip, lines)):
+        # A byte order mark (of Windows) is no part of the first name, nor is ./ of any.
+        lines = text.replace("\ufeff", "").replace("\\", "/").splitlines()
+        for line in filter(None, (line.strip().removeprefix("./") for line in lines)):
             stem = line.rpartition(".")[0] or line
             if where.setdefault(stem, split) != split:
                 raise UsageError(f"{path}: {line} is in another list too")

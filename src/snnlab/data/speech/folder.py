@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from snnlab.data.sources import listing, mode_of, regular
 from snnlab.data.speech.audio import SUFFIXES
 from snnlab.errors import UsageError, nearest
 
@@ -59,8 +61,8 @@ def list_recordings(folder: Path, classes: Sequence[str] = ()) -> Listing:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder of recordings")
     flat, nested = sounds(folder), []
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
+    for child in listing(folder):
+        if stat.S_ISDIR(mode_of(child).st_mode):
             nested += sounds(child)
     if flat and nested:
         raise UsageError(
@@ -77,12 +79,15 @@ def list_recordings(folder: Path, classes: Sequence[str] = ()) -> Listing:
 
 
 def sounds(folder: Path) -> list[Path]:
-    """The sound files of a folder, by suffix, in order of their names."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    """The sound files of a folder, by suffix, in order of their names.
+
+    Raises:
+        UsageError: the folder cannot be read, or one of them is no regular file.
+    """
+    found = [path for path in listing(folder) if path.suffix.lower() in SUFFIXES]
+    for path in found:
+        regular(path)
+    return found
 
 
 def _by_folder(files: list[Path], classes: Sequence[str]) -> Listing:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from snnlab.data.sources import regular
 from snnlab.errors import UsageError, one_line
 
 
@@ -38,7 +39,13 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; expected the name of the .h5 file to write")
-    if path.exists() and not h5py.is_hdf5(path):
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {one_line(error.strerror or str(error))}") from None
+    if there:
+        regular(path)
+    if there and not h5py.is_hdf5(path):
         raise UsageError(f"{path} exists and is no HDF5 file; it is not overwritten")
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}")

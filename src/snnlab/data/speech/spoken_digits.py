@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
+from snnlab.data.manifest import is_intact, write_manifest
 from snnlab.data.recordings import shd_store
 from snnlab.data.speech.cochlea import Cochlea
 from snnlab.data.speech.convert import Tally, encode
 from snnlab.data.speech.espeak import Utterance, speak
 from snnlab.data.speech.folder import ENGLISH, GERMAN
 from snnlab.data.speech.format import write_shd
-from snnlab.data.store import EventStore, cached_folder
+from snnlab.data.store import EventStore, cache_errors, cached_folder
 
 VERSION = 1
 KEYS = ENGLISH + GERMAN
@@ -121,6 +121,7 @@ def spoken_digits_files(
 ) -> dict[str, Path]:
     """``Train`` and ``Test`` files of the dataset in SHD's layout, made unless they are there."""
     corpus, cochlea = corpus or Corpus(), cochlea or Cochlea()
+    names = list(_FILES.values())
     facts = {
         "version": VERSION,
         "corpus": dataclasses.asdict(corpus),
@@ -130,9 +131,11 @@ def spoken_digits_files(
     def fill(folder: Path) -> None:
         for split, voices in (("Train", corpus.train), ("Test", corpus.test)):
             _write(folder / _FILES[split], voices, corpus, cochlea)
+        with cache_errors(folder):
+            write_manifest(folder, facts, names)
 
     def complete(folder: Path) -> bool:
-        return all(h5py.is_hdf5(folder / name) for name in _FILES.values())
+        return is_intact(folder, facts, names)
 
     folder = cached_folder("speech", "spoken-digits", facts, complete, fill)
     return {split: folder / name for split, name in _FILES.items()}
