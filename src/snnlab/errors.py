@@ -60,7 +60,7 @@ def run_command(main: Callable[[], int | None], prog: str) -> None:
     traceback. ``main`` imports what it needs, so that a signal that comes meanwhile is one line
     too.
     """
-    interrupts.install()
+    interrupts.install(prog)
     for stream in (sys.stdout, sys.stderr):  # a path need not be text: show its bytes as \\udc..
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -71,9 +71,8 @@ def run_command(main: Callable[[], int | None], prog: str) -> None:
         print(f"{prog}: error: {shown(error, LONGEST)}", file=sys.stderr)
         code = 2
     except interrupts.Interrupted as signal:
-        told = f"; {signal.told}" if signal.told else ""
         with contextlib.suppress(OSError):
-            print(f"{prog}: ended by {signal.name}{told}", file=sys.stderr)
+            print(f"{prog}: {signal.line}", file=sys.stderr)
         code = signal.exit_code
     except BrokenPipeError:
         with contextlib.suppress(OSError):

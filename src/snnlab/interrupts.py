@@ -1,9 +1,10 @@
 """Signals that end a command: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
 
-A command is in one of two moods. By default a signal ends it where it is, by an
-:class:`Interrupted` raised in the main thread. Inside :func:`held` a signal is only noted; the code
-there looks with :func:`check` where it can stop, and saves first. A second signal leaves at once in
-either mood, also where the main thread is inside a long compilation: a thread of its own watches.
+A signal ends a command at once, with one line. Inside :func:`held` it is only noted: the code
+there looks with :func:`check` where it can stop, and saves first; a second signal ends it at once.
+
+A thread of its own waits for signals. No exception is raised where the main thread happens to be:
+callbacks of libraries would swallow it or abort, and a long compilation would not see it.
 
 Needs nothing but the standard library, so that the first line of a script can install it.
 """
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 #: A second signal so shortly after the first is the same one, sent to a whole group of processes.
@@ -33,7 +34,7 @@ _SIGNALS = tuple(
 
 
 class Interrupted(BaseException):
-    """A signal ended the command. No ``except Exception`` swallows it.
+    """A signal came, and the command has saved what it had. No ``except Exception`` swallows it.
 
     Attributes:
         signum: the signal.
@@ -51,60 +52,76 @@ class Interrupted(BaseException):
         return 128 + self.signum
 
     @property
-    def name(self) -> str:
-        return "Ctrl-C" if self.signum == signal.SIGINT else signal.Signals(self.signum).name
+    def line(self) -> str:
+        """For the user."""
+        name = "Ctrl-C" if self.signum == signal.SIGINT else signal.Signals(self.signum).name
+        return f"ended by {name}" + (f"; {self.told}" if self.told else "")
 
 
 class _Watch:
-    """What came so far, and whether the main thread wants to be left in peace."""
+    """What came so far, and what is to be done about it."""
 
     def __init__(self) -> None:
+        self.prog = ""
         self.first: int | None = None
         self.at = 0.0
-        self.holding = 0
-        self.told = ""
-
-    def handle(self, signum: int, frame: object) -> None:
-        """The handler proper: runs in the main thread, between two of its instructions."""
-        self.note(signum)
-        if not self.holding:
-            raise Interrupted(signum)
-
-    def note(self, signum: int) -> None:
-        if self.first is None:
-            self.first, self.at = signum, time.monotonic()
+        self.held: list[str] = []  # what is told when a signal comes, innermost last
+        self.leaving: list[tuple[str, Callable[[], object] | None]] = []
 
     def watch(self, source: socket.socket) -> None:
-        """Read signal numbers as they come in, whatever the main thread is doing."""
+        """Read the numbers of signals as they come in, whatever the main thread is doing."""
         while True:
             try:
                 data = source.recv(64)
             except OSError:
                 return
             for signum in data:
-                if signum not in _SIGNALS:
-                    continue
-                if self.first is not None and time.monotonic() - self.at > SAME_S:
-                    os._exit(128 + signum)
-                self.note(signum)
-                if self.holding and self.told:
-                    told, self.told = self.told, ""
-                    with contextlib.suppress(OSError):
-                        os.write(2, f"{Interrupted(signum).name}: {told}\n".encode())
+                if signum in _SIGNALS:
+                    self.take(signum)
+
+    def take(self, signum: int) -> None:
+        again = self.first is not None and time.monotonic() - self.at > SAME_S
+        known = self.first is not None
+        if not known:
+            self.first, self.at = signum, time.monotonic()
+        if again or not self.held:
+            self.leave(signum)
+        elif not known and self.held[-1]:
+            name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+            _tell(f"{name}: {self.held[-1]}")
+
+    def leave(self, signum: int) -> None:
+        """End the process, wherever its main thread is."""
+        told = next((told for told, _ in reversed(self.leaving) if told), "")
+        for _, undo in reversed(self.leaving):
+            if undo is not None:
+                with contextlib.suppress(Exception):  # the process ends in any case
+                    undo()
+        _tell(f"{self.prog}: {Interrupted(signum, told).line}")
+        os._exit(128 + signum)
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
 
 
 _watch = _Watch()
 _installed: list[socket.socket] = []
 
 
-def install() -> None:
+def install(prog: str) -> None:
     """Take over the signals of this process; a second call changes nothing.
 
     A signal that is ignored (SIGHUP under ``nohup``) stays so. Outside the main thread nothing
     is done.
+
+    Args:
+        prog: name of the command, for the line that says how it ended.
     """
     if _installed or threading.current_thread() is not threading.main_thread():
         return
+    _watch.prog = prog
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     _installed.extend((ours, theirs))
@@ -112,29 +129,44 @@ def install() -> None:
     threading.Thread(target=_watch.watch, args=(ours,), daemon=True).start()
     for signum in _SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, _watch.handle)
+            signal.signal(signum, lambda signum, frame: None)  # the thread does it
     _end_with_parent()
 
 
 @contextlib.contextmanager
 def held(told: str = "") -> Iterator[None]:
-    """Signals are noted, not raised; :func:`check` raises them.
+    """Signals are noted; :func:`check` raises them, and so does the end of this block.
 
     Args:
         told: written to standard error when the first one comes.
     """
     check()
-    before, _watch.told = _watch.told, told
-    _watch.holding += 1
+    _watch.held.append(told)
+    try:
+        yield
+        check()
+    finally:
+        _watch.held.pop()
+
+
+@contextlib.contextmanager
+def leaving(told: str = "", undo: Callable[[], object] | None = None) -> Iterator[None]:
+    """What is to be done and told if a signal ends the process inside this block.
+
+    Args:
+        told: such as the command that goes on.
+        undo: removes what would be left half done; called from another thread.
+    """
+    entry = (told, undo)
+    _watch.leaving.append(entry)
     try:
         yield
     finally:
-        _watch.holding -= 1
-        _watch.told = before
+        _watch.leaving.remove(entry)
 
 
 def check() -> None:
-    """Raise :class:`Interrupted` if a signal came, also one whose exception was swallowed."""
+    """Raise :class:`Interrupted` if a signal came."""
     if _watch.first is not None:
         raise Interrupted(_watch.first)
 
@@ -166,9 +198,8 @@ def wait_for(command: Sequence[str], cwd: Path) -> int:
     Raises:
         Interrupted: a signal came; it was passed on, and the command has ended.
     """
-    environment = {**os.environ, _PARENT: str(os.getpid())}
     with held():
-        process = subprocess.Popen(command, cwd=cwd, env=environment, process_group=0)
+        process = subprocess.Popen(command, cwd=cwd, env=for_child(), process_group=0)
         passed_on = False
         while True:
             try:
@@ -182,8 +213,13 @@ def wait_for(command: Sequence[str], cwd: Path) -> int:
             return code
 
 
+def for_child() -> dict[str, str]:
+    """Environment for a command of ours that must not outlive this process."""
+    return {**os.environ, _PARENT: str(os.getpid())}
+
+
 def _end_with_parent() -> None:
-    """If :func:`wait_for` started this process: get SIGTERM when that one dies, however it dies."""
+    """If another process started this one with :func:`for_child`: get SIGTERM when it dies."""
     parent = os.environ.pop(_PARENT, "")
     if not parent or not sys.platform.startswith("linux"):
         return

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from snnlab import interrupts
 from snnlab.errors import UsageError
 
 
@@ -210,7 +211,7 @@ def in_fresh_process(cell: Cell, devices: str = "0") -> dict[str, Any]:
     job = json.dumps(dataclasses.asdict(cell))
     done = subprocess.run(
         [sys.executable, "-m", "snnlab.benchmarks", "cell", "--job", job, "--devices", devices],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, env=interrupts.for_child(),
     )  # fmt: skip
     if done.returncode == 0:
         row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -15,6 +15,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from snnlab import interrupts
 from snnlab.data import archives
 from snnlab.data.sources import regular
 from snnlab.data.store import Sensor, cache_errors, cache_root
@@ -52,6 +53,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         with cache_errors(root / "unpacked"):
             root.mkdir(parents=True, exist_ok=True)
             made = tempfile.TemporaryDirectory(prefix=".unpacked-", dir=root)
+            stack.enter_context(interrupts.leaving(undo=made.cleanup))
             target = Path(stack.enter_context(made)) / "file.h5"
             with open(target, "wb") as sink:
                 for block in archive.blocks(inside[0]):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import uuid
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from snnlab import interrupts
 from snnlab.data.manifest import digest, is_intact, read_manifest, write_manifest
 from snnlab.data.sources import expanded
 from snnlab.errors import UsageError, one_line
@@ -378,11 +380,13 @@ def cached_folder(
     scratch = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}")
     with cache_errors(final):
         scratch.mkdir(parents=True)
+    remove = functools.partial(shutil.rmtree, scratch, ignore_errors=True)
     try:
-        fill(scratch)
-        _publish(scratch, final, complete)
+        with interrupts.leaving(undo=remove):
+            fill(scratch)
+            _publish(scratch, final, complete)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove()
     return final
 
 

@@ -134,7 +134,7 @@ def opened(
         )
     this = None
     try:
-        with runs.disk_errors(folder.path):
+        with runs.disk_errors(folder.path), interrupts.leaving(go_on(folder)):
             writer = Writer(folder.checkpoints, config.run.max_to_keep)
             this = Run(config, problem, parts, folder, writer, _on_host(initial.params))
             if saved:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab import runs
+from snnlab import interrupts, runs
 from snnlab.analysis import figures
 from snnlab.devices import free_memory
 from snnlab.errors import UsageError
@@ -63,7 +63,7 @@ def run_trials(config: Any, build: Callable[[Any], Problem], console: Console) -
             config.run.filepath, first.task, config.learner.method, config.run.exp_name
         )
     try:
-        with runs.disk_errors(folder.path):
+        with runs.disk_errors(folder.path), interrupts.leaving(go_on(folder)):
             return _run_all(config, build, first, folder, console)
     except Interrupted as error:
         raise Interrupted(error.signum, go_on(folder)) from None

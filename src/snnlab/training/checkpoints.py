@@ -20,6 +20,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -36,6 +37,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from snnlab import interrupts
 from snnlab.errors import UsageError, one_line
 from snnlab.learners.functional import Params
 from snnlab.training.metrics import finite, write_atomically
@@ -267,7 +269,10 @@ class Reader:
         for _ in range(50):
             chosen = place or self.newest()[0]
             source = self.folder / chosen.name
-            with tempfile.TemporaryDirectory(prefix="snnlab-") as scratch:
+            with (
+                tempfile.TemporaryDirectory(prefix="snnlab-") as scratch,
+                interrupts.leaving(undo=functools.partial(shutil.rmtree, scratch)),
+            ):
                 copy = Path(scratch) / chosen.name
                 try:
                     shutil.copytree(source, copy)
