@@ -49,7 +49,8 @@ class Frame:
     apart: bool
 
 
-def _static(graph: StepGraph, params: Params) -> Env:
+def static_values(graph: StepGraph, params: Params) -> Env:
+    """Values of the variables that depend on parameters and constants alone."""
     env: Env = dict(zip(graph.jaxpr.constvars, graph.consts, strict=True))
     env.update({v: params[name] for name, v in graph.param_vars.items()})
     for eqn in graph.static_eqns:
@@ -59,13 +60,13 @@ def _static(graph: StepGraph, params: Params) -> Env:
 
 def weights(graph: StepGraph, params: Params) -> Arrays:
     """Effective weight of every trained cut (values): what the parameters act through."""
-    env = _static(graph, params)
+    env = static_values(graph, params)
     return [env[cut.w] for cut in graph.cuts if cut.trained]
 
 
 def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
     """The frame of a segment of ``steps`` steps."""
-    env = _static(graph, params)
+    env = static_values(graph, params)
 
     whole = [env[cut.w].astype(graph.dtype) for cut in graph.cuts]
 

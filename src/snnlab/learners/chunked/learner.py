@@ -1,7 +1,8 @@
 """``--backend snnlab``: D-RTRL and ES-D-RTRL in chunks of steps.
 
 See :mod:`snnlab.learners.chunked.rules` for the algebra and
-:mod:`snnlab.learners.chunked.graph` for what a network must be like (it is checked).
+:mod:`snnlab.learners.chunked.graph` and :mod:`snnlab.learners.chunked.locality` for what a
+network must be like (it is checked).
 
 Source of the rules: Wang et al., "Model-agnostic linear-memory online learning in spiking neural
 networks", Nature Communications 17:1745 (2026), doi 10.1038/s41467-026-68453-w.
@@ -27,7 +28,7 @@ from snnlab.learners.base import (
     quiet_steps,
     template,
 )
-from snnlab.learners.chunked import deferred, derivatives, products, rules
+from snnlab.learners.chunked import deferred, derivatives, locality, products, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
@@ -256,7 +257,7 @@ class ChunkedDRTRL(Traced):
     ) -> None:
         super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.resumed = resumed
-        self.graph.check_elementwise()
+        locality.check(self.graph)
         self.traced = rules.trace_keys(self.graph, only)
         #: Cuts whose traces are not written at every step.
         self.deferred: list[int] = []
@@ -412,7 +413,7 @@ class ChunkedESDRTRL(Traced):
     ) -> None:
         super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.decay = decay
-        self.graph.check_elementwise()
+        locality.check(self.graph)
         traced = [(r, k) for r, k in self.graph.trained_pieces() if self.graph.cuts[r].reach]
         batch = self.net.batch_size
         cuts = self.graph.cuts
