@@ -44,7 +44,7 @@ UNCHANGED = {"optimization_barrier", "device_put"}
 #: Calls whose body is opened: the name of the parameter that holds it.
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-    "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+    "eval_jaxpr": "call_jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
 }  # fmt: skip
 #: Derivatives at so many random states, of each of these sizes, in the units of the states.
 SCALES = (0.1, 1.0, 10.0, 0.1, 1.0, 10.0)
@@ -283,6 +283,24 @@ def _along(axis_of: str) -> Callable[[Any, list[Place]], list[Place]]:
     return rule
 
 
+def _stack(eqn: Any, given: list[Place]) -> list[Place]:
+    """A new axis, along which arrays are joined."""
+    place: Place = None
+    for one in given:
+        place = _join(place, one, eqn.primitive.name)
+    if not isinstance(place, tuple):
+        return [place]
+    a, b = (k + (k >= eqn.params["axis"]) for k in place)
+    return [(a, b)]
+
+
+def _unstack(eqn: Any, given: list[Place]) -> list[Place]:
+    axis, place = eqn.params["axis"], given[0]
+    if not isinstance(place, tuple) or axis in place:
+        return _all(eqn, eqn.primitive.name)
+    return _all(eqn, (place[0] - (place[0] > axis), place[1] - (place[1] > axis)))
+
+
 def _slice(eqn: Any, given: list[Place]) -> list[Place]:
     before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
     assert isinstance(given[0], tuple)
@@ -298,6 +316,8 @@ MOVES: dict[str, Callable[[Any, list[Place]], list[Place]]] = {
     "reduce_sum": _without("axes"),
     "concatenate": _along("dimension"),
     "split": _along("axis"),
+    "stack": _stack,  # from jax 0.11 on, as the next one
+    "unstack": _unstack,
     "slice": _slice,
 }
 
@@ -333,13 +353,18 @@ def _while(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
     return _carried(body, carry, "while")
 
 
+def _fewer_axes(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+    return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outer, inner, strict=True))
+
+
 def _scan(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
-    n_fixed, n_carry = eqn.params["num_consts"], eqn.params["num_carry"]
-    fixed, carry, xs = (
-        given[:n_fixed],
-        given[n_fixed : n_fixed + n_carry],
-        given[n_fixed + n_carry :],
-    )
+    body_of = eqn.params["jaxpr"].jaxpr
+    # What is scanned over has one axis less inside, whatever the parameters are called.
+    n_xs = _fewer_axes(eqn.invars, body_of.invars)
+    n_carry = len(eqn.outvars) - _fewer_axes(eqn.outvars, body_of.outvars)
+    n_fixed = len(given) - n_xs - n_carry
+    fixed, carry = given[:n_fixed], given[n_fixed : n_fixed + n_carry]
+    xs = given[n_fixed + n_carry :]
     if any(isinstance(x, tuple) and 0 in x for x in xs):
         return _all(eqn, "scan")
     inner = [(x[0] - 1, x[1] - 1) if isinstance(x, tuple) else x for x in xs]
