@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from snnlab.learners.chunked import products
 from snnlab.learners.chunked.graph import Cut, Env, StepGraph, bind, read
+from snnlab.learners.chunked.tuning import current
 from snnlab.learners.functional import Params
 
 Arrays = list[jax.Array]
@@ -23,8 +24,6 @@ Arrays = list[jax.Array]
 ByPiece = dict[tuple[int, int], jax.Array]
 #: Inputs of maps by (cut, piece).
 Inputs = dict[tuple[int, int], products.Input]
-#: Steps of a segment from which on it pays to write down its transposed weights.
-STEPS_FOR_TURNING = 8
 
 
 @dataclasses.dataclass
@@ -77,7 +76,7 @@ def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
         return products.weight_of(values, graph.post(r, k), cut.n_out)
 
     blocks = [tuple(rows(r, k) for k in range(len(c.pieces))) for r, c in enumerate(graph.cuts)]
-    many = steps >= STEPS_FOR_TURNING
+    many = steps >= current().turn_from
     turned = {
         (r, k): products.turned(blocks[r][k], many)
         for r, cut in enumerate(graph.cuts) for k, p in enumerate(cut.pieces) if p.evolves

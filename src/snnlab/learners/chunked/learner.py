@@ -33,17 +33,12 @@ from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
 from snnlab.learners.chunked.kernels.support import on_one_cpu
+from snnlab.learners.chunked.tuning import current
 from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
-#: Inputs of a step (samples x lines) from which on they are taken as a list of events, where they
-#: come as one. Below (512 lines, 16 samples, 128 neurons) the list gains a sixth (BPTT) or nothing
-#: (online learners), and its loops take seconds to compile.
-LEAST_EVENTS = 2**14
-#: Steps of a chunk up to which their products are made in the pass over the traces.
-FEW_STEPS = 4
 #: What a chunk adds to: gradients by cut, and metrics.
 Sums = tuple[rules.ByCut, Any]
 
@@ -77,7 +72,8 @@ def read_window(stream: Stream, start: Any, length: int) -> products.Input:
     if window is None:
         return jax.lax.map(stream.at, start + jnp.arange(length))
     dense = window(start, length)
-    if getattr(stream, "events", False) and on_one_cpu() and dense[0].size >= LEAST_EVENTS:
+    listed = getattr(stream, "events", False) and dense[0].size >= current().least_events
+    if listed and on_one_cpu():
         cell, bounds = stream.packed(start, length)  # type: ignore[attr-defined]
         return products.Events(dense, cell, bounds, stream.binary)  # type: ignore[attr-defined]
     return dense
@@ -343,7 +339,7 @@ class ChunkedDRTRL(Traced):
             c, y_bar = rules.backward(graph, found.d, big_d, f)
             y_bar = rules.plus(y_bar, found.taps)
         within: rules.ByCut = {}
-        if role.reads and role.writes and length <= FEW_STEPS:
+        if role.reads and role.writes and length <= current().few_steps:
             within = {r: y_bar.pop(r) for r in rules.cuts_of_kernel(graph, traces) if r in y_bar}
         gradients = rules.join(graph, rules.within_chunk(frame, pieces, y_bar))
         entering = None
