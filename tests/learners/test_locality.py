@@ -229,6 +229,31 @@ def test_bptt_takes_dynamics_that_mix(remat: bool) -> None:
         np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-6)
 
 
+class Looks(Layer):
+    """Its membrane output is that before the step."""
+
+    def step(self, x: jax.Array) -> StepOutput:
+        old = self.v.value
+        out = super().step(x)
+        return out._replace(membrane=(old * 1.0,))
+
+
+@pytest.mark.parametrize("config", [ONLINE[0], ONLINE[3], ONLINE[5]], ids=str)
+def test_a_loss_that_reads_old_states_is_refused(config: dict[str, Any]) -> None:
+    """Its derivative would be lost; a figure may read them, a window sees them."""
+
+    def make(**changes: Any) -> Any:
+        chosen = LearnerConfig(**(config | changes))
+        return make_learner(chosen, lambda o: Looks(same, o), BATCH, goal)
+
+    goal = make_objective(1, v_reg_factor=0.1)
+    with pytest.raises(UsageError, match="state v: the loss of a step reads its value before"):
+        make()
+    make(vjp_method="multi-step", chunk_size=5)
+    goal = make_objective(1)
+    make()
+
+
 # ---------------------------------------------------------------------- taken
 
 

@@ -56,7 +56,8 @@ def make_learner(
         library = LIBRARIES.get(config.backend)
         if library is not None:
             made = library(network, batch_size, objective, chosen)
-            check_network(make_network("plain"), batch_size, config.backend)
+            windowed = config.vjp_method == "multi-step"
+            check_network(make_network("plain"), batch_size, objective, config.backend, windowed)
             return made
         return make_own(chosen, network, batch_size, objective, only)
 

@@ -254,6 +254,8 @@ class ChunkedDRTRL(Traced):
         super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.resumed = resumed
         locality.check(self.graph)
+        if not windowed:
+            locality.check_loss(self.graph, objective)
         self.traced = rules.trace_keys(self.graph, only)
         #: Cuts whose traces are not written at every step.
         self.deferred: list[int] = []
@@ -410,6 +412,8 @@ class ChunkedESDRTRL(Traced):
         super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.decay = decay
         locality.check(self.graph)
+        if not windowed:
+            locality.check_loss(self.graph, objective)
         traced = [(r, k) for r, k in self.graph.trained_pieces() if self.graph.cuts[r].reach]
         batch = self.net.batch_size
         cuts = self.graph.cuts

@@ -14,7 +14,8 @@ shown twice, independently of each other:
 
 Paths that no derivative passes (a comparison, a winner's index) are free: no rule follows them.
 So is what happens between new states and the loss, or the maps above: the learning signal of a
-step is made by reverse mode, whatever mixes there.
+step is made by reverse mode, whatever mixes there. But it begins at the states *after* the step:
+:func:`check_loss` refuses a loss that reads those before it in another way than through maps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ import numpy as np
 from jax.extend.core import Literal
 
 from snnlab.errors import UsageError
-from snnlab.learners.chunked.derivatives import local_step
+from snnlab.learners.base import Objective
+from snnlab.learners.chunked.derivatives import depends, local_step
 from snnlab.learners.chunked.evaluate import Arrays, Frame, static_values
 from snnlab.learners.chunked.graph import StepGraph, bind
 from snnlab.learners.functional import PureNetwork, get_params
@@ -73,16 +75,21 @@ def check(graph: StepGraph) -> None:
     check_numbers(graph)
 
 
-def check_network(network: Network, batch_size: int, backend: str) -> None:
-    """The same for a network that a library trains: its rules assume it without a check.
+def check_network(
+    network: Network, batch_size: int, objective: Objective, backend: str, windowed: bool
+) -> None:
+    """All checks for a network that a library trains: its rules assume it without looking.
 
     Args:
         network: built with the plain operator.
         batch_size: B.
+        objective: loss of a step.
         backend: the library's name.
+        windowed: whether it backpropagates inside windows.
 
     Raises:
-        UsageError: neurons are mixed, or the step cannot be cut at its maps to see it.
+        UsageError: neurons are mixed, the loss reads old states, or the step cannot be cut at its
+            maps to see it.
     """
     net = PureNetwork(network, batch_size, training=True)
     try:
@@ -93,6 +100,8 @@ def check_network(network: Network, batch_size: int, backend: str) -> None:
             f"cannot be shown here: {error}"
         ) from error
     check(graph)
+    if not windowed:
+        check_loss(graph, objective)
 
 
 def refuse(graph: StepGraph, b: int, reason: str, cuts: Sequence[int] = ()) -> NoReturn:
@@ -101,8 +110,41 @@ def refuse(graph: StepGraph, b: int, reason: str, cuts: Sequence[int] = ()) -> N
     name = graph.cuts[through[0]].trained[0]
     raise UsageError(
         f"an online rule cannot train parameter {name} through state {graph.states[b]}: {reason}; "
-        "use --method bptt, or dynamics in which a neuron acts on others through maps only"
+        "use --method bptt, or see the rules for networks in docs/architecture.md"
     )
+
+
+def check_loss(graph: StepGraph, objective: Objective) -> None:
+    """Refuse a loss that a derivative reaches from states before the step, past those after it.
+
+    What a rule without windows knows of a step's loss is its derivative by the states after it:
+    such a path would be lost without a word. Windows of backpropagation have no such gap.
+
+    Raises:
+        UsageError: the state that is read.
+    """
+    after = {v for v in graph.new_vars if not isinstance(v, Literal)}
+    read_from: dict[Any, int] = {graph.state_vars[b]: b for b in graph.trace_states}
+    for eqn in graph.state_eqns:
+        if graph.cut_index(eqn) is not None or eqn.primitive.name == "stop_gradient":
+            continue
+        found = [read_from[v] for v in eqn.invars if not isinstance(v, Literal) and v in read_from]
+        for v in eqn.outvars:
+            if found and v not in after and jnp.issubdtype(v.aval.dtype, jnp.inexact):
+                read_from[v] = found[0]
+    sources = [None if isinstance(v, Literal) else read_from.get(v) for v in graph.out_vars]
+    if all(b is None for b in sources):
+        return
+    outs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in graph.out_vars]
+    batch = objective.example(graph.net.batch_size)
+
+    def loss(*leaves: jax.Array) -> jax.Array:
+        return objective.step(jax.tree.unflatten(graph.out_tree, leaves), jnp.int32(0), batch)[0]
+
+    traced = jax.make_jaxpr(loss)(*outs)
+    for k, b in enumerate(sources):
+        if b is not None and depends(traced.jaxpr, [i == k for i in range(len(outs))])[0]:
+            refuse(graph, b, "the loss of a step reads its value before the step")
 
 
 # ---------------------------------------------------------------------- by operations
