@@ -16,8 +16,8 @@ import pytest
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, Segment, get_params, make_learner
-from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, derivatives, rules
-from snnlab.learners.chunked.build import LONGEST, LONGEST_TRACED, Automatic
+from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, derivatives, tuning
+from snnlab.learners.chunked.build import Automatic
 from snnlab.learners.chunked.evaluate import make_frame
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import EIConfig
@@ -205,15 +205,29 @@ def test_automatic_chunks() -> None:
     assert choose(101) == 8  # a share of the traces
     assert choose(7) == 7
     assert dataclasses.replace(choose, resumed=True)(100) == 8
-    assert dataclasses.replace(choose, beside=mb // 10)(900) == LONGEST_TRACED
+    assert dataclasses.replace(choose, beside=mb // 10)(900) == tuning.CPU.longest_traced
     small = dataclasses.replace(choose, trace=100 * mb)
     assert small(500) == 25  # 100 MB of traces may have 250 MB beside them
     assert dataclasses.replace(small, budget=110 * mb)(500) == 1
-    assert dataclasses.replace(small, trace=mb, beside=mb)(500) == LONGEST  # in a cache
+    assert dataclasses.replace(small, trace=mb, beside=mb)(500) == tuning.CPU.longest  # in a cache
     assert dataclasses.replace(choose, budget=400 * mb)(90) == 8  # no room for one chunk
     assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=2e8)(1000) == 20  # ES-D-RTRL
-    assert Automatic(beside=mb, alone=mb, trace=0, budget=2e8)(1000) == LONGEST
+    assert Automatic(beside=mb, alone=mb, trace=0, budget=2e8)(1000) == tuning.CPU.longest
     assert Automatic(beside=10 * mb, alone=mb, trace=0, budget=5)(1000) == 1
+
+
+def test_automatic_chunks_on_an_accelerator() -> None:
+    """One chunk while the budget allows it, whatever the traces take; then what is left."""
+    mb = 1_000_000
+    choose = Automatic(
+        beside=10 * mb, alone=5 * mb, trace=500 * mb, budget=8e9, tuning=tuning.ACCELERATOR
+    )
+    assert choose(1600) == 1600
+    assert choose(1601) == choose(16_000) == 500
+    assert dataclasses.replace(choose, budget=4e9)(1600) == 350
+    assert dataclasses.replace(choose, budget=4e8)(1600) == 5  # traces that do not fit
+    assert dataclasses.replace(choose, resumed=True)(100) == 100
+    assert dataclasses.replace(choose, trace=0)(1000) == 25  # ES-D-RTRL has none to save
 
 
 @pytest.mark.parametrize("kind", [ChunkedDRTRL, ChunkedESDRTRL])
@@ -256,7 +270,9 @@ def test_constant_derivatives_are_not_repeated() -> None:
 
 
 def test_segments_of_drtrl_continue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "BLOCK_BYTES", 1)  # traces sample by sample
+    monkeypatch.setattr(
+        tuning, "CPU", dataclasses.replace(tuning.CPU, block_bytes=1)
+    )  # traces sample by sample
     ours = own("gif-delta", ChunkedDRTRL, 4, segments=(7, 9), resumed=True)
     same(ours, reference("gif-delta", method="diag"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import pytest
 
 from snnlab.data.stream import DenseStream, EventStream
 from snnlab.learners.chunked import learner as chunked
-from snnlab.learners.chunked import rules
+from snnlab.learners.chunked import rules, tuning
 from snnlab.learners.chunked.backprop import BlockBPTT
 from snnlab.learners.chunked.kernels import events
 from snnlab.learners.chunked.kernels import traces as kernels
@@ -201,7 +202,10 @@ def test_products_with_events(binary: bool) -> None:
 
 def test_a_list_of_events_whatever_the_chunk() -> None:
     """The size of a step decides, so an update at every step does not change the products."""
-    for batch, listed in ((chunked.LEAST_EVENTS // 64, True), (chunked.LEAST_EVENTS // 128, False)):
+    for batch, listed in (
+        (tuning.CPU.least_events // 64, True),
+        (tuning.CPU.least_events // 128, False),
+    ):
         stream = EventStream(
             np.zeros(16, np.int32), np.zeros(9, np.int32), batch_size=batch, n_in=64, binary=True,
             block=16,
@@ -223,7 +227,7 @@ def test_a_list_of_events_whatever_the_chunk() -> None:
 def test_gradient_from_events_is_that_from_dense_input(
     make, products: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked, "LEAST_EVENTS", 0)
+    monkeypatch.setattr(tuning, "CPU", dataclasses.replace(tuning.CPU, least_events=0))
     steps, batch, n_in = 8, 2, 12
     dense = np.random.default_rng(2).random((steps, batch, n_in)) < 0.2
     cells = [np.flatnonzero(step) for step in dense]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import zoo
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunked import ChunkedDRTRL, rules
+from snnlab.learners.chunked import ChunkedDRTRL, tuning
 from snnlab.models import Network, build_network
 from snnlab.models.maps import DenseMap, SparseMap
 
@@ -96,7 +97,9 @@ def test_bptt(backend: Any) -> None:
     ],
 )
 def test_online(method: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "BLOCK_BYTES", 1)  # traces sample by sample
+    monkeypatch.setattr(
+        tuning, "CPU", dataclasses.replace(tuning.CPU, block_bytes=1)
+    )  # traces sample by sample
     fast = (method, chunk) == ("diag", 3)  # the dense learner is itself compared with braintrace
     wanted = reference(method=method, backend="snnlab" if fast else "braintrace")
     same(gradients(make, method=method, chunk_size=chunk, backend="snnlab")[0], wanted)

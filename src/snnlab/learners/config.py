@@ -73,7 +73,8 @@ class LearnerConfig:
     )
     memory_budget: float = option(
         default=0.0,
-        help="memory for the traces and chunks of --backend snnlab; 0 = half of what is there",
+        help="memory for the traces and chunks of --backend snnlab; 0 = half of what is there, on "
+        "an accelerator a quarter, of which it uses all",
         unit="GB",
         ge=0,
         only={"method": ONLINE, "backend": ("auto", "snnlab"), "chunk_size": (None,)},

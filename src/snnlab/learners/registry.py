@@ -12,6 +12,7 @@ from snnlab.learners.bptt import BPTT
 from snnlab.learners.brainscale import BrainScale, require_brainscale
 from snnlab.learners.braintrace import BrainTrace
 from snnlab.learners.chunked import make_own
+from snnlab.learners.chunked.locality import check_network
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import get_params, path_name
 from snnlab.learners.hybrid import Hybrid, exact_trace_is_smaller
@@ -54,7 +55,10 @@ def make_learner(
         chosen = dataclasses.replace(config, method=method, etrace_decay=decay)
         library = LIBRARIES.get(config.backend)
         if library is not None:
-            return library(network, batch_size, objective, chosen)
+            made = library(network, batch_size, objective, chosen)
+            windowed = config.vjp_method == "multi-step"
+            check_network(make_network("plain"), batch_size, objective, config.backend, windowed)
+            return made
         return make_own(chosen, network, batch_size, objective, only)
 
     if config.method != "hybrid":

@@ -12,24 +12,13 @@ from snnlab.learners.base import Learner, Objective
 from snnlab.learners.chunked.backprop import BlockBPTT
 from snnlab.learners.chunked.graph import StepGraph
 from snnlab.learners.chunked.learner import ChunkedDRTRL, ChunkedESDRTRL
+from snnlab.learners.chunked.tuning import CPU, Tuning, current
 from snnlab.learners.config import LearnerConfig
 from snnlab.models.base import Network
 
-#: Share of the device's memory that traces and chunks may take.
-SHARE = 0.5
 #: Arrays of the size of a state or a map's output that a chunk holds per step, for each of them:
 #: beside traces, and if it is the only chunk (fitted to XLA's figures for 3 x 512 LIF neurons).
 LIVE_BESIDE, LIVE_ALONE = 8, 3
-#: Memory of a chunk beside the traces: a share of theirs, or so many bytes if that is more.
-BESIDE, BESIDE_BYTES = 0.16, 50_000_000
-#: Traces and chunk together that nobody minds: small traces may have longer chunks.
-MODEST_BYTES = 350_000_000
-#: Chunks beyond this length gain little, and cost memory: without traces (ES-D-RTRL) or with traces
-#: that stay in a cache, and with larger ones.
-LONGEST, LONGEST_TRACED = 25, 500
-CACHED_BYTES = 20_000_000
-#: Steps of a product of BPTT.
-BPTT_BLOCK = 50
 
 
 def make_own(
@@ -53,7 +42,12 @@ def make_own(
     size, precision = config.chunk_size, config.precision
     if config.method == "bptt":
         return BlockBPTT(
-            network, batch_size, objective, BPTT_BLOCK, remat=config.remat, precision=precision
+            network,
+            batch_size,
+            objective,
+            current().bptt_block,
+            remat=config.remat,
+            precision=precision,
         )
     if config.method == "expsm_diag":
         made: ChunkedDRTRL | ChunkedESDRTRL = ChunkedESDRTRL(
@@ -73,11 +67,11 @@ def make_own(
         )  # fmt: skip
         trace = made.trace_bytes
     if size is None:
-        budget = config.memory_budget * 1e9 or SHARE * device_memory()
+        budget = config.memory_budget * 1e9 or current().share * device_memory()
         made.chunk_size = Automatic(
             beside=step_bytes(made.graph, batch_size, LIVE_BESIDE),
             alone=step_bytes(made.graph, batch_size, LIVE_ALONE),
-            trace=trace, budget=budget, resumed=resumed,
+            trace=trace, budget=budget, resumed=resumed, tuning=current(),
         )  # fmt: skip
     return made
 
@@ -105,10 +99,11 @@ class Automatic:
 
     ``work`` does not depend on K (the products of a chunk are those of its steps), ``pass`` is
     one reading and writing of the traces. So a sequence that needs no more memory as one chunk
-    than the traces would take is one chunk, without traces. Otherwise K is what keeps a chunk's
-    memory small beside that of the traces (or both below ``MODEST_BYTES``), or what the budget
-    leaves; never more than ``LONGEST_TRACED``, beyond which the pass is small beside the work, or
-    ``LONGEST`` where there are no traces to pass over, or so small ones that a cache holds them.
+    than the traces would take (on an accelerator: than the budget) is one chunk, without traces.
+    Otherwise K is what keeps a chunk's memory small beside that of the traces (or both below
+    ``modest_bytes``), or what the budget leaves; never more than ``longest_traced``, beyond which
+    the pass is small beside the work, or ``longest`` where there are no traces to pass over, or so
+    small ones that a cache holds them.
 
     Attributes:
         beside: bytes of one more step in a chunk, beside traces.
@@ -116,6 +111,7 @@ class Automatic:
         trace: bytes of all traces; 0 for ES-D-RTRL, whose memory is that of a chunk.
         budget: bytes.
         resumed: whether traces are kept in any case, since segments are continued.
+        tuning: the device's policies.
     """
 
     beside: int
@@ -123,15 +119,20 @@ class Automatic:
     trace: int
     budget: float
     resumed: bool = False
+    tuning: Tuning = CPU
 
     def __call__(self, length: int) -> int:
-        if not self.resumed and length * self.alone <= min(self.trace, self.budget):
+        of = self.tuning
+        alone = self.budget if of.whole and self.trace else min(self.trace, self.budget)
+        if not self.resumed and length * self.alone <= alone:
             return length
         left = self.budget
-        if self.trace:
-            most = max(BESIDE * self.trace, BESIDE_BYTES, MODEST_BYTES - self.trace)
-            left = min(max(self.budget - self.trace, BESIDE * self.trace), most)
-        longest = LONGEST_TRACED if self.trace > CACHED_BYTES else LONGEST
+        if self.trace and of.beside:
+            most = max(of.beside * self.trace, of.beside_bytes, of.modest_bytes - self.trace)
+            left = min(max(self.budget - self.trace, of.beside * self.trace), most)
+        elif self.trace:
+            left = max(self.budget - self.trace, of.beside_bytes)
+        longest = of.longest_traced if self.trace > of.cached_bytes else of.longest
         return int(max(1, min(longest, length, left / self.beside)))
 
 

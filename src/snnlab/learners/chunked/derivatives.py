@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -175,6 +176,20 @@ def merge(graph: StepGraph, h_float: Arrays, h: Arrays) -> Arrays:
     return merged
 
 
+def local_step(frame: Frame, h: Arrays, extra: Arrays) -> Callable[[Arrays, Arrays], Arrays]:
+    """``F(traced states before the step, ys)``: traced states after it, from all states ``h``."""
+    graph = frame.graph
+
+    def local(h_traced: Arrays, ys: Arrays) -> Arrays:
+        full = list(h)
+        for b, value in zip(graph.trace_states, h_traced, strict=True):
+            full[b] = value
+        new, _, _ = run(frame, full, extra, lambda r, cut, evolving: ys[r])
+        return [new[b] for b in graph.trace_states]
+
+    return local
+
+
 def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
     """Neuron-local ``D_t = dh_t/dh_{t-1}`` and ``f_t = dh_t/dy_t`` at fixed map inputs.
 
@@ -190,14 +205,7 @@ def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
 
     def one(h, ys, extra):
         h = graph.computed(h)
-
-        def local(h_traced, ys):
-            full = list(h)
-            for b, value in zip(graph.trace_states, h_traced, strict=True):
-                full[b] = value
-            new, _, _ = run(frame, full, extra, lambda r, cut, evolving: ys[r])
-            return [new[b] for b in graph.trace_states]
-
+        local = local_step(frame, h, extra)
         primal = ([h[b] for b in graph.trace_states], list(ys))
         d: Blocks = {}
         f: Blocks = {}

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from snnlab.learners.chunked import products
 from snnlab.learners.chunked.graph import Cut, Env, StepGraph, bind, read
+from snnlab.learners.chunked.tuning import current
 from snnlab.learners.functional import Params
 
 Arrays = list[jax.Array]
@@ -23,8 +24,6 @@ Arrays = list[jax.Array]
 ByPiece = dict[tuple[int, int], jax.Array]
 #: Inputs of maps by (cut, piece).
 Inputs = dict[tuple[int, int], products.Input]
-#: Steps of a segment from which on it pays to write down its transposed weights.
-STEPS_FOR_TURNING = 8
 
 
 @dataclasses.dataclass
@@ -49,7 +48,8 @@ class Frame:
     apart: bool
 
 
-def _static(graph: StepGraph, params: Params) -> Env:
+def static_values(graph: StepGraph, params: Params) -> Env:
+    """Values of the variables that depend on parameters and constants alone."""
     env: Env = dict(zip(graph.jaxpr.constvars, graph.consts, strict=True))
     env.update({v: params[name] for name, v in graph.param_vars.items()})
     for eqn in graph.static_eqns:
@@ -59,13 +59,13 @@ def _static(graph: StepGraph, params: Params) -> Env:
 
 def weights(graph: StepGraph, params: Params) -> Arrays:
     """Effective weight of every trained cut (values): what the parameters act through."""
-    env = _static(graph, params)
+    env = static_values(graph, params)
     return [env[cut.w] for cut in graph.cuts if cut.trained]
 
 
 def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
     """The frame of a segment of ``steps`` steps."""
-    env = _static(graph, params)
+    env = static_values(graph, params)
 
     whole = [env[cut.w].astype(graph.dtype) for cut in graph.cuts]
 
@@ -76,7 +76,7 @@ def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
         return products.weight_of(values, graph.post(r, k), cut.n_out)
 
     blocks = [tuple(rows(r, k) for k in range(len(c.pieces))) for r, c in enumerate(graph.cuts)]
-    many = steps >= STEPS_FOR_TURNING
+    many = steps >= current().turn_from
     turned = {
         (r, k): products.turned(blocks[r][k], many)
         for r, cut in enumerate(graph.cuts) for k, p in enumerate(cut.pieces) if p.evolves

@@ -5,7 +5,7 @@ sparse, of something that evolves with a weight that does not. With the outputs 
 given, a step is a function ``h_t = F(h_{t-1}, y_t)``, and a neuron model is elementwise in it:
 neuron ``n`` of the new state depends on neuron ``n`` of the old state and on ``y[:, n]``. That is
 all an eligibility trace needs to know, so no neuron, synapse or layer has to say anything about
-itself.
+itself (:mod:`snnlab.learners.chunked.locality` proves it).
 
 Every variable of the step is one of: *static* (of parameters and constants only: evaluated once
 per segment), *input* (of the step's input: evaluated for a chunk of steps at once), *state*.
@@ -29,11 +29,6 @@ from snnlab.models.sparse import PRODUCT
 
 #: Calls that are replaced by their body.
 INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
-#: Operations that mix neurons (or prefixes of their names).
-MIXING = (
-    "dot_general", "conv_", "reduce_", "arg", "cum", "sort", "rev", "transpose", "gather",
-    "scatter", "slice", "dynamic_", "concatenate", "pad", "fft", "top_k", "triangular_solve",
-)  # fmt: skip
 
 Env = dict[Any, jax.Array]
 
@@ -208,7 +203,7 @@ class StepGraph:
                 raise UsageError(
                     f"--backend snnlab cannot train parameter {min(params)}: it enters the step "
                     f"through '{eqn.primitive.name}', not through a map y = x @ W; make it a "
-                    "DenseMap or use --backend braintrace or --method bptt"
+                    "DenseMap or use --method bptt --backend plain"
                 )
             for v in eqn.outvars:
                 made_by[v] = eqn
@@ -228,7 +223,7 @@ class StepGraph:
             if not isinstance(v, Literal) and v in trained:
                 raise UsageError(
                     f"--backend snnlab cannot train parameter {min(trained[v])}: the step returns "
-                    "it; use --method bptt"
+                    "it; use --method bptt --backend plain"
                 )
         self.cuts = list(cuts.values())
         self._cut_of = {key: i for i, key in enumerate(cuts)}
@@ -332,7 +327,7 @@ class StepGraph:
             if not reach and not direct:
                 raise UsageError(
                     f"--backend snnlab cannot train parameter {cut.trained[0]}: nothing that its "
-                    "map drives reaches the output within a step; use --method bptt"
+                    "map drives reaches the output within a step; use --method bptt --backend plain"
                 )
             finished.append(dataclasses.replace(cut, reach=tuple(sorted(reach)), direct=direct))
         self.cuts = finished
@@ -344,40 +339,6 @@ class StepGraph:
         self.trace_states = sorted({b for cut in finished for b in cut.reach})
         self.float_states = sorted(floats)
         self._local = local
-
-    def check_elementwise(self) -> None:
-        """Refuse dynamics that mix neurons once the maps' outputs are given.
-
-        Raises:
-            UsageError: the state, the operation, and what to use instead.
-        """
-        wanted = {self.new_vars[b] for b in self.trace_states}
-        reach: dict[Any, int] = {self.new_vars[b]: b for b in self.trace_states}
-        for cut in self.cuts:
-            for b in cut.reach:
-                if self.new_vars[b].aval.shape != cut.y.aval.shape:
-                    self._refuse(b, f"its shape {self.new_vars[b].aval.shape} is not that of the "
-                                 f"map's output {cut.y.aval.shape}")  # fmt: skip
-        traced = {("h", a) for a in self.trace_states}
-        traced |= {("y", r) for r, cut in enumerate(self.cuts) if cut.reach}
-        for eqn in reversed(self.state_eqns):
-            if id(eqn) in self._cut_of or not any(v in wanted for v in eqn.outvars):
-                continue
-            b = next(reach[v] for v in eqn.outvars if v in wanted)
-            for v in eqn.invars:
-                if isinstance(v, Literal) or not self._local.get(v, set()) & traced:
-                    continue
-                name = mixing(eqn)
-                if name:
-                    self._refuse(b, f"its step mixes neurons ('{name}')")
-                wanted.add(v)
-                reach[v] = b
-
-    def _refuse(self, state: int, reason: str) -> None:
-        raise UsageError(
-            f"--backend snnlab cannot trace state {self.states[state]}: {reason}; "
-            "use --backend braintrace or --method bptt"
-        )
 
     def trained_pieces(self) -> list[tuple[int, int]]:
         """``(cut, piece)`` of the trained cuts."""
@@ -443,21 +404,6 @@ class StepGraph:
 
     def cut_index(self, eqn: Any) -> int | None:
         return self._cut_of.get(id(eqn))
-
-
-def mixing(eqn: Any) -> str:
-    """Name of an operation in ``eqn`` that mixes neurons, or ``""``."""
-    name = eqn.primitive.name
-    if name.startswith(MIXING):
-        return name
-    for value in eqn.params.values():
-        for inner in value if isinstance(value, (tuple, list)) else (value,):
-            body = getattr(inner, "jaxpr", inner)
-            for sub in getattr(body, "eqns", ()):
-                found = mixing(sub)
-                if found:
-                    return found
-    return ""
 
 
 def _is_sparse(eqn: Any) -> bool:

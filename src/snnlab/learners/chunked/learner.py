@@ -1,7 +1,8 @@
 """``--backend snnlab``: D-RTRL and ES-D-RTRL in chunks of steps.
 
 See :mod:`snnlab.learners.chunked.rules` for the algebra and
-:mod:`snnlab.learners.chunked.graph` for what a network must be like (it is checked).
+:mod:`snnlab.learners.chunked.graph` and :mod:`snnlab.learners.chunked.locality` for what a
+network must be like (it is checked).
 
 Source of the rules: Wang et al., "Model-agnostic linear-memory online learning in spiking neural
 networks", Nature Communications 17:1745 (2026), doi 10.1038/s41467-026-68453-w.
@@ -27,22 +28,17 @@ from snnlab.learners.base import (
     quiet_steps,
     template,
 )
-from snnlab.learners.chunked import deferred, derivatives, products, rules
+from snnlab.learners.chunked import deferred, derivatives, locality, products, rules
 from snnlab.learners.chunked.derivatives import Steps
 from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
 from snnlab.learners.chunked.graph import StepGraph
 from snnlab.learners.chunked.kernels.support import on_one_cpu
+from snnlab.learners.chunked.tuning import current
 from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
-#: Inputs of a step (samples x lines) from which on they are taken as a list of events, where they
-#: come as one. Below (512 lines, 16 samples, 128 neurons) the list gains a sixth (BPTT) or nothing
-#: (online learners), and its loops take seconds to compile.
-LEAST_EVENTS = 2**14
-#: Steps of a chunk up to which their products are made in the pass over the traces.
-FEW_STEPS = 4
 #: What a chunk adds to: gradients by cut, and metrics.
 Sums = tuple[rules.ByCut, Any]
 
@@ -76,7 +72,8 @@ def read_window(stream: Stream, start: Any, length: int) -> products.Input:
     if window is None:
         return jax.lax.map(stream.at, start + jnp.arange(length))
     dense = window(start, length)
-    if getattr(stream, "events", False) and on_one_cpu() and dense[0].size >= LEAST_EVENTS:
+    listed = getattr(stream, "events", False) and dense[0].size >= current().least_events
+    if listed and on_one_cpu():
         cell, bounds = stream.packed(start, length)  # type: ignore[attr-defined]
         return products.Events(dense, cell, bounds, stream.binary)  # type: ignore[attr-defined]
     return dense
@@ -256,7 +253,9 @@ class ChunkedDRTRL(Traced):
     ) -> None:
         super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.resumed = resumed
-        self.graph.check_elementwise()
+        locality.check(self.graph)
+        if not windowed:
+            locality.check_loss(self.graph, objective)
         self.traced = rules.trace_keys(self.graph, only)
         #: Cuts whose traces are not written at every step.
         self.deferred: list[int] = []
@@ -342,7 +341,7 @@ class ChunkedDRTRL(Traced):
             c, y_bar = rules.backward(graph, found.d, big_d, f)
             y_bar = rules.plus(y_bar, found.taps)
         within: rules.ByCut = {}
-        if role.reads and role.writes and length <= FEW_STEPS:
+        if role.reads and role.writes and length <= current().few_steps:
             within = {r: y_bar.pop(r) for r in rules.cuts_of_kernel(graph, traces) if r in y_bar}
         gradients = rules.join(graph, rules.within_chunk(frame, pieces, y_bar))
         entering = None
@@ -412,7 +411,9 @@ class ChunkedESDRTRL(Traced):
     ) -> None:
         super().__init__(network, batch_size, objective, chunk_size, windowed, precision)
         self.decay = decay
-        self.graph.check_elementwise()
+        locality.check(self.graph)
+        if not windowed:
+            locality.check_loss(self.graph, objective)
         traced = [(r, k) for r, k in self.graph.trained_pieces() if self.graph.cuts[r].reach]
         batch = self.net.batch_size
         cuts = self.graph.cuts

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.learners.chunked.kernels import events
+from snnlab.learners.chunked.tuning import current
 from snnlab.models import sparse
 
 Post = jax.Array | None
@@ -129,6 +130,9 @@ def weighted_sum(share: jax.Array, x: Input) -> jax.Array:
 def outer_by_sample(x: Input, g: jax.Array, post: Post, dtype: Any = jnp.float32) -> jax.Array:
     """``(K, B, i), (K, B, n) -> (B, i, n)`` or ``(B, i, k)``: a product for each sample."""
     x = dense(x)
+    if post is None and x.shape[0] == 1 and current().at_once:
+        x, g = (a[0].astype(dtype).astype(jnp.float32) for a in (x, g))
+        return x[:, :, None] * g[:, None, :]
     if post is None:
         return _product("tbi,tbn->bin", x, g, dtype)
     pairs = jnp.moveaxis(x, 1, 0), jnp.moveaxis(g, 1, 0)

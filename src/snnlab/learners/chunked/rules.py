@@ -21,6 +21,7 @@ from snnlab.learners.chunked.derivatives import Blocks
 from snnlab.learners.chunked.evaluate import ByPiece, Frame, Inputs
 from snnlab.learners.chunked.graph import StepGraph
 from snnlab.learners.chunked.kernels import traces as kernels
+from snnlab.learners.chunked.tuning import current
 
 ByState = dict[int, jax.Array]
 ByCut = dict[int, jax.Array]
@@ -28,8 +29,6 @@ ByCut = dict[int, jax.Array]
 TraceKey = tuple[int, int, int]
 #: Eligibility traces ``(B, i, n)``.
 Traces = dict[TraceKey, jax.Array]
-#: Traces that a pass takes at once, at most (at least those of one sample).
-BLOCK_BYTES = 2**23
 
 
 def total(terms: list[jax.Array], like: jax.Array) -> jax.Array:
@@ -265,13 +264,17 @@ def pass_in_one(
 
 
 def _read(graph: StepGraph, traces: Traces, c: ByState) -> ByPiece:
-    """``sum_b c_b . e_b`` by piece ``(i, n)``, sample after sample, as traces lie in memory."""
+    """``sum_b c_b . e_b`` by piece ``(i, n)``."""
     found: ByPiece = {}
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         mine = {b: e for (cut, piece, b), e in traces.items() if (cut, piece) == (r, k)}
         batch, i, n = next(iter(mine.values())).shape
 
         post = graph.post(r, k)
+        if current().at_once:
+            terms = [(products.spread(c[b], post) * e).sum(0) for b, e in mine.items()]
+            found[r, k] = functools.reduce(jnp.add, terms)
+            continue
 
         def add_sample(at: Any, share: jax.Array, mine: dict = mine, post: Any = post) -> jax.Array:
             terms = [products.spread(c[b][at], post) * e[at] for b, e in mine.items()]
@@ -318,8 +321,8 @@ def _advance(
 
 
 def samples_at_once(batch: int, sample_bytes: int) -> int:
-    """Samples of a part of a pass: a divisor of the batch, and of at most ``BLOCK_BYTES``."""
-    wanted = max(1, BLOCK_BYTES // sample_bytes)
+    """Samples of a part of a pass: a divisor of the batch, and of at most ``block_bytes``."""
+    wanted = max(1, current().block_bytes // sample_bytes)
     return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= wanted)
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snnlab.learners.chunked.tuning import current
+
 
 def on_one_cpu() -> bool:
     """Whether the program runs on a single CPU device, where our loops can be called."""
-    return jax.default_backend() == "cpu" and jax.device_count() == 1
+    return current().own_loops and jax.default_backend() == "cpu" and jax.device_count() == 1
 
 
 @functools.cache

@@ -1,0 +1,471 @@
+"""Proof that a step mixes no neurons once the maps' outputs are given.
+
+An eligibility trace needs ``dh_t/dh_{t-1}`` and ``dh_t/dy_t`` to be diagonal: element ``(s, n)``
+of a new state depends on elements ``(s, n)`` of old states and of the maps' outputs alone. It is
+shown twice, independently of each other:
+
+- :func:`check_operations` follows the axes of samples and of neurons through the operations that
+  a derivative passes. It knows the linear operations that leave every element in its place
+  (:data:`ELEMENTWISE`) and those that change shapes around these two axes (:data:`MOVES`); calls
+  and loops are opened; any other operation is opened by its own derivative, whose program must
+  consist of these in turn. Whatever is left is refused, known or not.
+- :func:`check_numbers` gives a random half of all elements a derivative, at random states: the
+  other half must have none.
+
+Paths that no derivative passes (a comparison, a winner's index) are free: no rule follows them.
+So is what happens between new states and the loss, or the maps above: the learning signal of a
+step is made by reverse mode, whatever mixes there. But it begins at the states *after* the step:
+:func:`check_loss` refuses a loss that reads those before it in another way than through maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+from snnlab.errors import UsageError
+from snnlab.learners.base import Objective
+from snnlab.learners.chunked.derivatives import depends, local_step
+from snnlab.learners.chunked.evaluate import Arrays, Frame, static_values
+from snnlab.learners.chunked.graph import StepGraph, bind
+from snnlab.learners.functional import PureNetwork, get_params
+from snnlab.models.base import Network
+
+#: Linear operations that act on each element by itself.
+ELEMENTWISE = {
+    "add", "add_any", "sub", "neg", "mul", "div", "select_n", "convert_element_type", "copy",
+    "reduce_precision", "real", "imag", "pvary",
+}  # fmt: skip
+#: Operations of several arrays that return each as it is.
+UNCHANGED = {"optimization_barrier", "device_put"}
+#: Calls whose body is opened: the name of the parameter that holds it.
+CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+    "eval_jaxpr": "call_jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+}  # fmt: skip
+#: Derivatives at so many random states, of each of these sizes, in the units of the states.
+SCALES = (0.1, 1.0, 10.0, 0.1, 1.0, 10.0)
+
+#: Positions of the axes of samples and of neurons in a variable; the operation that has mixed
+#: elements; or ``None`` where no derivative passes.
+Place = tuple[int, int] | str | None
+#: Operations whose derivative is being followed, the outermost first.
+Names = tuple[str, ...]
+CUSTOM, DEEPEST = "custom_jvp_call", 8
+
+
+def check(graph: StepGraph) -> None:
+    """Refuse dynamics that mix neurons or samples.
+
+    Raises:
+        UsageError: the state, a parameter that acts through it, the operation, and what to use.
+    """
+    for r, cut in enumerate(graph.cuts):
+        for b in cut.reach:
+            found = graph.state_vars[b].aval.shape
+            if found != cut.y.aval.shape:
+                refuse(graph, b, f"its shape {found} is not that {cut.y.aval.shape} of the output "
+                                 "of the map", [r])  # fmt: skip
+    check_operations(graph)
+    check_numbers(graph)
+
+
+def check_network(
+    network: Network, batch_size: int, objective: Objective, backend: str, windowed: bool
+) -> None:
+    """All checks for a network that a library trains: its rules assume it without looking.
+
+    Args:
+        network: built with the plain operator.
+        batch_size: B.
+        objective: loss of a step.
+        backend: the library's name.
+        windowed: whether it backpropagates inside windows.
+
+    Raises:
+        UsageError: neurons are mixed, the loss reads old states, or the step cannot be cut at its
+            maps to see it.
+    """
+    net = PureNetwork(network, batch_size, training=True)
+    try:
+        graph = StepGraph(net, windowed=True)
+    except UsageError as error:
+        raise UsageError(
+            f"--backend {backend} needs neurons that act on others through maps only, which "
+            f"cannot be shown here: {error}"
+        ) from error
+    check(graph)
+    if not windowed:
+        check_loss(graph, objective)
+
+
+def refuse(graph: StepGraph, b: int, reason: str, cuts: Sequence[int] = ()) -> NoReturn:
+    """State ``b`` cannot have a trace."""
+    through = cuts or [r for r, cut in enumerate(graph.cuts) if b in cut.reach]
+    name = graph.cuts[through[0]].trained[0]
+    raise UsageError(
+        f"an online rule cannot train parameter {name} through state {graph.states[b]}: {reason}; "
+        "use --method bptt, or see the rules for networks in docs/architecture.md"
+    )
+
+
+def check_loss(graph: StepGraph, objective: Objective) -> None:
+    """Refuse a loss that a derivative reaches from states before the step, past those after it.
+
+    What a rule without windows knows of a step's loss is its derivative by the states after it:
+    such a path would be lost without a word. Windows of backpropagation have no such gap.
+
+    Raises:
+        UsageError: the state that is read.
+    """
+    after = {v for v in graph.new_vars if not isinstance(v, Literal)}
+    read_from: dict[Any, int] = {graph.state_vars[b]: b for b in graph.trace_states}
+    for eqn in graph.state_eqns:
+        if graph.cut_index(eqn) is not None or eqn.primitive.name == "stop_gradient":
+            continue
+        found = [read_from[v] for v in eqn.invars if not isinstance(v, Literal) and v in read_from]
+        for v in eqn.outvars:
+            if found and v not in after and jnp.issubdtype(v.aval.dtype, jnp.inexact):
+                read_from[v] = found[0]
+    sources = [None if isinstance(v, Literal) else read_from.get(v) for v in graph.out_vars]
+    if all(b is None for b in sources):
+        return
+    outs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in graph.out_vars]
+    batch = objective.example(graph.net.batch_size)
+
+    def loss(*leaves: jax.Array) -> jax.Array:
+        return objective.step(jax.tree.unflatten(graph.out_tree, leaves), jnp.int32(0), batch)[0]
+
+    traced = jax.make_jaxpr(loss)(*outs)
+    for k, b in enumerate(sources):
+        if b is not None and depends(traced.jaxpr, [i == k for i in range(len(outs))])[0]:
+            refuse(graph, b, "the loss of a step reads its value before the step")
+
+
+# ---------------------------------------------------------------------- by operations
+
+
+def check_operations(graph: StepGraph) -> None:
+    """Refuse every operation that is not known to keep each neuron in its place."""
+    places: dict[Any, Place] = {graph.state_vars[b]: (0, 1) for b in graph.trace_states}
+    for eqn in graph.state_eqns:
+        r = graph.cut_index(eqn)
+        if r is None:
+            _follow([eqn], places)
+        elif graph.cuts[r].reach:
+            places[graph.cuts[r].y] = (0, 1)
+    for b in graph.trace_states:
+        v = graph.new_vars[b]
+        place = None if isinstance(v, Literal) else places.get(v)
+        if isinstance(place, str):
+            reason = f"('{place}' is not known to leave each in its place)"
+            refuse(graph, b, f"its step mixes neurons {reason}")
+        if place not in (None, (0, 1)):
+            refuse(graph, b, "its step mixes neurons (their axis is no longer the second one)")
+
+
+def _follow(eqns: Sequence[Any], places: dict[Any, Place], inside: Names = ()) -> None:
+    """Add the places of the results of some equations, ``inside`` the derivatives of others."""
+    for eqn in eqns:
+        given = [None if isinstance(v, Literal) else places.get(v) for v in eqn.invars]
+        if all(place is None for place in given):
+            continue
+        mixed = next((place for place in given if isinstance(place, str)), None)
+        found = [mixed] * len(eqn.outvars) if mixed else _places_after(eqn, given, inside)
+        for v, place in zip(eqn.outvars, found, strict=True):
+            passes = jnp.issubdtype(v.aval.dtype, jnp.inexact)
+            places[v] = place if passes else None
+
+
+def _through(jaxpr: Any, given: Sequence[Place], inside: Names) -> list[Place]:
+    """Places of the results of a jaxpr, open or closed."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    places: dict[Any, Place] = dict(zip(jaxpr.invars, given, strict=True))
+    _follow(jaxpr.eqns, places, inside)
+    return [None if isinstance(v, Literal) else places.get(v) for v in jaxpr.outvars]
+
+
+def _join(a: Place, b: Place, name: str) -> Place:
+    """The place of what is one or the other, or the sum of both."""
+    if a is None or b is None or a == b:
+        return b if a is None else a
+    return a if isinstance(a, str) else b if isinstance(b, str) else name
+
+
+def _places_after(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
+    """Places of an equation's results; no given one is mixed."""
+    name = eqn.primitive.name
+    if name == "stop_gradient":
+        return [None] * len(eqn.outvars)
+    if name in UNCHANGED:
+        return given
+    if name in ELEMENTWISE:
+        place: Place = None
+        for v, one in zip(eqn.invars, given, strict=True):
+            shape, after = v.aval.shape, eqn.outvars[0].aval.shape
+            whole = len(shape) == len(after) and all(shape[k] == after[k] for k in one or ())
+            if one is not None and not whole:  # one neuron's value is used for all
+                return [name]
+            place = _join(place, one, name)
+        return [place]
+    if name in MOVES:
+        return MOVES[name](eqn, given)
+    if name in CALLS and CALLS[name] in eqn.params:
+        return _through(eqn.params[CALLS[name]], given, inside)
+    if name in LOOPS:
+        return LOOPS[name](eqn, given, inside)
+    return _by_derivative(eqn, given, inside)
+
+
+def _by_derivative(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
+    """Open an operation by its forward derivative, a linear program of other operations.
+
+    Linear operations are their own derivative: those that are not known stay as they are.
+    """
+    name = eqn.primitive.name
+    custom = name == CUSTOM
+    if (name in inside and not custom) or len(inside) == DEEPEST:
+        return [name] * len(eqn.outvars)
+    moving = [i for i, place in enumerate(given) if place is not None]
+    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+
+    def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:
+        def of(some: list[Any]) -> list[Any]:
+            full = list(values)
+            for i, value in zip(moving, some, strict=True):
+                full[i] = value
+            out = bind(eqn, full)
+            return [v for v in out if jnp.issubdtype(v.dtype, jnp.inexact)]
+
+        return jax.jvp(of, ([values[i] for i in moving],), (tangents,))[1]
+
+    try:
+        traced = jax.make_jaxpr(derivative)(avals, [avals[i] for i in moving])
+    except (TypeError, ValueError, NotImplementedError):
+        if custom:  # an error in a rule of the user's own
+            raise
+        return [name] * len(eqn.outvars)  # it has no forward derivative
+    places = [None] * len(avals) + [given[i] for i in moving]
+    found = iter(_through(traced, places, (*inside, name)))
+
+    def called(place: Place) -> Place:
+        """What mixes is named by the operation in the network."""
+        return (f"{place} in {name}" if custom else name) if isinstance(place, str) else place
+
+    floating = [jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in eqn.outvars]
+    return [called(next(found)) if is_float else None for is_float in floating]
+
+
+# -- shapes
+
+
+def _all(eqn: Any, place: Place) -> list[Place]:
+    return [place] * len(eqn.outvars)
+
+
+def _broadcast(eqn: Any, given: list[Place]) -> list[Place]:
+    place, dims = given[0], eqn.params["broadcast_dimensions"]
+    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    if isinstance(place, tuple) and all(after[dims[k]] == before[k] for k in place):
+        return [(dims[place[0]], dims[place[1]])]
+    return [eqn.primitive.name]
+
+
+def _reshape(eqn: Any, given: list[Place]) -> list[Place]:
+    """An axis stays if it has its length and as many elements lie before it."""
+    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    assert isinstance(given[0], tuple)
+    found: list[int] = []
+    for k in given[0]:
+        free = [
+            j for j, n in enumerate(after)
+            if n == before[k] and np.prod(after[:j]) == np.prod(before[:k]) and j not in found
+        ]  # fmt: skip
+        if not free or eqn.params.get("dimensions") is not None:
+            return [eqn.primitive.name]
+        found.append(free[0])
+    return [(found[0], found[1])]
+
+
+def _transpose(eqn: Any, given: list[Place]) -> list[Place]:
+    assert isinstance(given[0], tuple)
+    at = list(eqn.params["permutation"]).index
+    return [(at(given[0][0]), at(given[0][1]))]
+
+
+def _without(axes_of: str) -> Callable[[Any, list[Place]], list[Place]]:
+    """Operations that take away other axes: squeeze, sums."""
+
+    def rule(eqn: Any, given: list[Place]) -> list[Place]:
+        gone = eqn.params[axes_of]
+        assert isinstance(given[0], tuple)
+        if set(gone) & set(given[0]):
+            return [eqn.primitive.name]
+        a, b = (k - sum(g < k for g in gone) for k in given[0])
+        return [(a, b)]
+
+    return rule
+
+
+def _along(axis_of: str) -> Callable[[Any, list[Place]], list[Place]]:
+    """Operations along another axis: joining, splitting."""
+
+    def rule(eqn: Any, given: list[Place]) -> list[Place]:
+        place: Place = None
+        for one in given:
+            place = _join(place, one, eqn.primitive.name)
+        inside = isinstance(place, tuple) and eqn.params[axis_of] not in place
+        return _all(eqn, place if inside else eqn.primitive.name)
+
+    return rule
+
+
+def _stack(eqn: Any, given: list[Place]) -> list[Place]:
+    """A new axis, along which arrays are joined."""
+    place: Place = None
+    for one in given:
+        place = _join(place, one, eqn.primitive.name)
+    if not isinstance(place, tuple):
+        return [place]
+    a, b = (k + (k >= eqn.params["axis"]) for k in place)
+    return [(a, b)]
+
+
+def _unstack(eqn: Any, given: list[Place]) -> list[Place]:
+    axis, place = eqn.params["axis"], given[0]
+    if not isinstance(place, tuple) or axis in place:
+        return _all(eqn, eqn.primitive.name)
+    return _all(eqn, (place[0] - (place[0] > axis), place[1] - (place[1] > axis)))
+
+
+def _slice(eqn: Any, given: list[Place]) -> list[Place]:
+    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    assert isinstance(given[0], tuple)
+    return [given[0] if all(before[k] == after[k] for k in given[0]) else eqn.primitive.name]
+
+
+#: Operations that keep both axes whole, wherever these are then.
+MOVES: dict[str, Callable[[Any, list[Place]], list[Place]]] = {
+    "broadcast_in_dim": _broadcast,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "squeeze": _without("dimensions"),
+    "reduce_sum": _without("axes"),
+    "concatenate": _along("dimension"),
+    "split": _along("axis"),
+    "stack": _stack,  # from jax 0.11 on, as the next one
+    "unstack": _unstack,
+    "slice": _slice,
+}
+
+
+# -- loops
+
+
+def _cond(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
+    found = [_through(branch, given[1:], inside) for branch in eqn.params["branches"]]
+    joined = found[0]
+    for other in found[1:]:
+        joined = [_join(a, b, "cond") for a, b in zip(joined, other, strict=True)]
+    return joined
+
+
+def _carried(body: Callable[[list[Place]], list[Place]], carry: list[Place], name: str) -> Any:
+    """Places of a loop's carry, the same before and after a turn of ``body``."""
+    while True:
+        after = body(carry)[: len(carry)]
+        joined = [_join(a, b, name) for a, b in zip(carry, after, strict=True)]
+        if joined == carry:
+            return carry
+        carry = joined
+
+
+def _while(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
+    n_cond, n_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    fixed, carry = given[n_cond : n_cond + n_body], given[n_cond + n_body :]
+
+    def body(carry: list[Place]) -> list[Place]:
+        return _through(eqn.params["body_jaxpr"], [*fixed, *carry], inside)
+
+    return _carried(body, carry, "while")
+
+
+def _fewer_axes(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+    return sum(a.aval.ndim > b.aval.ndim for a, b in zip(outer, inner, strict=True))
+
+
+def _scan(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
+    body_of = eqn.params["jaxpr"].jaxpr
+    # What is scanned over has one axis less inside, whatever the parameters are called.
+    n_xs = _fewer_axes(eqn.invars, body_of.invars)
+    n_carry = len(eqn.outvars) - _fewer_axes(eqn.outvars, body_of.outvars)
+    n_fixed = len(given) - n_xs - n_carry
+    fixed, carry = given[:n_fixed], given[n_fixed : n_fixed + n_carry]
+    xs = given[n_fixed + n_carry :]
+    if any(isinstance(x, tuple) and 0 in x for x in xs):
+        return _all(eqn, "scan")
+    inner = [(x[0] - 1, x[1] - 1) if isinstance(x, tuple) else x for x in xs]
+
+    def body(carry: list[Place]) -> list[Place]:
+        return _through(eqn.params["jaxpr"], [*fixed, *carry, *inner], inside)
+
+    carry = _carried(body, carry, "scan")
+    ys = body(carry)[n_carry:]
+    return [*carry, *((y[0] + 1, y[1] + 1) if isinstance(y, tuple) else y for y in ys)]
+
+
+#: Loops and branches, whose bodies are opened.
+LOOPS: dict[str, Callable[[Any, list[Place], Names], list[Place]]] = {
+    "cond": _cond, "while": _while, "scan": _scan,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------- by numbers
+
+
+def check_numbers(graph: StepGraph) -> None:
+    """Refuse a step in which the derivative of some elements moves others."""
+    params, start = get_params(graph.net.network), jax.tree.leaves(graph.net.initial)
+    states, rng = graph.trace_states, np.random.default_rng(0)
+    y_vars = [cut.y for cut in graph.cuts]
+    shapes = {graph.state_vars[b].aval.shape for b in states}
+
+    @jax.jit
+    def leaks(params: Any, h: Arrays, ys: Arrays, extra: Arrays, masks: Any) -> Arrays:
+        frame = Frame(graph, static_values(graph, params), [], [], {}, apart=False)
+
+        def half(value: jax.Array) -> jax.Array:
+            chosen = masks.get(str(value.shape), False)
+            return jnp.broadcast_to(chosen, value.shape).astype(value.dtype)
+
+        given = [h[b] for b in states], ys
+        tangents = (
+            [half(v) for v in given[0]],
+            [
+                half(y) if cut.reach else jnp.zeros_like(y)
+                for y, cut in zip(ys, graph.cuts, strict=True)
+            ],
+        )
+        _, moved = jax.jvp(local_step(frame, h, extra), given, tangents)
+        outside = [~masks[str(d.shape)] & (d != 0) & jnp.isfinite(d) for d in moved]
+        return [jnp.any(found) for found in outside]
+
+    def near(scale: float, value: Any) -> np.ndarray:
+        noise = rng.standard_normal(value.shape, np.float32)
+        return np.asarray(value + scale * noise, value.dtype)
+
+    for scale in SCALES:
+        h = [near(scale, v) if i in graph.float_states else v for i, v in enumerate(start)]
+        ys = [near(scale, np.zeros(v.aval.shape, v.aval.dtype)) for v in y_vars]
+        extra = [
+            np.asarray(rng.random(v.aval.shape) < 0.5, v.aval.dtype) for v in graph.step_inputs
+        ]
+        masks = {str(shape): rng.random(shape) < 0.5 for shape in shapes}
+        for b, found in zip(states, leaks(params, h, ys, extra, masks), strict=True):
+            if found:
+                refuse(graph, b, "its step mixes neurons (the derivative of one moves others)")

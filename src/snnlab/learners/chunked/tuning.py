@@ -1,0 +1,94 @@
+"""What is chosen by the device: sizes of chunks, of blocks and of passes.
+
+No gradient depends on any of it (but for rounding). A CPU has little memory, caches and loops of
+our own; an accelerator has much, and every operation of a program costs a launch, so the same
+algebra is done there in few large operations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """The policies of a kind of device.
+
+    Attributes:
+        own_loops: whether numba's loops may be called (:mod:`snnlab.learners.chunked.kernels`).
+        share: of the device's memory that traces and chunks may take.
+        whole: whether a sequence is one chunk, without traces, wherever the budget allows it;
+            otherwise only if that takes no more than the traces would.
+        beside, beside_bytes: memory of a chunk beside the traces, a share of theirs or so many
+            bytes if that is more; ``beside`` 0: what the budget leaves.
+        modest_bytes: traces and chunk together below which memory is not saved.
+        longest: steps of a chunk beyond which nothing is gained, without traces (ES-D-RTRL) or
+            with traces that a cache holds (``cached_bytes``).
+        longest_traced: the same with larger traces.
+        cached_bytes: see ``longest``.
+        bptt_block: steps of a product of BPTT.
+        least_events: inputs of a step (samples x lines) from which on they are taken as a list of
+            events, where they come as one and there are loops for it.
+        few_steps: steps of a chunk up to which its products are made in the pass over the traces.
+        turn_from: steps of a segment from which on transposed weights are written down.
+        block_bytes: traces that are advanced at once, at most (at least those of one sample).
+        at_once: whether a pass over traces is few operations of all samples, which a compiler
+            joins, instead of a loop over samples, as they lie in memory.
+    """
+
+    own_loops: bool
+    share: float
+    whole: bool
+    beside: float
+    beside_bytes: int
+    modest_bytes: int
+    longest: int
+    longest_traced: int
+    cached_bytes: int
+    bptt_block: int
+    least_events: int
+    few_steps: int
+    turn_from: int
+    block_bytes: int
+    at_once: bool
+
+
+#: Measured on two cores of an x86 server (docs/performance.md). Events: below 512 lines, 16
+#: samples and 128 neurons a list gains a sixth (BPTT) or nothing (online learners), and its loops
+#: take seconds to compile.
+CPU = Tuning(
+    own_loops=True,
+    share=0.5,
+    whole=False,
+    beside=0.16,
+    beside_bytes=50_000_000,
+    modest_bytes=350_000_000,
+    longest=25,
+    longest_traced=500,
+    cached_bytes=20_000_000,
+    bptt_block=50,
+    least_events=2**14,
+    few_steps=4,
+    turn_from=8,
+    block_bytes=2**23,
+    at_once=False,
+)
+#: GPU and TPU; measured on one GPU (docs/performance.md). ES-D-RTRL has its best chunks there too.
+ACCELERATOR = dataclasses.replace(
+    CPU,
+    own_loops=False,
+    share=0.25,
+    whole=True,
+    beside=0.0,
+    cached_bytes=0,
+    bptt_block=400,
+    block_bytes=2**30,
+    at_once=True,
+)
+
+
+def current() -> Tuning:
+    """The policies of the device that JAX runs on."""
+    return CPU if jax.default_backend() == "cpu" else ACCELERATOR
