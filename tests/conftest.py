@@ -25,6 +25,17 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.undo()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_pytests() -> Iterator[None]:
+    """A command that is called in this process does not take over its signals."""
+    from snnlab import interrupts
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(interrupts, "install", lambda prog: None)
+    yield
+    patch.undo()
+
+
 @pytest.fixture(autouse=True)
 def _environ_of_brainstate() -> Iterator[None]:
     """Global settings of brainstate (``dt``, precision) end with the test that made them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from snnlab import interrupts
 from snnlab.errors import LONGEST, UsageError, nearest, one_line, run_command, shown
 
 
@@ -81,14 +83,14 @@ def test_memory_that_runs_out_is_one_line_and_another_error_a_bug(capsys) -> Non
         run_command(lambda: fails(XlaRuntimeError("INTERNAL: x")), "p")
 
 
-def test_interrupt_is_130_and_one_line(capsys) -> None:
+def test_what_saved_after_a_signal_is_one_line(capsys) -> None:
     def main() -> int:
-        raise KeyboardInterrupt
+        raise interrupts.Interrupted(signal.SIGTERM, "go on with: x")
 
     with pytest.raises(SystemExit) as left:
         run_command(main, "task-x")
-    assert left.value.code == 130
-    assert capsys.readouterr().err.count("\n") == 1
+    assert left.value.code == 143
+    assert capsys.readouterr().err == "task-x: ended by SIGTERM; go on with: x\n"
 
 
 def test_a_bug_propagates() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+import on_disk
 import runs
 from snnlab import interrupts
 from snnlab.errors import UsageError
@@ -213,15 +214,43 @@ def test_one_run_one_process(whole, tmp_path: Path) -> None:
     assert all(p.read_bytes() == data for p, data in before.items())
 
 
+def test_other_recordings_are_refused(tmp_path: Path) -> None:
+    """Same names, sizes and number; the same ones in another folder are welcome."""
+    import shutil
+
+    data, run = on_disk.nmnist(tmp_path / "data"), tmp_path / "run"
+    flags = ["--dataset", "nmnist", "--data_length", "5", "--val_fraction", "0.3"]
+    runs.call("image", *flags, "--data_path", str(data), "--filepath", str(run))
+    assert "# recordings: nmnist sha256 " in (run / "config.yaml").read_text()
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved)
+    more = ["--resume", str(run), "--epochs", "4"]
+    assert runs.call("image", *more, "--data_path", str(moved)) == 0
+    (data / "Train" / "0" / "00000.bin").write_bytes(on_disk.event(x=30) * 20)
+    with pytest.raises(UsageError, match=r"trained on other recordings .*sha256"):
+        runs.call("image", "--resume", str(run), "--epochs", "5", "--data_path", str(data))
+
+
+def test_a_run_resumes_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of its data is stored absolute."""
+    monkeypatch.chdir(tmp_path)
+    on_disk.nmnist(tmp_path / "data")
+    flags = ["--dataset", "nmnist", "--data_length", "5", "--val_fraction", "0.3"]
+    runs.call("image", *flags, "--data_path", "data", "--filepath", "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert runs.call("image", "--resume", str(tmp_path / "run"), "--epochs", "4") == 0
+
+
 def test_new_runs_of_one_second_do_not_collide(tmp_path: Path, monkeypatch) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from snnlab.runs import RunFolder
 
     monkeypatch.chdir(tmp_path)
-    with ThreadPoolExecutor(16) as pool:
-        made = list(pool.map(lambda _: RunFolder.create("", "t", "m", ""), range(150)))
-    assert len({f.path for f in made}) == 150
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: RunFolder.create("", "t", "m", ""), range(40)))
+    assert len({f.path for f in made}) == 40
 
 
 def test_a_run_that_reached_its_goal_trains_no_further(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from pathlib import Path
 
 #: A second signal so shortly after the first is the same one, sent to a whole group of processes.
 SAME_S = 0.3
+#: So long a worker goes on after a SIGTERM to the group: what it serves may be saving.
+GRACE_S = 20.0
 #: Environment variable with the process that a command must not outlive.
 _PARENT = "SNNLAB_PARENT"
 _SIGNALS = tuple(
@@ -175,14 +177,23 @@ def serve(number: int = 0) -> None:
     """For a worker of ``multiprocessing``: signals to the whole group are not its business, and it
     ends when the process that it works for does, however that one dies.
 
+    SIGTERM, by which ``multiprocessing`` ends a worker that is left over, acts after ``GRACE_S``.
+
     Args:
         number: of the worker; any.
     """
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_soon)
     owner = multiprocessing.parent_process()
     if owner is not None:
         threading.Thread(target=_end_with, args=(owner.sentinel,), daemon=True).start()
+
+
+def _end_soon(signum: int, frame: object) -> None:
+    timer = threading.Timer(GRACE_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_with(sentinel: int) -> None:

@@ -145,7 +145,7 @@ def test_names_from_data_are_no_formulas(ax) -> None:
     """matplotlib would take what stands between two $ for one, and fail at this."""
     names = (r"$\frac$", "b" * 500)
     running = np.zeros(6, int)
-    figures.readout_traces(ax, np.zeros((6, 2)), 1, 0, names, dt_ms=1.0, running=running)
+    figures.readout_traces(ax, np.zeros((6, 2)), 1, 0, names, step_ms=1.0, running=running)
     ax.figure.canvas.draw()
     words = {t.get_text() for t in ax.texts}
     assert {r"predicted \$\frac\$", "true " + "b" * 23 + "…"} <= words

@@ -16,12 +16,13 @@ from snnlab.training.losses import Classification
 from zoo import N_IN, N_OUT, make_stream, make_targets
 
 STEPS, BATCH, CROP = 16, 3, 6
-FLAGS = ["--neurons", "6", "--fix-tau-rec", "--fix-tau-out", "--w-in-init", "uniform"]
+FLAGS = ["--neurons", "6", "--fix-tau-rec", "--fix-tau-out"]
 
 
 @functools.cache
 def gradients(method: str, backend: str, *flags: str) -> dict[str, np.ndarray]:
-    model = configs.parse(BalancedRSNN, [*FLAGS, *flags], prog="x", description="")[0].model
+    own = ["--w-in-init", "uniform"] if "RLIF" in flags else []
+    model = configs.parse(BalancedRSNN, [*FLAGS, *own, *flags], prog="x", description="")[0].model
 
     def made(operator):
         return build_balanced_network(model, N_IN, N_OUT, operator, 5, t_crop=CROP, linear=True)

@@ -207,7 +207,7 @@ def close(found, wanted, skip: tuple[str, ...] = ()) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5 * size, err_msg=name)
 
 
-LIVE = ("--w-in-init", "uniform", "--model")
+LIVE = ("--model",)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ LIVE = ("--w-in-init", "uniform", "--model")
             (*LIVE, "RadLIF", "--n_layer", "2", "--dropout", "0.3", "--normalization", "layernorm"),
             5,
         ),
-        ((*LIVE, "RLIF", "--slow-dynamics"), 2000),
+        ((*LIVE, "RLIF", "--w-in-init", "uniform", "--slow-dynamics"), 2000),
     ],
     ids=["RadLIF", "RLIF"],
 )

@@ -70,7 +70,10 @@ def test_options_that_the_loss_leaves_without_effect() -> None:
         (["--warmup_ratio", "0.1"], "--warmup_ratio 0.1 has no effect: .* begins at step 40 of 70"),
         (["--update_every", "71"], "--update_every 71 is longer than the sequence of 70 steps"),
         (["--vjp_method", "multi-step", "--chunk_size", "70"], "whole sequence of 70 steps"),
-        (["--spk_reg_factor", "1", "--spk_reg_rate", "2000"], "2000 Hz: .* 1000 Hz at most"),
+        (
+            ["--spk_reg_factor", "1", "--spk_reg_rate", "2000"],
+            "2000 Hz cannot be reached: .* at most, that is 1000 Hz",
+        ),
     ):
         config = tiny(*argv)
         with pytest.raises(UsageError, match=message):
@@ -187,7 +190,7 @@ def test_the_seeds_commands_parse(line: str, capsys: pytest.CaptureFixture[str])
         (["--warmup_ratio", "5000"], "5000 steps without loss leave none"),
         (["--dataset", "nmnist"], "--dataset"),
         (["--mode", "probe"], "--mode probe needs a trained network"),
-        (["--trials", "2", "--mode", "sim"], "--trials trains new runs"),
+        (["--trials", "2", "--mode", "sim"], "--mode sim draws one run"),
     ],
 )
 def test_bad_input_is_one_line(argv: list[str], message: str, tmp_path: Path) -> None:

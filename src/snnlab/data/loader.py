@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import multiprocessing
 import multiprocessing.context
 import sys
 import types
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -77,6 +80,14 @@ def _starting_workers() -> Iterator[None]:
             yield
         finally:
             sys.modules["__main__"] = main
+
+
+def _end_workers(of: weakref.ref[Loader]) -> None:
+    """At exit: let torch end its workers in order, before ``multiprocessing`` does it by force."""
+    loader = of()
+    if loader is not None:
+        loader._inner = None
+        gc.collect()
 
 
 class Loader:
@@ -198,6 +209,8 @@ class Loader:
         from torchdata.stateful_dataloader import StatefulDataLoader
 
         many = self._n_worker > 0
+        if many:
+            atexit.register(_end_workers, weakref.ref(self))
         return StatefulDataLoader(
             self.cutter,
             batch_size=None,
