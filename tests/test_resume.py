@@ -153,6 +153,16 @@ def test_a_run_without_its_first_checkpoint_starts_anew(whole, tmp_path: Path) -
     runs.assert_same(run, whole("match"))
 
 
+def test_a_run_that_was_ended_at_once_can_be_started_again(tmp_path: Path) -> None:
+    """Between its first folder and its config."""
+    run = tmp_path / "run"
+    (run / "checkpoints" / ".0.part").mkdir(parents=True)
+    (run / ".lock").touch()
+    assert runs.call("match", "--epochs", "1", "--filepath", str(run)) == 0
+    with pytest.raises(UsageError, match="holds a run already"):
+        runs.call("match", "--epochs", "1", "--filepath", str(run))
+
+
 def test_a_damaged_config_is_not_trusted(
     whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

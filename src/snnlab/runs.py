@@ -80,7 +80,8 @@ class RunFolder:
         return folder
 
     def _refuse_another(self) -> None:
-        if self.config.exists() or self.checkpoints.exists():
+        saved = self.checkpoints.glob("[!.]*")  # a run that was ended at once has an empty folder
+        if self.config.exists() or any(saved):
             raise UsageError(
                 f"{self.path} holds a run already; choose another --filepath, or continue it with "
                 f"--resume {self.path}"
