@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from snnlab.errors import UsageError, shown
 
@@ -54,31 +57,79 @@ def select_device(devices: str) -> str:
     return ""
 
 
+class Memory(NamedTuple):
+    """Bytes of a device, or of the host and of what this process may have of it."""
+
+    total: int
+    free: int
+
+
+def memory() -> Memory | None:
+    """Memory of the device of this process; ``None`` if unknown.
+
+    Of the host it is what is there, or less if a control group (a container, a batch job) limits
+    the process to less.
+    """
+    import jax
+
+    device = next(iter(jax.numpy.zeros(()).devices()))
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return Memory(int(stats["bytes_limit"]), stats["bytes_limit"] - stats["bytes_in_use"])
+    return host_memory(Path("/"))
+
+
+def host_memory(root: Path) -> Memory | None:
+    """Memory of the host; ``root`` is ``/``, or another one in tests."""
+    try:
+        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        total, free = (int(found[k].split()[0]) * 1024 for k in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError):
+        return None
+    for limit, used in _limits(root):
+        total, free = min(total, limit), min(free, max(limit - used, 0))
+    return Memory(total, free)
+
+
+def _limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use of the control groups of this process, of version 2 and 1, innermost first."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for group in groups:
+        _, controllers, path = group.split(":", 2)
+        top = root / "sys/fs/cgroup"
+        names = ("memory.max", "memory.current", "inactive_file")
+        if controllers:
+            if "memory" not in controllers.split(","):
+                continue
+            top /= "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        inner = top / path.lstrip("/")
+        # In a container the path may be the host's: its own group is then the top.
+        for folder in (inner, *inner.parents):
+            if folder != top and top not in folder.parents:
+                break
+            try:
+                limit, used = (int((folder / name).read_text()) for name in names[:2])
+                stat = (folder / "memory.stat").read_text().split()
+            except (OSError, ValueError):  # no such group here; "max"
+                continue
+            numbers = dict(zip(stat[::2], stat[1::2]))
+            yield limit, used - int(numbers.get(names[2], 0))  # a cache of files is given back
+
+
 def require_memory(n_bytes: float, what: str) -> None:
     """Refuse an array that the device cannot hold, before it is made.
 
     Raises:
         UsageError: ``what`` takes ``n_bytes``, and fewer are free.
     """
-    free = free_memory() if n_bytes > 1e8 else None  # asking takes longer than smaller ones
-    if free is not None and n_bytes > free:
+    found = memory() if n_bytes > 1e8 else None  # asking takes longer than smaller ones
+    if found is not None and n_bytes > found.free:
         raise UsageError(
-            f"out of memory: {what} takes {n_bytes / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free; "
-            "fewer neurons, inputs or samples need less"
+            f"out of memory: {what} takes {n_bytes / 1e9:,.1f} GB, {found.free / 1e9:,.1f} GB are "
+            "free; fewer neurons, inputs or samples need less"
         )
-
-
-def free_memory() -> int | None:
-    """Bytes that a program can still take on the device of this process; ``None`` if unknown."""
-    import jax
-
-    device = next(iter(jax.numpy.zeros(()).devices()))
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = dict(line.split(":", 1) for line in lines)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None

@@ -14,7 +14,7 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab import interrupts, runs
 from snnlab.analysis import figures
-from snnlab.devices import free_memory
+from snnlab.devices import memory
 from snnlab.errors import UsageError
 from snnlab.experiment.parts import build_parts
 from snnlab.experiment.problem import Problem
@@ -177,11 +177,11 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
     finally:
         for _, p in members:
             p.train.set_epoch(-1)  # forget the batch that was taken
-    free = free_memory()
-    if config.run.vmap_trials == "auto" and free is not None and needed > 0.8 * free:
+    there = memory()
+    if config.run.vmap_trials == "auto" and there is not None and needed > 0.8 * there.free:
         console.print(
             f"one seed after another: all at once need {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB are free", highlight=False,
+            f"{there.free / 2**30:.1f} GiB are free", highlight=False,
         )  # fmt: skip
         return None
     with contextlib.ExitStack() as stack:

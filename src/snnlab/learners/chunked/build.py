@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Set
 
-import jax
-
+from snnlab.devices import memory
 from snnlab.learners.base import Learner, Objective
 from snnlab.learners.chunked.backprop import BlockBPTT
 from snnlab.learners.chunked.graph import StepGraph
@@ -67,7 +65,8 @@ def make_own(
         )  # fmt: skip
         trace = made.trace_bytes
     if size is None:
-        budget = config.memory_budget * 1e9 or current().share * device_memory()
+        there = memory()
+        budget = config.memory_budget * 1e9 or current().share * (there.total if there else 4e9)
         made.chunk_size = Automatic(
             beside=step_bytes(made.graph, batch_size, LIVE_BESIDE),
             alone=step_bytes(made.graph, batch_size, LIVE_ALONE),
@@ -134,14 +133,3 @@ class Automatic:
             left = max(self.budget - self.trace, of.beside_bytes)
         longest = of.longest_traced if self.trace > of.cached_bytes else of.longest
         return int(max(1, min(longest, length, left / self.beside)))
-
-
-def device_memory() -> float:
-    """Bytes of memory of the first device."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return float(stats["bytes_limit"])
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, OSError, AttributeError):
-        return 4e9
