@@ -95,7 +95,7 @@ OPTIONS = {
     "milestones": ("image", "--lr_schedule milestones --lr_milestones 1,2"),
     "workers": ("image", "--n_data_worker 2"),
     "updates": ("image", "--update_every 3 --method diag"),
-    "dropout": ("balanced", "--dropout 0.3 --layer_norm"),
+    "dropout": ("balanced", "--dropout 0.3 --normalization layernorm"),
     "checkpoints": ("image", "--checkpoint_every 1 --max_to_keep 1"),
     "hybrid": ("image", "--method hybrid"),
     "bptt": ("image", "--method bptt"),
@@ -214,6 +214,80 @@ def test_metrics_come_back_from_the_checkpoint(lines: bytes, whole, tmp_path: Pa
     runs.assert_same(run, whole("match"))
 
 
+def test_lost_checkpoints_are_not_trained_over(whole, tmp_path: Path) -> None:
+    import shutil
+
+    run = copy_of(whole("match"), tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    before = (run / "metrics.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="has lost its checkpoints: it was trained for 3 epochs"):
+        runs.call("match", "--resume", str(run))
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_damaged_run_to_start_from_is_told(
+    whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(whole("match"), tmp_path / "run")
+    (run / "checkpoints" / "3" / "meta.json").unlink()
+    runs.call("match", "--only_do_testing", "--load_exp_folder", str(run), "--filepath",
+              str(tmp_path / "test"))  # fmt: skip
+    assert "checkpoint 3 is passed over: meta.json is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "results.json", "log.txt", "figures", ".lock"])
+def test_a_folder_for_a_file_is_one_line(name: str, whole, tmp_path: Path) -> None:
+    run = copy_of(whole("match"), tmp_path / "run")
+    if name == "figures":
+        import shutil
+
+        shutil.rmtree(run / name)
+        (run / name).touch()
+    else:
+        (run / name).unlink()
+        (run / name).mkdir()
+    with pytest.raises(UsageError, match=rf"{name} is a (file|folder), needed: a"):
+        runs.call("match", "--resume", str(run), "--epochs", "4")
+
+
+def test_a_lock_that_was_removed_ends_the_run(tmp_path: Path, monkeypatch) -> None:
+    """Before two processes write into one folder."""
+    from snnlab.training.checkpoints import Writer
+
+    run, real = tmp_path / "run", Writer.save
+
+    def save(self, place, *args):
+        real(self, place, *args)
+        if place.epoch == 1:
+            (run / ".lock").unlink()
+
+    monkeypatch.setattr(Writer, "save", save)
+    with pytest.raises(UsageError, match=r"lock was removed: another process may train this run"):
+        runs.call("match", "--filepath", str(run))
+    monkeypatch.undo()
+    assert runs.call("match", "--resume", str(run)) == 0
+
+
+def test_an_output_that_is_closed_ends_the_run_with_a_checkpoint(whole, tmp_path: Path) -> None:
+    """``| head -1``"""
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*runs.command_of("match"), "--filepath", str(run)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert said.count("\n") == 1
+    assert "ended by SIGPIPE; go on with: python" in said
+    assert runs.call("match", "--resume", str(run)) == 0
+    runs.assert_same(run, whole("match"))
+
+
 def test_one_run_one_process(whole, tmp_path: Path) -> None:
     run = copy_of(whole("match"), tmp_path / "run")
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
@@ -267,7 +341,7 @@ def test_a_run_that_reached_its_goal_trains_no_further(tmp_path: Path) -> None:
     run = tmp_path / "run"
     runs.call("match", "--acc_th", "0.01", "--filepath", str(run))
     state = runs.state_of(run)
-    with pytest.raises(UsageError, match=r"reached --acc_th 0.01 in epoch 1; a higher --acc_th"):
+    with pytest.raises(UsageError, match=r"reached --acc_th 0.01; a higher --acc_th"):
         runs.call("match", "--resume", str(run))
     (run / "results.json").unlink()
     runs.call("match", "--resume", str(run))

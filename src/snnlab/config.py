@@ -259,6 +259,10 @@ def given_values(
         raise UsageError(f"unexpected argument '{shown(rest[0])}'; options start with --")
     given = vars(space)
     values = Given()
+    paths = ("config", *(name for name, entry in known.items() if entry.is_path))
+    empty = [name for name in paths if given.get(name) == "" or given.get(name) == [""]]
+    if empty:
+        raise UsageError(f"--{empty[0]} is given, but empty (an unset variable?); leave it out")
     for path in given.pop("config"):
         found = read_yaml(path, config_type)
         values.update(found)
@@ -346,7 +350,7 @@ def _too_large(name: str, value: Any) -> str:
         return f"--{name} {shown(value)}: must be a number below 2^31"
     if 2**-126 <= abs(value) < 2.0**128 or not math.isfinite(value):
         return ""
-    return f"--{name} {value:g}: must be 0 or a number of float32, 1.2e-38 to 3.4e38"
+    return f"--{name} {value:g}: must be a number that float32 holds, 1.2e-38 to 3.4e38 in size"
 
 
 def _problem(item: Any, known: Mapping[str, Entry]) -> str:

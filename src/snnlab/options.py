@@ -135,6 +135,7 @@ class Entry:
     accepted: tuple[Any, ...] | None = None
     says: Mapping[Any, str] = dataclasses.field(default_factory=dict)
     continues: bool = False
+    is_path: bool = False
 
     @property
     def is_flag(self) -> bool:
@@ -187,6 +188,7 @@ def entries(config_type: type) -> dict[str, Entry]:
                 extra.get("unit", ""), tuple(extra.get("aliases", ())), limits,
                 sec.__section_only__.get(name, extra.get("only", ())),  # type: ignore[attr-defined]
                 extra.get("accepted"), extra.get("says", {}), extra.get("continues", False),
+                any(getattr(m, "func", None) is _usable_path for m in info.metadata),
             )  # fmt: skip
             for key in (name, *(a.replace("-", "_") for a in entry.aliases)):
                 if key in taken:

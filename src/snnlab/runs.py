@@ -32,7 +32,7 @@ PACKAGES = (
 #: Errors that are the disk's, not ours.
 DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO,
-    errno.ENAMETOOLONG,
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
 }  # fmt: skip
 #: Figure that a finished run has in any case.
 SAMPLES = "test-samples.png"
@@ -51,6 +51,7 @@ class RunFolder:
         self.figures = path / "figures"
         self.log = path / "log.txt"
         self._lock: filelock.BaseFileLock | None = None
+        self._locked: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, wanted: str, task: str, method: str, name: str) -> RunFolder:
@@ -75,6 +76,7 @@ class RunFolder:
             raise UsageError(
                 f"cannot write to the run folder {error.filename}: {error.strerror}"
             ) from None
+        folder._check_kinds()
         folder.lock()
         folder._refuse_another()  # one that began and ended since
         return folder
@@ -114,6 +116,7 @@ class RunFolder:
             raise UsageError(
                 f"{folder.path} holds no run (there is no config.yaml in it, and no checkpoint)"
             )
+        folder._check_kinds()
         return folder
 
     def lock(self) -> None:
@@ -139,13 +142,41 @@ class RunFolder:
             raise UsageError(
                 f"cannot write to the run folder {self.path}: {error.strerror}"
             ) from None
-        self._lock = made
+        self._lock, self._locked = made, self._lock_file()
+
+    def _check_kinds(self) -> None:
+        """Refuse a folder in the place of a file, before a run is half done."""
+        for path in (self.config, self.metrics.path, self.results, self.log, self.path / ".lock"):
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder, needed: a file")
+        for path in (self.checkpoints, self.figures):
+            if path.exists() and not path.is_dir():
+                raise UsageError(f"{path} is a file, needed: a folder")
+
+    def _lock_file(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path / ".lock")
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def check_lock(self) -> None:
+        """Stop before two processes write into one folder.
+
+        Raises:
+            UsageError: somebody removed the lock, so another process may have it now.
+        """
+        if self._locked is not None and self._lock_file() != self._locked:
+            raise UsageError(
+                f"{self.path}/.lock was removed: another process may train this run now; what was "
+                "saved before stays"
+            )
 
     def unlock(self) -> None:
         """Let others in again."""
         if self._lock is not None:
             self._lock.release()
-            self._lock = None
+            self._lock = self._locked = None
 
     @property
     def holds_a_run(self) -> bool:
@@ -200,8 +231,12 @@ def options_of(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path, going_on: bool = True) -> Iterator[None]:
     """Make one line of an error of the disk, such as no space, while a run is written.
+
+    Args:
+        folder: of the run.
+        going_on: whether it is trained, so that ``--resume`` goes on with it.
 
     Raises:
         UsageError: what could not be written, and how to go on.
@@ -211,15 +246,17 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK:
             raise
-        what = error.filename or folder
-        raise UsageError(
-            f"cannot write {what}: {error.strerror}; what was saved before stays in {folder}, and "
-            "--resume goes on from there"
-        ) from None
+        what = error.filename or f"to {folder}, or what this command prints"
+        more = f"; what was saved before stays in {folder}, and --resume goes on from there"
+        raise UsageError(f"cannot write {what}: {error.strerror}" + more * going_on) from None
 
 
 class _LogFile(logging.FileHandler):
     """A line that cannot be written is not worth a run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

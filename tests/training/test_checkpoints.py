@@ -162,10 +162,17 @@ def test_nothing_sound_is_one_line(three: Path) -> None:
         Reader(three).newest()
 
 
-def test_a_renamed_checkpoint_is_refused(three: Path) -> None:
-    os.rename(three / "2", three / "9")
-    with pytest.raises(UsageError, match="was renamed: it holds epoch 2"):
-        Reader(three).newest()
+def test_what_is_named_like_a_checkpoint_is_passed_over(three: Path) -> None:
+    """A copy under another name, an empty folder, a file."""
+    shutil.copytree(three / "2", three / "9")
+    (three / "10").mkdir()
+    (three / "11").touch()
+    told: list[str] = []
+    assert newest_value(three, told) == 3
+    assert told == [
+        f"checkpoint 10 is passed over: {SUMS} is missing",
+        "checkpoint 9 is passed over: it was renamed: it holds epoch 2",
+    ]
 
 
 def test_to_go_on_from_an_older_one_sets_the_newer_aside(three: Path) -> None:

@@ -111,7 +111,7 @@ def _resumed_config(
             f"(option {(stranger or missing)[0]} does not belong to both)"
         )
     given, _ = configs.given_values(config_type, argv, prog=prog)
-    wanted = given.get("filepath", "")
+    wanted = "" if "filepath" in given.files else given.get("filepath", "")
     if wanted and Path(wanted).expanduser().resolve() != folder.path.resolve():
         raise UsageError(
             f"--filepath {shown(wanted)} with --resume: a run goes on in its folder {folder.path}"

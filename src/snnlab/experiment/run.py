@@ -122,11 +122,17 @@ def opened(
     """
     initial, saved = parts.state, []
     if config.run.resume:
-        saved = places(runs.RunFolder.existing(config.run.resume).checkpoints)
-    if config.run.load_exp_folder and not saved:
-        initial = pretrained(config, parts)
-    if config.run.resume:
         folder = runs.RunFolder.existing(config.run.resume)
+        saved = places(folder.checkpoints)
+        trained = max((row["epoch"] for row in folder.metrics.rows()), default=0)
+        if not saved and (trained or folder.results.is_file()):
+            raise UsageError(
+                f"{folder.path} has lost its checkpoints: it was trained for {trained} epochs; to "
+                "train it anew, choose another --filepath"
+            )
+    if config.run.load_exp_folder and not saved:
+        initial = pretrained(config, parts, console)
+    if config.run.resume:
         folder.lock()
     else:
         folder = runs.RunFolder.create(
@@ -209,7 +215,7 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Start:
     stop = stopped(config.training, this.progress.epoch, this.progress.best_accuracy)
     if place.batch == 0 and (stop or place.epoch >= config.training.epochs):
         if folder.finished and place == max(places(folder.checkpoints)):
-            raise UsageError(_has_finished(folder, config.training, this.progress, stop))
+            raise UsageError(_has_finished(this, place, stop))
         this.done, this.pruned = bool(stop), stop == "pruned"
     this.problem.train.load_state_dict(meta["loader"])
     if meta["epochs"] != config.training.epochs and config.training.schedule == "cosine":
@@ -225,22 +231,21 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Start:
     return Start(state, place, None if averages is None else [Averages.of(averages)])
 
 
-def _has_finished(
-    folder: runs.RunFolder, training: TrainingConfig, progress: Progressed, stop: str
-) -> str:
+def _has_finished(this: Run, place: Place, stop: str) -> str:
+    training, progress, path = this.config.training, this.progress, this.folder.path
+    if place.epoch >= training.epochs:
+        return (
+            f"{path} has finished its {place.epoch} epochs; --epochs {2 * place.epoch} would "
+            "continue it"
+        )
     if stop == "goal":
         return (
-            f"{folder.path} has finished: it reached --acc_th {training.acc_th:g} in epoch "
-            f"{progress.best_epoch}; a higher --acc_th, or 0, would continue it"
-        )
-    if stop == "pruned":
-        return (
-            f"{folder.path} was given up after epoch {progress.epoch} (--pruning_epochs); "
-            "--pruning_epochs 0 --pruning_threshold 0 would continue it"
+            f"{path} has finished: its validation accuracy of {progress.best_accuracy:.2%} reached "
+            f"--acc_th {training.acc_th:g}; a higher --acc_th, or 0, would continue it"
         )
     return (
-        f"{folder.path} has finished its {progress.epoch} epochs; "
-        f"--epochs {2 * progress.epoch} would continue it"
+        f"{path} was given up after epoch {place.epoch} (--pruning_epochs); "
+        "--pruning_epochs 0 --pruning_threshold 0 would continue it"
     )
 
 
@@ -309,6 +314,7 @@ def train(
     def save(now: Start) -> None:
         for this in members:  # members never stand more than one checkpoint apart
             this.writer.wait()
+            this.folder.check_lock()
         for i, this in enumerate(members):
             if this.done or this.saved == now.place:
                 continue
@@ -330,18 +336,19 @@ def train(
         epoch: int, evaluated: Params, state: TrainState, rows: list[dict[str, Any]]
     ) -> bool:
         nonlocal stands
+        best = [False] * len(members)
         for i, this in enumerate(members):
-            if this.done:
-                continue
-            params = trials.member(evaluated, i) if several else evaluated
-            pair = rows[2 * i : 2 * i + 2]
-            display.epoch(epoch, pair, _note_epoch(this, epoch, params, pair))
-            warn(this, len(pair), console, f"seed {this.config.run.seed}: " if several else "")
+            if not this.done:
+                params = trials.member(evaluated, i) if several else evaluated
+                best[i] = _note_epoch(this, epoch, params, rows[2 * i : 2 * i + 2])
         stands = Start(state, Place(epoch))
         save(stands)
         for i, this in enumerate(members):
             if this.done:
                 continue
+            pair = rows[2 * i : 2 * i + 2]
+            display.epoch(epoch, pair, best[i])
+            warn(this, len(pair), console, f"seed {this.config.run.seed}: " if several else "")
             stop = stopped(training, this.progress.epoch, this.progress.best_accuracy)
             this.done, this.pruned = bool(stop), stop == "pruned"
             every = this.config.run.plot_epoch_freq

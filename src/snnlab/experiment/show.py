@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> d
         target = folder.figures
     batch = next(iter(problem.test))
     row = evaluate(parts.programs, params, [batch], 0, "sim")
-    with runs.disk_errors(folder.path):
+    with runs.disk_errors(folder.path, going_on=False):
         paths = draw(config, problem, parts, params, target, [], 0)
     if lock is not None:
         lock.unlock()
@@ -63,7 +64,7 @@ def probe(config: Any, problem: Problem, parts: Parts, console: Console) -> dict
     folder = runs.RunFolder.existing(config.run.resume)
     params = best_params(parts, folder, console)
     target = folder.path / "probe"
-    with runs.disk_errors(folder.path):
+    with runs.disk_errors(folder.path, going_on=False):
         target.mkdir(exist_ok=True)
         found = problem.probe(params, target, console)
         runs.write_json(target / "probe.json", found)
@@ -74,14 +75,16 @@ def probe(config: Any, problem: Problem, parts: Parts, console: Console) -> dict
 def best_params(parts: Parts, folder: runs.RunFolder, console: Console) -> Params:
     """The best parameters of a run so far; the latest ones if none was measured."""
 
-    def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
-
-    state, best, meta = Reader(folder.checkpoints, tell).restore(parts.state)
+    state, best, meta = Reader(folder.checkpoints, _teller(console)).restore(parts.state)
     return best if meta["progress"]["best_epoch"] else state.params
 
 
-def pretrained(config: Any, parts: Parts) -> TrainState:
+def _teller(console: Console) -> Callable[[str], None]:
+    """What a reader has to say, on the console."""
+    return lambda line: console.print(line, markup=False, highlight=False)
+
+
+def pretrained(config: Any, parts: Parts, console: Console) -> TrainState:
     """The initial state with the best parameters of ``--load_exp_folder``.
 
     Raises:
@@ -90,7 +93,7 @@ def pretrained(config: Any, parts: Parts) -> TrainState:
     wanted = Path(config.run.load_exp_folder).expanduser()
     own = wanted / f"seed-{config.run.seed}"
     folder = runs.RunFolder.existing(str(own if own.is_dir() else wanted))
-    params = Reader(folder.checkpoints).best_params(parts.state.params)
+    params = Reader(folder.checkpoints, _teller(console)).best_params(parts.state.params)
     return parts.state._replace(params=params)
 
 

@@ -151,7 +151,9 @@ def read_sweep(path: Path) -> SweepFile:
     except pydantic.ValidationError as error:
         first, *others = error.errors()
         where, what = first["loc"], one_line(first["msg"]).removeprefix("Value error, ")
-        if others and others[0]["loc"][:-1] == where[:-1]:  # none of several types
+        if first["type"] == "extra_forbidden":
+            what = f"no such key; valid: {', '.join(SweepFile.model_fields)}"
+        elif others and others[0]["loc"][:-1] == where[:-1]:  # none of several types
             where, what = where[:-1], "must be a number, a text, true or false"
         place = ".".join(str(part) for part in where)
         raise UsageError(f"sweep {shown(path)}, {shown(place)}: {shown(what, 150)}") from None

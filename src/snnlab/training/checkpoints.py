@@ -108,7 +108,7 @@ class Due:
 def places(folder: Path) -> list[Place]:
     """The checkpoints of a folder by name, in order; none of them is looked into."""
     try:
-        found = [Place.of(entry.name) for entry in folder.iterdir()]
+        found = [Place.of(entry.name) for entry in folder.iterdir() if entry.is_dir()]
     except OSError:
         return []
     return sorted(place for place in found if place)
@@ -163,10 +163,10 @@ def _meta(folder: Path, place: Place) -> dict[str, Any]:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     if meta.get("format") != FORMAT:
         raise UsageError(
-            f"{folder} has format {meta.get('format')}, this version of snnlab reads {FORMAT}"
+            f"it has format {meta.get('format')}, this version of snnlab reads {FORMAT}"
         )
     if meta["place"] != [place.epoch, place.batch]:
-        raise UsageError(f"{folder} was renamed: it holds {Place(*meta['place'])}")
+        raise UsageError(f"it was renamed: it holds {Place(*meta['place'])}")
     return meta
 
 
@@ -211,9 +211,13 @@ class Reader:
             for place in reversed(places(self.folder)):
                 path = self.folder / place.name
                 problem = damage(path)
-                with contextlib.suppress(FileNotFoundError):
-                    if not problem:
+                if not problem:
+                    try:
                         return place, _meta(path, place)
+                    except UsageError as error:
+                        problem = str(error)
+                    except FileNotFoundError:
+                        problem = "meta.json is missing"
                 if not path.is_dir():
                     break
                 self._pass_over(place, problem)
