@@ -95,7 +95,7 @@ OPTIONS = {
     "milestones": ("image", "--lr_schedule milestones --lr_milestones 1,2"),
     "workers": ("image", "--n_data_worker 2"),
     "updates": ("image", "--update_every 3 --method diag"),
-    "dropout": ("balanced", "--dropout 0.3 --normalization layernorm"),
+    "dropout": ("balanced", "--dropout 0.3"),
     "checkpoints": ("image", "--checkpoint_every 1 --max_to_keep 1"),
     "hybrid": ("image", "--method hybrid"),
     "bptt": ("image", "--method bptt"),
