@@ -341,6 +341,10 @@ class Writer:
         self._keep = max_to_keep
         self._pool = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
         self._job: concurrent.futures.Future[None] | None = None
+        # One file an array: orbax's joint format cannot be read back from a folder whose path has
+        # brackets. Compression gains 8 % of the size for a sixth of the time, and orbax's own
+        # renaming is not needed beside ours.
+        self._handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
         folder.mkdir(parents=True, exist_ok=True)
         for entry in folder.glob(".*"):  # what a killed process left half done
             shutil.rmtree(entry, ignore_errors=True)
@@ -396,10 +400,10 @@ class Writer:
         _need_space(self.folder, tree, text)
         scratch.mkdir()
         try:
-            # One file an array: orbax's joint format cannot be read back from a folder whose
-            # path has brackets.
-            saver = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False))
-            saver.save((scratch / "state").absolute(), args=ocp.args.PyTreeSave(tree))
+            state = (scratch / "state").absolute()
+            state.mkdir()
+            self._handler.save(state, args=ocp.args.PyTreeSave(tree))
+            self._handler.finalize(state)
             write_atomically(scratch / "meta.json", text)
             files = _files(scratch)
             sums = "".join(f"{_sum(p)}  {p.relative_to(scratch).as_posix()}\n" for p in files)
