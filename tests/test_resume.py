@@ -82,6 +82,17 @@ def test_ended_inside_an_epoch_and_inside_its_evaluation(
     runs.assert_same(tmp_path / "run", reference)
 
 
+@pytest.mark.parametrize("problem", sorted(runs.TINY))
+def test_resumed_between_two_epochs(problem: str, whole, tmp_path: Path) -> None:
+    """What changes there (the refit of balanced networks) is part of the checkpoint."""
+    import shutil
+
+    run = copy_of(whole(problem), tmp_path / "run")
+    shutil.rmtree(run / "checkpoints" / "3")
+    assert runs.call(problem, "--resume", str(run)) == 0
+    runs.assert_same(run, whole(problem))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", sorted(runs.TINY))
 @pytest.mark.parametrize("ends", [[k] for k in range(12)] + [[1] * 6], ids=str)
