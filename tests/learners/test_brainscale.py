@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from snnlab.errors import UsageError
-from snnlab.learners import brainscale as module
+from snnlab.learners.backends import brainscale as module
 from snnlab.learners.config import LearnerConfig
 from zoo import assert_live, cosine, gradients, make_stream, make_targets, model_config
 from zoo import relative_error as error

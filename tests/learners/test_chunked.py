@@ -15,10 +15,12 @@ import pytest
 
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
-from snnlab.learners import LearnerConfig, Segment, get_params, make_learner
-from snnlab.learners.chunked import BlockBPTT, ChunkedDRTRL, ChunkedESDRTRL, derivatives, tuning
-from snnlab.learners.chunked.build import Automatic
-from snnlab.learners.chunked.evaluate import make_frame
+from snnlab.learners import LearnerConfig, Segment, get_params, make_learner, tuning
+from snnlab.learners.chunk_sizes import Automatic
+from snnlab.learners.chunks import ChunkedDRTRL, ChunkedESDRTRL
+from snnlab.learners.graph import derivatives
+from snnlab.learners.graph.evaluate import make_frame
+from snnlab.learners.rules.bptt import BlockBPTT
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import EIConfig
 from snnlab.models.gif_networks import build_ei_network

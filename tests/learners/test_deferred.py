@@ -9,8 +9,9 @@ import optax
 import pytest
 
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunked import ChunkedDRTRL, deferred
-from snnlab.learners.chunked.kernels import traces as kernels
+from snnlab.learners.chunks import ChunkedDRTRL
+from snnlab.learners.stores import deferred
+from snnlab.learners.stores.kernels import traces as kernels
 from zoo import (
     BATCH,
     LIVE,

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from snnlab.data.stream import DenseStream, EventStream
-from snnlab.learners.chunked import learner as chunked
-from snnlab.learners.chunked import rules, tuning
-from snnlab.learners.chunked.backprop import BlockBPTT
-from snnlab.learners.chunked.kernels import events
-from snnlab.learners.chunked.kernels import traces as kernels
-from snnlab.learners.chunked.products import Events
+from snnlab.learners import chunks as chunked
+from snnlab.learners import tuning
 from snnlab.learners.functional import get_params
+from snnlab.learners.relations.products import Events
+from snnlab.learners.rules.bptt import BlockBPTT
+from snnlab.learners.stores import traces as rules
+from snnlab.learners.stores.kernels import events
+from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification, Targets

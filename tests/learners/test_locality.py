@@ -14,9 +14,10 @@ from jax import lax
 
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunked import ChunkedDRTRL, locality
-from snnlab.learners.chunked.graph import StepGraph
+from snnlab.learners.chunks import ChunkedDRTRL
 from snnlab.learners.functional import PureNetwork
+from snnlab.learners.graph import locality
+from snnlab.learners.graph.step import StepGraph
 from snnlab.models import Network, StepOutput
 from snnlab.models.maps import DenseMap, kaiming_normal
 from snnlab.models.readouts import LeakyReadout

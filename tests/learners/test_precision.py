@@ -11,7 +11,7 @@ import pytest
 
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunked.learner import ChunkedDRTRL
+from snnlab.learners.chunks import ChunkedDRTRL
 from snnlab.models import ModelConfig, build_network
 
 from .test_chunked import N_IN, N_OUT, B, T, data, maker, objective, run

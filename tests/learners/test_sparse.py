@@ -14,8 +14,8 @@ import pytest
 
 import zoo
 from snnlab.errors import UsageError
-from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunked import ChunkedDRTRL, tuning
+from snnlab.learners import LearnerConfig, get_params, make_learner, tuning
+from snnlab.learners.chunks import ChunkedDRTRL
 from snnlab.models import Network, build_network
 from snnlab.models.maps import DenseMap, SparseMap
 

@@ -11,8 +11,7 @@ import pytest
 from jax import export
 
 import zoo
-from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunked import tuning
+from snnlab.learners import LearnerConfig, get_params, make_learner, tuning
 
 LEARNERS: dict[str, dict[str, Any]] = {
     "bptt": {"method": "bptt"},

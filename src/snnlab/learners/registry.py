@@ -7,17 +7,17 @@ from collections.abc import Callable, Set
 from typing import Literal
 
 from snnlab.errors import UsageError
+from snnlab.learners.backends.brainscale import BrainScale, require_brainscale
+from snnlab.learners.backends.braintrace import BrainTrace
+from snnlab.learners.backends.library import LibraryLearner
 from snnlab.learners.base import Learner, Objective
-from snnlab.learners.bptt import BPTT
-from snnlab.learners.brainscale import BrainScale, require_brainscale
-from snnlab.learners.braintrace import BrainTrace
-from snnlab.learners.chunked import make_own
-from snnlab.learners.chunked.locality import check_network
+from snnlab.learners.chunk_sizes import make_own
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import get_params, path_name
-from snnlab.learners.hybrid import Hybrid, exact_trace_is_smaller
-from snnlab.learners.layerwise import LayerwiseBPTT
-from snnlab.learners.library import LibraryLearner
+from snnlab.learners.graph.locality import check_network
+from snnlab.learners.rules.hybrid import Hybrid, exact_trace_is_smaller
+from snnlab.learners.rules.layerwise import LayerwiseBPTT
+from snnlab.learners.rules.scan_bptt import BPTT
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator, SparseMap
 

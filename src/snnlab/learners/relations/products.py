@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked.kernels import events
-from snnlab.learners.chunked.tuning import current
+from snnlab.learners.stores.kernels import events
+from snnlab.learners.tuning import current
 from snnlab.models import sparse
 
 Post = jax.Array | None
@@ -42,7 +42,7 @@ class Events:
 
     Attributes:
         dense: ``(K, B, i)``; costs nothing in a compiled program that does not use it.
-        cell, bounds: the list; see :mod:`snnlab.learners.chunked.kernels.events`.
+        cell, bounds: the list; see :mod:`snnlab.learners.stores.kernels.events`.
         binary: whether several events of an input in a step count once.
     """
 

@@ -1,7 +1,7 @@
 """``--backend snnlab``: D-RTRL and ES-D-RTRL in chunks of steps.
 
-See :mod:`snnlab.learners.chunked.rules` for the algebra and
-:mod:`snnlab.learners.chunked.graph` and :mod:`snnlab.learners.chunked.locality` for what a
+See :mod:`snnlab.learners.stores.traces` for the algebra and
+:mod:`snnlab.learners.graph.step` and :mod:`snnlab.learners.graph.locality` for what a
 network must be like (it is checked).
 
 Source of the rules: Wang et al., "Model-agnostic linear-memory online learning in spiking neural
@@ -28,14 +28,17 @@ from snnlab.learners.base import (
     quiet_steps,
     template,
 )
-from snnlab.learners.chunked import deferred, derivatives, locality, products, rules
-from snnlab.learners.chunked.derivatives import Steps
-from snnlab.learners.chunked.evaluate import Arrays, ByPiece, Frame, make_frame, weights
-from snnlab.learners.chunked.graph import StepGraph
-from snnlab.learners.chunked.kernels.support import on_one_cpu
-from snnlab.learners.chunked.tuning import current
 from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params, PureNetwork
+from snnlab.learners.graph import derivatives, locality
+from snnlab.learners.graph.derivatives import Steps
+from snnlab.learners.graph.evaluate import Arrays, ByPiece, Frame, make_frame, weights
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.relations import products
+from snnlab.learners.stores import deferred
+from snnlab.learners.stores import traces as rules
+from snnlab.learners.stores.kernels.support import on_one_cpu
+from snnlab.learners.tuning import current
 from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
@@ -233,7 +236,7 @@ class ChunkedDRTRL(Traced):
         resumed: whether segments are continued (``update_every``). If not, traces live between
             the chunks of a segment only, and a segment of one chunk has none.
         single: whether every segment is one step (``update_every`` 1): large traces are then not
-            written at every step (:mod:`snnlab.learners.chunked.deferred`).
+            written at every step (:mod:`snnlab.learners.stores.deferred`).
         only: names of the parameters whose gradient is wanted; ``None`` for all. The others
             have no traces, and their gradient is not to be used.
     """
@@ -359,7 +362,7 @@ class ChunkedDRTRL(Traced):
     def _deferred_step(
         self, frame: Frame, steps: Steps, traces: Any, batch: Any
     ) -> tuple[Any, rules.ByCut, Any]:
-        """A chunk that is one step; see :mod:`snnlab.learners.chunked.deferred`."""
+        """A chunk that is one step; see :mod:`snnlab.learners.stores.deferred`."""
         graph = self.graph
         traces, waiting = traces
         big_d, f = derivatives.jacobians(frame, steps)

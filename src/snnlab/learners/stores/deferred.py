@@ -21,10 +21,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import products, rules
-from snnlab.learners.chunked.derivatives import Blocks
-from snnlab.learners.chunked.evaluate import Inputs
-from snnlab.learners.chunked.graph import StepGraph
+from snnlab.learners.graph.derivatives import Blocks
+from snnlab.learners.graph.evaluate import Inputs
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.relations import products
+from snnlab.learners.stores import traces as rules
 
 #: Steps after which traces are written: more save little and cost more products.
 WAITING = 4

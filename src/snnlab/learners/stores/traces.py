@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import products
-from snnlab.learners.chunked.derivatives import Blocks
-from snnlab.learners.chunked.evaluate import ByPiece, Frame, Inputs
-from snnlab.learners.chunked.graph import StepGraph
-from snnlab.learners.chunked.kernels import traces as kernels
-from snnlab.learners.chunked.tuning import current
+from snnlab.learners.graph.derivatives import Blocks
+from snnlab.learners.graph.evaluate import ByPiece, Frame, Inputs
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.relations import products
+from snnlab.learners.stores.kernels import traces as kernels
+from snnlab.learners.tuning import current
 
 ByState = dict[int, jax.Array]
 ByCut = dict[int, jax.Array]

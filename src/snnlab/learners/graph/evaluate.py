@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked import products
-from snnlab.learners.chunked.graph import Cut, Env, StepGraph, bind, read
-from snnlab.learners.chunked.tuning import current
 from snnlab.learners.functional import Params
+from snnlab.learners.graph.step import Cut, Env, StepGraph, bind, read
+from snnlab.learners.relations import products
+from snnlab.learners.tuning import current
 
 Arrays = list[jax.Array]
 #: By (cut, piece).

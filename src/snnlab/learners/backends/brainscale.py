@@ -3,7 +3,7 @@
 Its numerics are kept as they are. Two of them matter: after every step ``D_RTRL`` divides the
 whole trace of a relation by its largest absolute value if that exceeds 1, so it is D-RTRL only
 as long as no trace exceeds 1; and its last release runs with jax < 0.10 only. Its hybrid
-algorithm does not run; ``--method hybrid`` is composed by :mod:`snnlab.learners.hybrid`.
+algorithm does not run; ``--method hybrid`` is composed by :mod:`snnlab.learners.rules.hybrid`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import brainstate
 import jax
 
 from snnlab.errors import UsageError
-from snnlab.learners.library import LibraryLearner
+from snnlab.learners.backends.library import LibraryLearner
 
 
 def require_brainscale() -> None:

@@ -16,7 +16,7 @@ import brainstate
 import braintrace
 import jax
 
-from snnlab.learners.library import LibraryLearner
+from snnlab.learners.backends.library import LibraryLearner
 
 
 class BrainTrace(LibraryLearner):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnlab.learners.chunked.kernels.support import call, compiled, on_one_cpu, part_of
+from snnlab.learners.stores.kernels.support import call, compiled, on_one_cpu, part_of
 
 #: Below this size of a trace (of one state) XLA's loops are used, which need no compiling
 #: (a choice; the break-even was not measured).

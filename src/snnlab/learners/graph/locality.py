@@ -30,10 +30,10 @@ from jax.extend.core import Literal
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Objective
-from snnlab.learners.chunked.derivatives import depends, local_step
-from snnlab.learners.chunked.evaluate import Arrays, Frame, static_values
-from snnlab.learners.chunked.graph import StepGraph, bind
 from snnlab.learners.functional import PureNetwork, get_params
+from snnlab.learners.graph.derivatives import depends, local_step
+from snnlab.learners.graph.evaluate import Arrays, Frame, static_values
+from snnlab.learners.graph.step import StepGraph, bind
 from snnlab.models.base import Network
 
 #: Linear operations that act on each element by itself.

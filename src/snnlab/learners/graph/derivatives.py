@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.learners.base import Objective, sum_over_steps
-from snnlab.learners.chunked.evaluate import (
+from snnlab.learners.graph.evaluate import (
     Arrays,
     Frame,
     Inputs,
@@ -24,8 +24,8 @@ from snnlab.learners.chunked.evaluate import (
     run,
     run_perturbed,
 )
-from snnlab.learners.chunked.graph import StepGraph
-from snnlab.learners.chunked.products import Input
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.relations.products import Input
 
 #: Blocks of a Jacobian by (new state, old state); of ``dh/dy`` by (new state, cut): ``(K, B, n)``,
 #: or ``(B, n)`` where they are the same at every step.

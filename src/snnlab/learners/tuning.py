@@ -17,7 +17,7 @@ class Tuning:
     """The policies of a kind of device.
 
     Attributes:
-        own_loops: whether numba's loops may be called (:mod:`snnlab.learners.chunked.kernels`).
+        own_loops: whether numba's loops may be called (:mod:`snnlab.learners.stores.kernels`).
         share: of the device's memory that traces and chunks may take.
         whole: whether a sequence is one chunk, without traces, wherever the budget allows it;
             otherwise only if that takes no more than the traces would.

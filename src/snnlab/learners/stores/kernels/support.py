@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.chunked.tuning import current
+from snnlab.learners.tuning import current
 
 
 def on_one_cpu() -> bool:

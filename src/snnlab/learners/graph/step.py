@@ -5,7 +5,7 @@ sparse, of something that evolves with a weight that does not. With the outputs 
 given, a step is a function ``h_t = F(h_{t-1}, y_t)``, and a neuron model is elementwise in it:
 neuron ``n`` of the new state depends on neuron ``n`` of the old state and on ``y[:, n]``. That is
 all an eligibility trace needs to know, so no neuron, synapse or layer has to say anything about
-itself (:mod:`snnlab.learners.chunked.locality` proves it).
+itself (:mod:`snnlab.learners.graph.locality` proves it).
 
 Every variable of the step is one of: *static* (of parameters and constants only: evaluated once
 per segment), *input* (of the step's input: evaluated for a chunk of steps at once), *state*.

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnlab.learners.chunked.kernels.support import call, compiled, part_of
+from snnlab.learners.stores.kernels.support import call, compiled, part_of
 
 
 def times(

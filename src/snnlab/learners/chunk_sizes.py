@@ -7,11 +7,11 @@ from collections.abc import Set
 
 from snnlab.devices import memory
 from snnlab.learners.base import Learner, Objective
-from snnlab.learners.chunked.backprop import BlockBPTT
-from snnlab.learners.chunked.graph import StepGraph
-from snnlab.learners.chunked.learner import ChunkedDRTRL, ChunkedESDRTRL
-from snnlab.learners.chunked.tuning import CPU, Tuning, current
+from snnlab.learners.chunks import ChunkedDRTRL, ChunkedESDRTRL
 from snnlab.learners.config import LearnerConfig
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.rules.bptt import BlockBPTT
+from snnlab.learners.tuning import CPU, Tuning, current
 from snnlab.models.base import Network
 
 #: Arrays of the size of a state or a map's output that a chunk holds per step, for each of them:

@@ -2,7 +2,7 @@
 
 The order of computation is that of Bittar & Garner 2022: a layer's drive of all steps is one
 product, then its neurons run through the steps, then comes the next layer. For networks whose
-layers can also run step by step the gradient is that of :class:`~snnlab.learners.bptt.BPTT`; batch
+layers can also run step by step the gradient is that of backpropagation through the steps; batch
 normalisation and bidirectional layers exist in this order only. Memory grows with the sequence.
 """
 

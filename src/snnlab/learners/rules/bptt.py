@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.learners.base import Objective, Segment, Stream, add
-from snnlab.learners.chunked import derivatives, rules
-from snnlab.learners.chunked.evaluate import inputs_of_chunk, make_frame
-from snnlab.learners.chunked.learner import ChunkedLearner, equal_parts, read_window
+from snnlab.learners.chunks import ChunkedLearner, equal_parts, read_window
 from snnlab.learners.config import Precision
 from snnlab.learners.functional import Carry, Params
+from snnlab.learners.graph import derivatives
+from snnlab.learners.graph.evaluate import inputs_of_chunk, make_frame
+from snnlab.learners.stores import traces as rules
 from snnlab.models.base import Network
 
 

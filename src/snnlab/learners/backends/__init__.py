@@ -1,0 +1,1 @@
+"""The online rules of other libraries, behind the learner protocol."""

@@ -1,0 +1,1 @@
+"""What a parameter enters the step through."""

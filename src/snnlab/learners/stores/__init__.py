@@ -1,0 +1,1 @@
+"""Where a rule remembers, and who computes it."""
