@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.data.stream import Stream
 from snnlab.learners import LearnerConfig, get_params, make_learner
+from snnlab.learners.chunks import OnlineLearner
+from snnlab.learners.rules.base import Setting
+from snnlab.learners.rules.diag import DRTRL
+from snnlab.learners.rules.expsm_diag import ESDRTRL
+from snnlab.learners.signals import Window
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification, Targets
@@ -31,7 +38,7 @@ LIVE = {
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
-class ArrayStream:
+class ArrayStream(Stream):
     """``xs (T, B, n_in)`` as an input stream."""
 
     xs: jax.Array
@@ -98,6 +105,26 @@ def gradients(
 
     found, metrics = run(params, stream, targets)
     return {k: np.asarray(v) for k, v in found.items()}, jax.device_get(metrics)
+
+
+def own_learner(
+    rule, network, batch: int, goal, chunk, *, signal=None, precision="float32", **setting
+) -> OnlineLearner:
+    """A learner of ``--backend snnlab``: one rule, or the choice of one for each relation."""
+    if setting.get("windowed"):
+        signal = functools.partial(lambda goal, graph: Window(goal), goal)
+    choose = (lambda graph, r: rule) if isinstance(rule, type) else rule
+    return OnlineLearner(
+        network, batch, goal, choose, signal, Setting(**setting), chunk, precision
+    )  # fmt: skip
+
+
+def drtrl(network, batch: int, goal, chunk, **setting) -> OnlineLearner:
+    return own_learner(DRTRL, network, batch, goal, chunk, **setting)
+
+
+def es_drtrl(network, batch: int, goal, chunk, decay: float = 0.9, **setting) -> OnlineLearner:
+    return own_learner(ESDRTRL, network, batch, goal, chunk, decay=decay, **setting)
 
 
 def relative_error(a: np.ndarray, b: np.ndarray) -> float:

@@ -17,10 +17,14 @@ from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, Segment, get_params, make_learner, tuning
 from snnlab.learners.chunk_sizes import Automatic
-from snnlab.learners.chunks import ChunkedDRTRL, ChunkedESDRTRL
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import make_frame
-from snnlab.learners.rules.bptt import BlockBPTT
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.relations.inputs import Input
+from snnlab.learners.rules.base import Rule
+from snnlab.learners.rules.bptt import BPTT
+from snnlab.learners.rules.diag import DRTRL
+from snnlab.learners.rules.expsm_diag import ESDRTRL
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import EIConfig
 from snnlab.models.gif_networks import build_ei_network
@@ -28,6 +32,7 @@ from snnlab.models.maps import DenseMap, kaiming_normal
 from snnlab.models.readouts import LeakyReadout
 from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification, Targets
+from zoo import drtrl, es_drtrl, own_learner
 
 T, B, N_IN, N, N_OUT = 16, 2, 6, 8, 3
 TOLERANCE = 1e-4
@@ -113,7 +118,7 @@ def same(a: Segment, b: Segment) -> None:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("chunk", [3, pytest.param(T, marks=pytest.mark.slow)])
 def test_chunked_is_step_by_step_drtrl(model: str, chunk: int) -> None:
-    same(own(model, ChunkedDRTRL, chunk), reference(model, method="diag"))
+    same(own(model, drtrl, chunk), reference(model, method="diag"))
 
 
 @pytest.mark.slow
@@ -121,13 +126,13 @@ def test_chunked_is_step_by_step_drtrl(model: str, chunk: int) -> None:
 @pytest.mark.parametrize("chunk", [1, 7])
 @pytest.mark.parametrize("detach", [False, True])
 def test_chunked_is_step_by_step_drtrl_slow(model: str, chunk: int, detach: bool) -> None:
-    ours = own(model, ChunkedDRTRL, chunk, detach=detach)
+    ours = own(model, drtrl, chunk, detach=detach)
     same(ours, reference(model, detach, method="diag"))
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_chunk_size_and_detached_reset(chunk: int) -> None:
-    ours = own("lif-delta", ChunkedDRTRL, chunk, detach=True)
+    ours = own("lif-delta", drtrl, chunk, detach=True)
     same(ours, reference("lif-delta", True, method="diag"))
     assert error(ours, reference("lif-delta", method="diag")) > 1e-2
 
@@ -141,7 +146,7 @@ SOME = ["lif-delta", "lif-exp-co"]
 def test_windows(model: str) -> None:
     options = {"method": "diag", "vjp_method": "multi-step", "chunk_size": 5}
     theirs = reference(model, **options)
-    same(own(model, ChunkedDRTRL, 5, windowed=True), theirs)
+    same(own(model, drtrl, 5, windowed=True), theirs)
     assert error(theirs, reference(model)) > 1e-2
 
 
@@ -151,7 +156,7 @@ def test_windows(model: str) -> None:
 @pytest.mark.parametrize("chunk", [4, T])
 def test_chunked_es_drtrl(model: str, chunk: int) -> None:
     theirs = reference(model, method="expsm_diag", etrace_decay=0.8)
-    same(own(model, ChunkedESDRTRL, chunk, 0.8), theirs)
+    same(own(model, es_drtrl, chunk, 0.8), theirs)
 
 
 # ---------------------------------------------------------------------- against BPTT
@@ -167,7 +172,7 @@ def test_online_gradient_is_not_bptt(model: str) -> None:
 )
 @pytest.mark.parametrize(("block", "remat"), [(T, False), (5, False), (5, True)])
 def test_block_bptt_is_bptt(model: str, block: int, remat: bool) -> None:
-    same(own(model, BlockBPTT, block, remat=remat), reference(model))
+    same(own(model, BPTT, block, remat=remat), reference(model))
 
 
 # ---------------------------------------------------------------------- signs, masks, conductances
@@ -206,7 +211,7 @@ def test_automatic_chunks() -> None:
     assert choose(100) == 100  # 500 MB, as the traces
     assert choose(101) == 8  # a share of the traces
     assert choose(7) == 7
-    assert dataclasses.replace(choose, resumed=True)(100) == 8
+    assert dataclasses.replace(choose, kept=True)(100) == 8
     assert dataclasses.replace(choose, beside=mb // 10)(900) == tuning.CPU.longest_traced
     small = dataclasses.replace(choose, trace=100 * mb)
     assert small(500) == 25  # 100 MB of traces may have 250 MB beside them
@@ -228,14 +233,14 @@ def test_automatic_chunks_on_an_accelerator() -> None:
     assert choose(1601) == choose(16_000) == 500
     assert dataclasses.replace(choose, budget=4e9)(1600) == 350
     assert dataclasses.replace(choose, budget=4e8)(1600) == 5  # traces that do not fit
-    assert dataclasses.replace(choose, resumed=True)(100) == 100
+    assert dataclasses.replace(choose, kept=True)(100) == 100
     assert dataclasses.replace(choose, trace=0)(1000) == 25  # ES-D-RTRL has none to save
 
 
-@pytest.mark.parametrize("kind", [ChunkedDRTRL, ChunkedESDRTRL])
+@pytest.mark.parametrize("kind", [drtrl, es_drtrl])
 def test_steps_without_loss_need_no_signal(kind: Any) -> None:
     """A warm-up changes which programs run, not the gradient of the steps that are scored."""
-    args = (0.8,) if kind is ChunkedESDRTRL else ()
+    args = (0.8,) if kind is es_drtrl else ()
     make = maker("gif-delta")
     goal = dataclasses.replace(objective(), warmup=7)
     found = [
@@ -258,13 +263,13 @@ def test_constant_derivatives_are_not_repeated() -> None:
     shapes = {}
     for detach in (True, False):
         network = maker("lif-delta", detach_reset=detach)("plain")
-        learner = ChunkedDRTRL(network, B, objective(), 4)
+        learner = drtrl(network, B, objective(), 4)
         frame = make_frame(learner.graph, get_params(network), 4)
-        h = jax.tree.leaves(learner.fresh()["net"])
-        _, steps = derivatives.forward(frame, h, data()[0].window(0, 4), jnp.arange(4))
-        big_d, _ = derivatives.jacobians(frame, steps)
-        b = learner.graph.cuts[0].reach[0]
-        shapes[detach] = big_d[b, b].ndim
+        h = jax.tree.leaves(learner.fresh().net)
+        _, steps = derivatives.forward(frame, h, Input(data()[0].window(0, 4)), jnp.arange(4))
+        state_jacobian, _ = derivatives.jacobians(frame, steps)
+        b = learner.graph.relations[0].reach[0]
+        shapes[detach] = state_jacobian[b, b].ndim
     assert shapes == {True: 2, False: 3}
 
 
@@ -275,36 +280,43 @@ def test_segments_of_drtrl_continue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         tuning, "CPU", dataclasses.replace(tuning.CPU, block_bytes=1)
     )  # traces sample by sample
-    ours = own("gif-delta", ChunkedDRTRL, 4, segments=(7, 9), resumed=True)
+    ours = own("gif-delta", drtrl, 4, segments=(7, 9), resumed=True)
     same(ours, reference("gif-delta", method="diag"))
 
 
 def test_segments_of_es_drtrl_continue() -> None:
-    ours = own("lif-delta", ChunkedESDRTRL, 4, 0.8, segments=(7, 9))
+    ours = own("lif-delta", es_drtrl, 4, 0.8, segments=(7, 9))
     same(ours, reference("lif-delta", method="expsm_diag", etrace_decay=0.8))
 
 
 def test_segment_without_trace_cannot_continue() -> None:
     with pytest.raises(ValueError, match="update_every"):
-        own("lif-delta", ChunkedDRTRL, T, segments=(7, 9))
+        own("lif-delta", drtrl, T, segments=(7, 9))
 
 
 def test_carry_has_traces_only_if_resumed() -> None:
     def size(resumed: bool) -> int:
-        learner = ChunkedDRTRL(maker("lif-delta")("plain"), B, objective(), 4, resumed=resumed)
+        learner = drtrl(maker("lif-delta")("plain"), B, objective(), 4, resumed=resumed)
         return sum(int(np.prod(a.shape)) for a in jax.tree.leaves(learner.initial))
 
     weights = sum(v.size for v in get_params(maker("lif-delta")("plain")).values())
     assert size(True) - size(False) == B * weights
 
 
-def test_traces_of_some_parameters_only() -> None:
-    """What a hybrid asks for: the others cost no memory, and the gradient stays."""
+def test_a_rule_for_some_relations_only() -> None:
+    """A table of rules: one forward pass, the gradient of each rule, its traces alone."""
     wanted = "readout.map.weight"
-    whole = own("lif-delta", ChunkedDRTRL, 3)
-    part = own("lif-delta", ChunkedDRTRL, 3, only={wanted})
-    np.testing.assert_array_equal(part.gradients[wanted], whole.gradients[wanted])
-    learner = ChunkedDRTRL(maker("lif-delta")("plain"), B, objective(), 3, only={wanted})
+
+    def choose(graph: StepGraph, r: int) -> type[Rule]:
+        return DRTRL if wanted in graph.relations[r].trained else ESDRTRL
+
+    mixed = own("lif-delta", functools.partial(own_learner, choose), 3)
+    exact, smooth = own("lif-delta", drtrl, 3), own("lif-delta", es_drtrl, 3)
+    for name, value in mixed.gradients.items():
+        rule, other = (exact, smooth) if name == wanted else (smooth, exact)
+        np.testing.assert_allclose(value, rule.gradients[name], rtol=1e-5, atol=1e-6)
+        assert not np.allclose(value, other.gradients[name], rtol=1e-2)
+    learner = own_learner(choose, maker("lif-delta")("plain"), B, objective(), 3)
     assert learner.trace_bytes == 4 * B * N * N_OUT
 
 
@@ -332,7 +344,9 @@ class Own(Network):
             )  # fmt: skip
             self.readout = LeakyReadout(DenseMap(kaiming_normal(N, N_OUT, 2.0)), tau_o, 1.0)
         self.change = change
-        self.bias = brainstate.ParamState(jnp.zeros(N)) if change == "bias" else None
+        vector = change in ("bias", "pattern")
+        self.bias = brainstate.ParamState(jnp.zeros(N)) if vector else None
+        self.gain = brainstate.ParamState(jnp.ones(N_IN)) if change == "gain" else None
 
     def init_states(self, batch_size: int | None) -> None:
         zeros = jnp.zeros((batch_size, N), jnp.float32)
@@ -340,13 +354,17 @@ class Own(Network):
         super().init_states(batch_size)
 
     def step(self, x: jax.Array) -> StepOutput:
+        if self.gain is not None:
+            x = x * self.gain.value
         self.g.value = 0.7 * self.g.value + self.map(x)
         v = self.v.value
         if self.change == "mixing":
             v = v - 0.1 * v.mean(-1, keepdims=True)
         new = 0.9 * v + 0.3 * self.g.value
-        if self.bias is not None:
+        if self.bias is not None and self.change == "bias":
             new = new + self.bias.value
+        if self.bias is not None and self.change == "pattern":
+            new = new + self.bias.value[::-1].mean() * v.mean(-1, keepdims=True)
         self.v.value = new
         spikes = jax.nn.sigmoid(4 * (new - 1))
         if self.change == "silent":
@@ -355,18 +373,19 @@ class Own(Network):
 
 
 @pytest.mark.parametrize("chunk", [3, T])
-def test_drtrl_is_exact_without_recurrence(chunk: int) -> None:
+@pytest.mark.parametrize("change", ["", "bias"])
+def test_drtrl_is_exact_without_recurrence(chunk: int, change: str) -> None:
     """Neuron-local dynamics with two states below a readout without memory: BPTT itself."""
-    network, params = Own(), get_params(Own())
-    exact = make_learner(LearnerConfig(), lambda _: Own(), B, objective(1))
-    ours = ChunkedDRTRL(network, B, objective(1), chunk)
+    network, params = Own(change), get_params(Own(change))
+    exact = make_learner(LearnerConfig(backend="plain"), lambda _: Own(change), B, objective(1))
+    ours = drtrl(network, B, objective(1), chunk)
     same(run(ours, params, n_layers=1), run(exact, params, n_layers=1))
 
 
 def test_leaky_readout_is_exact() -> None:
     params = get_params(Own(tau_o=20.0))
     exact = make_learner(LearnerConfig(), lambda _: Own(tau_o=20.0), B, objective(1))
-    ours = ChunkedDRTRL(Own(tau_o=20.0), B, objective(1), 5)
+    ours = drtrl(Own(tau_o=20.0), B, objective(1), 5)
     name = "readout.map.weight"
     a, b = (run(k, params, n_layers=1).gradients[name] for k in (ours, exact))
     np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=1e-6)
@@ -374,11 +393,16 @@ def test_leaky_readout_is_exact() -> None:
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [("bias", "parameter bias"), ("mixing", "mixes neurons"), ("silent", "map.weight")],
+    [
+        ("pattern", "parameter bias"),
+        ("gain", "parameter gain"),
+        ("mixing", "mixes neurons"),
+        ("silent", "map.weight"),
+    ],
 )
 def test_refused_at_build_time(change: str, reason: str) -> None:
     obj = dataclasses.replace(objective(1), config=TrainingConfig())
     with pytest.raises(UsageError, match=reason) as caught:
-        ChunkedDRTRL(Own(change), B, obj, 4)
+        drtrl(Own(change), B, obj, 4)
     assert "\n" not in str(caught.value)
     assert "use --" in str(caught.value)

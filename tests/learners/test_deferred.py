@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunks import ChunkedDRTRL
+from snnlab.learners.chunks import OnlineLearner
 from snnlab.learners.stores import deferred
 from snnlab.learners.stores.kernels import traces as kernels
 from zoo import (
@@ -37,11 +37,11 @@ def along_updates(model: str, backend: str) -> tuple[dict[str, jax.Array], jax.A
         LearnerConfig(method="diag", update_every=1, backend=backend),  # type: ignore[arg-type]
         make, BATCH, goal,
     )  # fmt: skip
-    assert isinstance(learner, ChunkedDRTRL) == (backend == "snnlab")
-    if isinstance(learner, ChunkedDRTRL):
+    assert isinstance(learner, OnlineLearner) == (backend == "snnlab")
+    if isinstance(learner, OnlineLearner):
         # What has no kernel (a readout of few units included) is written at every step.
-        cuts = range(len(learner.graph.cuts))
-        assert learner.deferred == ([*cuts] if kernels.LEAST_BYTES == 0 else [])
+        cuts = range(len(learner.graph.relations))
+        assert learner.rules[0].deferred == ([*cuts] if kernels.LEAST_BYTES == 0 else [])
     stream, batch = ArrayStream(make_stream(steps=LENGTH).xs), make_targets()
     params, optimizer = get_params(make("plain")), optax.sgd(0.05)
 

@@ -15,14 +15,16 @@ from snnlab.data.stream import DenseStream, EventStream
 from snnlab.learners import chunks as chunked
 from snnlab.learners import tuning
 from snnlab.learners.functional import get_params
-from snnlab.learners.relations.products import Events
-from snnlab.learners.rules.bptt import BlockBPTT
-from snnlab.learners.stores import traces as rules
+from snnlab.learners.relations import InputBlock, MatMul
+from snnlab.learners.relations.inputs import Events, Input
+from snnlab.learners.rules.bptt import BPTT
+from snnlab.learners.stores import traces
 from snnlab.learners.stores.kernels import events
 from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification, Targets
+from zoo import drtrl, es_drtrl
 
 #: More rows than ``kernels.AT_ONCE`` holds at once, and samples than are passed together; no
 #: multiples of them.
@@ -149,10 +151,10 @@ def test_what_is_too_small_for_a_float_becomes_zero_and_nan_stays() -> None:
 
 def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     of = case(3)
-    cut = types.SimpleNamespace(
-        pieces=[types.SimpleNamespace(size=ROWS, start=0)], post=None
-    )  # fmt: skip
-    graph: Any = types.SimpleNamespace(post=lambda r, k: None, cuts=[cut])
+    weight = types.SimpleNamespace(aval=jax.ShapeDtypeStruct((ROWS, N), jnp.float32))
+    block = InputBlock(None, 0, ROWS, evolves=False)
+    relation = MatMul(weight, None, (block,), ("w",), (B, N))
+    graph: Any = types.SimpleNamespace(relations=[relation])
     args = (
         graph,
         {(0, 0, s): e for s, e in enumerate(of.traces)},
@@ -161,14 +163,14 @@ def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
             {(s, a): v for s, row in enumerate(of.p) for a, v in enumerate(row) if v is not None},
             {(s, 0): f for s, f in enumerate(of.enter)},
         ),
-        {(0, 0): of.x},
+        {(0, 0): Input(of.x)},
         {},
     )
-    want = rules.pass_over_traces(*args)
-    assert not rules.cuts_of_kernel(graph, args[1])
+    want = traces.pass_over_traces(*args)
+    assert not traces.kernel_relations(graph, args[1])
     monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
-    assert rules.cuts_of_kernel(graph, args[1]) == [0]
-    close(rules.pass_over_traces(*args), want)
+    assert traces.kernel_relations(graph, args[1]) == [0]
+    close(traces.pass_over_traces(*args), want)
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -219,9 +221,9 @@ def test_a_list_of_events_whatever_the_chunk() -> None:
 @pytest.mark.parametrize(
     ("make", "products"),
     [
-        (lambda *a: BlockBPTT(*a, 3), 2),
-        (lambda *a: chunked.ChunkedDRTRL(*a, 3), 2),
-        (lambda *a: chunked.ChunkedESDRTRL(*a, 3, 0.9), 3),
+        (lambda *a: BPTT(*a, 3), 2),
+        (lambda *a: drtrl(*a, 3), 2),
+        (lambda *a: es_drtrl(*a, 3, 0.9), 3),
     ],
     ids=["bptt", "d-rtrl", "es-d-rtrl"],
 )

@@ -14,14 +14,13 @@ from jax import lax
 
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunks import ChunkedDRTRL
 from snnlab.learners.functional import PureNetwork
 from snnlab.learners.graph import locality
 from snnlab.learners.graph.step import StepGraph
 from snnlab.models import Network, StepOutput
 from snnlab.models.maps import DenseMap, kaiming_normal
 from snnlab.models.readouts import LeakyReadout
-from zoo import BATCH, N_IN, N_OUT, make_stream, make_targets
+from zoo import BATCH, N_IN, N_OUT, drtrl, make_stream, make_targets
 from zoo import objective as make_objective
 
 N = 8
@@ -189,7 +188,7 @@ def test_the_operation_is_named(name: str, operation: str) -> None:
 def test_no_forward_derivative() -> None:
     """What reverse mode alone can pass is refused, not met by an error of JAX's later."""
     with pytest.raises(UsageError, match="'custom_vjp_call'"):
-        ChunkedDRTRL(Layer(backwards), BATCH, make_objective(1), 4)
+        drtrl(Layer(backwards), BATCH, make_objective(1), 4)
 
 
 def test_numbers_find_what_operations_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.learners.chunks import ChunkedDRTRL
 from snnlab.models import ModelConfig, build_network
+from zoo import drtrl
 
 from .test_chunked import N_IN, N_OUT, B, T, data, maker, objective, run
 
@@ -45,22 +45,22 @@ def test_what_is_rounded() -> None:
     stream, batch = data()
 
     def carry_after(precision: Any):
-        learner = ChunkedDRTRL(make("plain"), B, objective(), 3, resumed=True, precision=precision)
+        learner = drtrl(make("plain"), B, objective(), 3, resumed=True, precision=precision)
         params = get_params(make("plain"))
         return learner.segment(params, learner.fresh(), stream, batch, 0, T).carry, learner
 
     (mixed, learner), (low, _), (full, exact) = map(carry_after, ("mixed", "bfloat16", "float32"))
-    assert {e.dtype for e in mixed["traces"].values()} == {jnp.dtype(jnp.bfloat16)}
+    assert {e.dtype for e in mixed.rules[0].traces.values()} == {jnp.dtype(jnp.bfloat16)}
     assert 2 * learner.trace_bytes == exact.trace_bytes
 
     def is_rounded(h: jax.Array) -> bool:
         return bool(jnp.all(h == h.astype(jnp.bfloat16).astype(jnp.float32)))
 
-    states = jax.tree.leaves(low["net"])
+    states = jax.tree.leaves(low.net)
     assert all(h.dtype == jnp.float32 for h in states)
     assert all(map(is_rounded, states))
-    assert not all(map(is_rounded, jax.tree.leaves(mixed["net"])))
-    assert not all(map(is_rounded, jax.tree.leaves(full["net"])))
+    assert not all(map(is_rounded, jax.tree.leaves(mixed.net)))
+    assert not all(map(is_rounded, jax.tree.leaves(full.net)))
 
 
 @pytest.mark.parametrize("backend", ["plain", "braintrace", "layerwise"])

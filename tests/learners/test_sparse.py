@@ -15,9 +15,11 @@ import pytest
 import zoo
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner, tuning
-from snnlab.learners.chunks import ChunkedDRTRL
+from snnlab.learners.rules.diag import DRTRL
+from snnlab.learners.rules.expsm_diag import ESDRTRL
 from snnlab.models import Network, build_network
 from snnlab.models.maps import DenseMap, SparseMap
+from zoo import drtrl
 
 N, SHARE, T = 30, 0.2, zoo.STEPS
 CONFIG = zoo.model_config("lif-delta", n_rec=N, ff_scale=30.0, connectivity=SHARE)
@@ -140,7 +142,7 @@ def test_signs_are_kept(chunk: int) -> None:
     goal = zoo.objective(1)
     found = []
     for network in (signed, masked):
-        learner = ChunkedDRTRL(network("plain"), zoo.BATCH, goal, chunk)
+        learner = drtrl(network("plain"), zoo.BATCH, goal, chunk)
         params = get_params(network("plain"))
         params = {name: -value for name, value in params.items()}  # |W| decides, not W
         run = jax.jit(
@@ -158,7 +160,7 @@ def test_signs_are_kept(chunk: int) -> None:
 
 
 def test_traces_of_existing_synapses_only() -> None:
-    learner = ChunkedDRTRL(make("plain"), zoo.BATCH, zoo.objective(2), 3)
+    learner = drtrl(make("plain"), zoo.BATCH, zoo.objective(2), 3)
     synapses = sum(post.size for post in posts().values()) + N * zoo.N_OUT
     assert learner.trace_bytes == 4 * zoo.BATCH * synapses
 
@@ -180,4 +182,9 @@ def test_hybrid_counts_existing_synapses() -> None:
         return build_network(config, zoo.N_IN, zoo.N_OUT, operator, 0)
 
     learner: Any = make_learner(LearnerConfig(method="hybrid"), one, zoo.BATCH, zoo.objective(1))
-    assert learner.exact == {"layers.0.pathways.0.map.weight"}
+    trained = {
+        type(rule): {learner.graph.relations[r].trained for r in rule.mine}
+        for rule in learner.rules
+    }
+    assert trained[DRTRL] == {("layers.0.pathways.0.map.weight",)}
+    assert trained[ESDRTRL] == {("readout.map.weight",)}

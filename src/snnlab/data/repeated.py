@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from snnlab.data.stream import Stream
 
 
-class RepeatedStream:
+class RepeatedStream(Stream):
     """``at(t) = scale * stream.at(t // repeat)``; R times as many steps, nothing stored.
 
     Args:

@@ -11,7 +11,7 @@ step under ``jax.checkpoint`` and the events are scattered again instead of stor
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ MOST_CELLS = 2**31 - 2**16
 
 @runtime_checkable
 class Stream(Protocol):
-    """The protocol; see the module."""
+    """The protocol; see the module. What inherits from it is dense, unless it says otherwise."""
 
     @property
     def n_steps(self) -> int: ...
@@ -38,9 +38,27 @@ class Stream(Protocol):
     def n_in(self) -> int: ...
     def at(self, t: jax.Array | int) -> jax.Array: ...
     def window(self, start: jax.Array | int, length: int) -> jax.Array: ...
+    def listed(self, start: jax.Array | int, length: int) -> EventList | None:
+        """The events of the same steps as :meth:`window`, if products had better visit these."""
+        return None
 
 
-class DenseStream:
+class EventList(NamedTuple):
+    """Events of some steps.
+
+    Attributes:
+        cell: ``sample * n_in + input`` of every event, int32, sorted by step.
+        bounds: ``(length + 1,) int32``; events of the t-th step are
+            ``cell[bounds[t]:bounds[t + 1]]``.
+        binary: whether several events of a cell in a step count once.
+    """
+
+    cell: jax.Array
+    bounds: jax.Array
+    binary: bool
+
+
+class DenseStream(Stream):
     """An array ``xs (T, B, n_in)`` as a stream."""
 
     def __init__(self, xs: jax.Array | np.ndarray) -> None:
@@ -69,7 +87,7 @@ class DenseStream:
         return lax.dynamic_slice_in_dim(xs, start, length).astype(jnp.float32)
 
 
-class EventStream:
+class EventStream(Stream):
     """A batch of binned events, made dense one step at a time on the device.
 
     Shapes depend on the dataset and the batch size only, so one compiled program serves all
@@ -83,7 +101,7 @@ class EventStream:
         n_in: inputs.
         binary: a cell is 1 if it has an event, else the number of its events.
         block: events scattered at once; ``capacity`` must exceed the number of events by it.
-        events: inputs are so often zero that products had better visit events (:meth:`packed`)
+        events: inputs are so often zero that products had better visit events (:meth:`listed`)
             than inputs.
     """
 
@@ -100,8 +118,8 @@ class EventStream:
     ) -> None:
         self.cell = cell
         self.offsets = offsets
-        self.batch_size = batch_size
-        self.n_in = n_in
+        self._batch_size = batch_size
+        self._n_in = n_in
         self.binary = binary
         self.block = block
         self.events = events
@@ -110,26 +128,31 @@ class EventStream:
     def n_steps(self) -> int:
         return int(self.offsets.shape[0]) - 1
 
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
+
+    @property
+    def n_in(self) -> int:
+        return self._n_in
+
     def at(self, t: jax.Array | int) -> jax.Array:
         """Step ``t``: ``(B, n_in) float32``."""
         return self.window(t, 1)[0]
 
-    def packed(self, start: jax.Array | int, length: int) -> tuple[jax.Array, jax.Array]:
-        """The events of the same steps as :meth:`window`, as a list.
+    def listed(self, start: jax.Array | int, length: int) -> EventList | None:
+        return self._listed(start, length) if self.events else None
 
-        Returns:
-            ``cell``, and ``bounds (length + 1,) int32``: events of step ``start + t`` are
-            ``cell[bounds[t]:bounds[t + 1]]``.
-        """
-        offsets = jnp.asarray(self.offsets)
-        return jnp.asarray(self.cell), lax.dynamic_slice_in_dim(offsets, start, length + 1)
+    def _listed(self, start: jax.Array | int, length: int) -> EventList:
+        bounds = lax.dynamic_slice_in_dim(jnp.asarray(self.offsets), start, length + 1)
+        return EventList(jnp.asarray(self.cell), bounds, self.binary)
 
     def window(self, start: jax.Array | int, length: int) -> jax.Array:
         """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
         n_cells = self.batch_size * self.n_in
         if length * n_cells > MOST_CELLS:
             return lax.map(self.at, start + jnp.arange(length))
-        cell, bounds = self.packed(start, length)
+        cell, bounds, _ = self._listed(start, length)
         first, end = bounds[0], bounds[-1]
         lane = jnp.arange(self.block, dtype=jnp.int32)
 

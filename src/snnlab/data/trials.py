@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from snnlab.data.positions import Positioned
+from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 
 
@@ -103,7 +104,7 @@ def _mix(x: jax.Array) -> jax.Array:
     return x ^ (x >> 15)
 
 
-class TrialStream:
+class TrialStream(Stream):
     """Bernoulli spikes of a batch of trials.
 
     The spike of input ``i`` of trial ``b`` in step ``t`` is ``hash(salt[b, i] ^ hash(t)) <

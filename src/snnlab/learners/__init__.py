@@ -9,4 +9,4 @@ from snnlab.learners.functional import PureSequence as PureSequence
 from snnlab.learners.functional import get_params as get_params
 from snnlab.learners.registry import make_learner as make_learner
 from snnlab.learners.registry import operator_of as operator_of
-from snnlab.learners.registry import require_layerwise as require_layerwise
+from snnlab.learners.rules.layerwise import require_layerwise as require_layerwise

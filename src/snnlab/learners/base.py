@@ -10,23 +10,16 @@ optimiser acts is not the learner's business.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.data.stream import Stream
 from snnlab.learners.functional import Carry, Params, with_key
 from snnlab.models.base import StepOutput
-
-
-class Stream(Protocol):
-    """Input of one batch; see :mod:`snnlab.data.stream`."""
-
-    @property
-    def n_steps(self) -> int: ...
-    def at(self, t: jax.Array | int) -> jax.Array: ...
-    def window(self, start: jax.Array | int, length: int) -> jax.Array: ...
 
 
 class Objective(Protocol):
@@ -82,6 +75,10 @@ class Learner(abc.ABC):
     ) -> Segment:
         """Advance ``length`` steps from step ``start`` on."""
 
+    def parameters(self) -> Params:
+        """Parameters beside the network's that it wants trained (learned feedback)."""
+        return {}
+
     def fresh(self, key: jax.Array | None = None) -> Carry:
         """A carry at rest, made inside the program rather than kept as a constant.
 
@@ -92,7 +89,7 @@ class Learner(abc.ABC):
         return carry if key is None else with_key(carry, key)
 
 
-def quiet_steps(objective: Objective, start: Any, length: int) -> int:
+def unscored_prefix(objective: Objective, start: Any, length: int) -> int:
     """Steps at the beginning of a segment without any loss: they need no learning signal.
 
     Known only where ``start`` is (it is not inside the loop of ``--update_every``).
@@ -100,6 +97,11 @@ def quiet_steps(objective: Objective, start: Any, length: int) -> int:
     if not isinstance(start, int):
         return 0
     return min(max(getattr(objective, "warmup", 0) - start, 0), length)
+
+
+def at_rest(shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    """Zeros of a carry, by their shape."""
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
 def template(carry: Carry) -> Carry:

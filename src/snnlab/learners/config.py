@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
 from snnlab.config import option, section
-
-METHOD_ALIASES = {
-    "d-rtrl": "diag", "d_rtrl": "diag", "drtrl": "diag",
-    "esd-rtrl": "expsm_diag", "es-d-rtrl": "expsm_diag", "esd_rtrl": "expsm_diag",
-    "es_d_rtrl": "expsm_diag", "expsm-diag": "expsm_diag", "pp-prop": "expsm_diag",
-    "pp_prop": "expsm_diag",
-}  # fmt: skip
+from snnlab.learners.methods import METHODS, canonical, having
 
 ChunkSize = Annotated[
     Annotated[int, pydantic.Field(gt=0)] | None,
     pydantic.BeforeValidator(lambda v: None if v == "auto" else v),
 ]
 
-#: Methods that go forward with the sequence.
-ONLINE = ("diag", "expsm_diag", "hybrid")
+#: Methods that go forward with the sequence, and those whose chunks are ours.
+ONLINE, CHUNKED = having("online"), having("chunks")
+#: Methods with an option of their own.
+WINDOWED, DECAYING = having("windows"), having("decay")
 Precision = Literal["float32", "bfloat16", "mixed"]
 
-Method = Annotated[
-    Literal["bptt", "diag", "expsm_diag", "hybrid"],
-    pydantic.BeforeValidator(lambda v: METHOD_ALIASES.get(str(v).lower(), v)),
-]
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Annotated[Literal[tuple(METHODS)], pydantic.BeforeValidator(canonical)]
 
 
 @section("Learner")
@@ -36,16 +32,18 @@ class LearnerConfig:
 
     method: Method = option(
         default="bptt",
-        help="bptt; diag (= d-rtrl); expsm_diag (= es-d-rtrl, esd-rtrl); hybrid (diag for maps "
-        "with fewer weights than inputs + outputs, expsm_diag for the others)",
+        help="the learning rule: "
+        + "; ".join(
+            f"{name} = {', '.join((about.summary, *about.aliases))}"
+            for name, about in METHODS.items()
+        ),
     )
     backend: Literal["auto", "snnlab", "braintrace", "brainscale", "plain", "layerwise"] = option(
         default="auto",
         help="implementation; snnlab: our own, in chunks of steps; braintrace, brainscale (jax < "
         "0.10): the libraries' online rules; plain: reverse mode through the scan over steps "
         "(bptt alone); layerwise: layer after layer over the whole sequence (bptt of "
-        "task-balanced-rsnn.py); auto: snnlab, or plain where bptt has parameters outside of maps, "
-        "or layerwise where the network needs it",
+        "task-balanced-rsnn.py); auto: snnlab, or layerwise where the network needs it",
     )
     etrace_decay: float | None = option(
         default=None,
@@ -60,13 +58,13 @@ class LearnerConfig:
     )
     vjp_method: Literal["single-step", "multi-step"] = option(
         default="single-step",
-        only={"method": ONLINE},
+        only={"method": WINDOWED},
         help="learning signal of a step alone, or of a window of --chunk_size steps "
         "(backpropagation inside the window, traces before it)",
     )
     chunk_size: ChunkSize = option(
         default=None,
-        only={"method": ONLINE},
+        only={"method": CHUNKED},
         help="steps of a window with --vjp_method multi-step; otherwise of a chunk (snnlab), on "
         "which the gradient does not depend: auto or none chooses it from --memory_budget",
         unit="steps",
@@ -77,7 +75,7 @@ class LearnerConfig:
         "an accelerator a quarter, of which it uses all",
         unit="GB",
         ge=0,
-        only={"method": ONLINE, "backend": ("auto", "snnlab"), "chunk_size": (None,)},
+        only={"method": CHUNKED, "backend": ("auto", "snnlab"), "chunk_size": (None,)},
     )
     remat: bool = option(
         default=False,
@@ -108,10 +106,10 @@ class LearnerConfig:
     def _consistent(self) -> LearnerConfig:
         decay = self.etrace_decay
         if decay is not None:
-            if self.method in ("bptt", "diag"):
+            if self.method not in DECAYING:
                 raise ValueError(
                     f"--etrace_decay {decay:g} has no meaning with --method {self.method}; "
-                    "it belongs to expsm_diag and hybrid"
+                    f"it belongs to {', '.join(DECAYING)}"
                 )
             is_rank = decay > 1 and float(decay).is_integer()
             if not (0 <= decay < 1 or is_rank):
@@ -123,8 +121,10 @@ class LearnerConfig:
                 "--vjp_time t_minus_1 is not implemented; use t, the rule of the paper"
             )
         if self.vjp_method == "multi-step":
-            if self.method == "bptt":
-                raise ValueError("--vjp_method multi-step belongs to the online methods, not bptt")
+            if self.method not in WINDOWED:
+                raise ValueError(
+                    f"--vjp_method multi-step belongs to {', '.join(WINDOWED)}, not {self.method}"
+                )
             if self.chunk_size is None:
                 raise ValueError("--vjp_method multi-step needs --chunk_size (steps of a window)")
             if self.chunk_size == 1:
@@ -135,9 +135,12 @@ class LearnerConfig:
         return self
 
     def _check_backend(self) -> None:
-        bptt = self.method == "bptt"
-        if bptt and self.backend in ("braintrace", "brainscale"):
-            raise ValueError(f"--backend {self.backend} implements the online methods, not bptt")
+        bptt, libraries = self.method == "bptt", METHODS[self.method].libraries
+        if self.backend in ("braintrace", "brainscale") and self.backend not in libraries:
+            raise ValueError(
+                f"--backend {self.backend} implements online methods, not {self.method}; of ours "
+                f"{', '.join(n for n, m in METHODS.items() if self.backend in m.libraries)}"
+            )
         if not bptt and self.backend in ("plain", "layerwise"):
             raise ValueError(f"--backend {self.backend} is reverse mode, --method bptt alone")
         if self.backend == "layerwise" and self.update_every:

@@ -29,6 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 #: What a block of rows may take beside its result: fits a core's cache; few launches elsewhere.
 CPU_BLOCK, OTHER_BLOCK = 2**18, 2**28
@@ -245,32 +247,45 @@ def outer(x: jax.Array, g: jax.Array, post: jax.Array) -> jax.Array:
 
 # ---------------------------------------------------------------------- for networks
 
-#: Name under which :func:`sparse_product` stands in a traced step.
-PRODUCT = "sparse_product"
+#: The map as one operation of a traced step, by which an online learner knows it. It is linear in
+#: its input and in its values; both derivatives are the products above.
+sparse_product_p = Primitive("sparse_product")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _product(x: jax.Array, w: jax.Array, post: jax.Array, n_out: int) -> jax.Array:
-    return times(x, w, post, n_out)
-
-
-def _product_fwd(x, w, post, n_out):
-    return times(x, w, post, n_out), (x, w, post)
-
-
-def _product_bwd(n_out, kept, g):
-    x, w, post = kept
-    return back(g, w, post), outer(x, g, post), None
-
-
-_product.defvjp(_product_fwd, _product_bwd)
-
-
-@functools.partial(jax.jit, static_argnames="n_out")
 def sparse_product(x: jax.Array, w: jax.Array, post: jax.Array, *, n_out: int) -> jax.Array:
-    """``y (B, n_out)`` of ``x (B, n_in)``, values ``w (n_in, k)`` and targets ``post (n_in, k)``.
+    """``y (B, n_out)`` of ``x (B, n_in)``, values ``w (n_in, k)``, targets ``post (n_in, k)``."""
+    made: jax.Array = sparse_product_p.bind(x, w, post, n_out=n_out)
+    return made
 
-    One operation in a traced step, which ``--backend snnlab`` recognises as a map; reverse mode
-    goes through it as usual.
-    """
-    return _product(x, w, post, n_out)
+
+def _jvp(primals: Any, tangents: Any, *, n_out: int) -> Any:
+    x, w, post = primals
+    dx, dw, _ = tangents
+    y = sparse_product(x, w, post, n_out=n_out)
+    moved = [
+        sparse_product(*pair, post, n_out=n_out)
+        for pair, d in (((dx, w), dx), ((x, dw), dw)) if not isinstance(d, ad.Zero)
+    ]  # fmt: skip
+    return y, functools.reduce(jnp.add, moved) if moved else jnp.zeros_like(y)
+
+
+def _transpose(g: Any, x: Any, w: Any, post: Any, *, n_out: int) -> Any:
+    of_input = ad.is_undefined_primal(x)
+    if isinstance(g, ad.Zero):
+        return None, None, None
+    return (back(g, w, post), None, None) if of_input else (None, outer(x, g, post), None)
+
+
+def _batched(args: Any, axes: Any, *, n_out: int) -> Any:
+    axes = tuple(None if axis is batching.not_mapped else axis for axis in axes)
+    return jax.vmap(functools.partial(times, n_out=n_out), axes)(*args), 0
+
+
+sparse_product_p.def_impl(jax.jit(times, static_argnames="n_out"))
+sparse_product_p.def_abstract_eval(
+    lambda x, w, post, *, n_out: jax.core.ShapedArray((*x.shape[:-1], n_out), jnp.float32)
+)
+mlir.register_lowering(sparse_product_p, mlir.lower_fun(times, multiple_results=False))
+ad.primitive_jvps[sparse_product_p] = _jvp
+ad.primitive_transposes[sparse_product_p] = _transpose
+batching.primitive_batchers[sparse_product_p] = _batched

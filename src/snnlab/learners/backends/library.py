@@ -16,16 +16,16 @@ import brainunit as u
 import jax
 import jax.numpy as jnp
 
+from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import (
     Learner,
     Objective,
     Segment,
-    Stream,
     add,
-    quiet_steps,
     sum_over_steps,
     template,
+    unscored_prefix,
     zeros_like_params,
 )
 from snnlab.learners.config import LearnerConfig
@@ -163,12 +163,14 @@ class LibraryLearner(Learner):
         metrics = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
         state = (carry, zeros_like_params(params), metrics)
         firsts = start + window * jnp.arange(n_windows)
-        n_quiet = quiet_steps(self.objective, start, length) // window
-        if n_quiet:
+        n_unscored = unscored_prefix(self.objective, start, length) // window
+        if n_unscored:
             state, _ = jax.lax.scan(
-                lambda s, t: (advance(s, t, window, learns=False), None), state, firsts[:n_quiet]
+                lambda s, t: (advance(s, t, window, learns=False), None), state, firsts[:n_unscored]
             )
-        state, _ = jax.lax.scan(lambda s, t: (advance(s, t, window), None), state, firsts[n_quiet:])
+        state, _ = jax.lax.scan(
+            lambda s, t: (advance(s, t, window), None), state, firsts[n_unscored:]
+        )
         if rest:
             state = advance(state, start + n_windows * window, rest)
         return Segment(*state)

@@ -1,6 +1,6 @@
 """What a rule needs to know of each step of a chunk, for all its steps at once.
 
-``h (K, B, n)`` below are states *before* the steps, ``ys (K, B, n)`` the maps' outputs in them.
+``h (K, B, n)`` below are states *before* the steps, ``ys (K, B, n)`` the drives in them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,26 @@ import jax.numpy as jnp
 from snnlab.learners.base import Objective, sum_over_steps
 from snnlab.learners.graph.evaluate import (
     Arrays,
+    ByRelation,
     Frame,
     Inputs,
+    Perturbed,
     forward_product,
     given_product,
     inputs_of_chunk,
     project_inputs,
     run,
+    run_given,
     run_perturbed,
 )
+from snnlab.learners.graph.jaxprs import depends
 from snnlab.learners.graph.step import StepGraph
-from snnlab.learners.relations.products import Input
+from snnlab.learners.relations.inputs import Input
 
-#: Blocks of a Jacobian by (new state, old state); of ``dh/dy`` by (new state, cut): ``(K, B, n)``,
-#: or ``(B, n)`` where they are the same at every step.
+#: By state, ``(K, B, n)`` or ``(B, n)``.
+ByState = dict[int, jax.Array]
+#: Blocks of a Jacobian by (new state, old state); of ``dh/dy`` by (new state, relation): ``(K, B,
+#: n)``, or ``(B, n)`` where they are the same at every step.
 Blocks = dict[tuple[int, int], jax.Array]
 
 
@@ -39,17 +45,22 @@ class Steps:
     Attributes:
         ts: ``(K,)`` time steps.
         h: state leaves before each step, ``(K, B, n)``.
-        ys: outputs of all cuts, ``(K, B, n)``.
+        ys: drives of all maps, ``(K, B, n)``; ``None`` of other relations.
         extra: step inputs beside the maps' inputs.
-        pieces: of the maps' inputs, ``(K, B, i)``: those that do not evolve, and the others too
-            if the forward pass was asked to keep them.
+        inputs: of the maps, ``(K, B, i)``: those that do not evolve, and the others too if the
+            forward pass was asked to keep them.
     """
 
     ts: jax.Array
     h: Arrays
-    ys: Arrays
+    ys: list[jax.Array | None]
     extra: Arrays
-    pieces: Inputs
+    inputs: Inputs
+
+    @property
+    def each(self) -> tuple[jax.Array, Arrays, Any, Arrays]:
+        """What differs from step to step, without the maps' inputs."""
+        return self.ts, self.h, self.ys, self.extra
 
 
 jax.tree_util.register_dataclass(Steps)
@@ -67,74 +78,92 @@ def forward(
     """
     known, extra = inputs_of_chunk(frame, xs)
     outside = project_inputs(frame, known)
+    graph = frame.graph
 
-    def body(h, inputs):
-        outside, extra = inputs
-        ys: list[Any] = [None] * len(frame.graph.cuts)
+    def body(h, given):
+        outside, extra = given
+        ys: list[Any] = [None] * len(graph.relations)
         forward = forward_product(frame, outside)
 
-        def product(r, cut, evolving):
-            ys[r] = forward(r, cut, evolving)
+        def product(r, one, evolving):
+            ys[r] = forward(r, one, evolving)
             return ys[r]
 
-        new, _, pieces = run(frame, h, extra, product)
-        return graph.stored(new), (h, ys, pieces if keep else {})
+        new, _, blocks = run(frame, h, extra, product)
+        return graph.stored(new), (h, ys, blocks if keep else {})
 
-    graph = frame.graph
-    end, (before, ys, pieces) = jax.lax.scan(body, graph.stored(h), (outside, extra))
-    return graph.computed(end), Steps(ts, before, ys, extra, {**known, **pieces})
+    end, (before, ys, blocks) = jax.lax.scan(body, graph.stored(h), (outside, extra))
+    made = {key: Input(x) for key, x in blocks.items()}
+    return graph.computed(end), Steps(ts, before, ys, extra, {**known, **made})
 
 
 @dataclasses.dataclass
-class Signal:
-    """Learning signal of each step.
+class StepSignal:
+    """How the loss of each step depends on what the step has made.
 
     Attributes:
-        d: ``dL_t/dh_t`` by state, ``(K, B, n)``: everything that happens inside the step.
-        taps: ``dL_t/dy_t`` by cut, other than through states.
+        states: ``dL_t/dh_t`` by state, ``(K, B, n)``: everything that happens inside the step.
+        direct_adjoint: ``dL_t/dy_t`` by relation, other than through states.
+        spikes: ``dL_t/ds_t`` by layer where it was asked for, and then not in ``states``.
         metrics: summed over the steps.
+        kept: what the loss returned beside them, of all steps.
     """
 
-    d: dict[int, jax.Array]
-    taps: dict[int, jax.Array]
+    states: ByState
+    direct_adjoint: ByRelation
+    spikes: list[jax.Array] | None
     metrics: Any
+    kept: Any
 
 
-def signal(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> Signal:
-    """The learning signal, by reverse mode through single steps."""
+def step_signal(
+    frame: Frame, steps: Steps, loss: Callable[..., Any], *, through_maps: bool, spikes: bool
+) -> StepSignal:
+    """The learning signal, by reverse mode through single steps.
+
+    Args:
+        frame, steps: the chunk.
+        loss: of ``(StepOutput, spikes as maps see them, t)``; beside it metrics, and what is kept.
+        through_maps: whether it passes the maps of layers above.
+        spikes: whether the signal at spikes is wanted, apart from that at states.
+    """
     graph = frame.graph
-    zeros = {b: jnp.zeros_like(steps.h[b][0], jnp.float32) for b in graph.trace_states}
-    taps = {
-        r: jnp.zeros_like(steps.ys[r][0])
-        for r, cut in enumerate(graph.cuts) if cut.direct and cut.trained
-    }  # fmt: skip
+    zeros = Perturbed(
+        {b: jnp.zeros_like(steps.h[b][0], jnp.float32) for b in graph.trace_states},
+        {
+            r: jnp.zeros(one.shape, jnp.float32)
+            for r, one in enumerate(graph.relations) if one.direct and one.trained
+        },
+        [jnp.zeros(v.aval.shape, jnp.float32) for v in graph.out.spikes] if spikes else None,
+    )  # fmt: skip
 
-    def one(t, h, ys, extra):
-        def loss_of(eps, taps):
-            out = run_perturbed(frame, h, extra, ys, eps, taps)
-            return objective.step(out, t, batch)
+    def one_step(t, h, ys, extra):
+        def loss_of(by):
+            drives = frame.drives(ys)
+            out, seen = run_perturbed(frame, h, extra, drives, by, through_maps=through_maps)
+            return loss(out, seen, t)
 
-        (d, dy), metrics = jax.grad(loss_of, argnums=(0, 1), has_aux=True)(zeros, taps)
-        return d, dy, metrics
+        return jax.grad(loss_of, has_aux=True)(zeros)
 
-    d, dy, metrics = jax.vmap(one)(steps.ts, steps.h, steps.ys, steps.extra)
-    return Signal(d, dy, sum_over_steps(metrics))
+    found, (metrics, kept) = jax.vmap(one_step)(*steps.each)
+    return StepSignal(found.new, found.drives, found.spikes, sum_over_steps(metrics), kept)
 
 
 def observe(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> tuple[Inputs, Any]:
-    """Pieces of the maps' inputs ``(K, B, i)``, and the metrics summed over the steps."""
+    """The maps' inputs ``(K, B, i)``, and the metrics summed over the steps."""
 
-    def one(t, h, ys, extra):
-        _, out, pieces = run(frame, h, extra, lambda r, cut, evolving: ys[r])
-        return pieces, objective.step(out, t, batch)[1]
+    def one_step(t, h, ys, extra):
+        _, out, blocks = run_given(frame, h, extra, frame.drives(ys))
+        return blocks, objective.step(out, t, batch)[1]
 
-    pieces, metrics = jax.vmap(one)(steps.ts, steps.h, steps.ys, steps.extra)
-    return {**steps.pieces, **pieces}, sum_over_steps(metrics)
+    blocks, metrics = jax.vmap(one_step)(*steps.each)
+    made = {key: Input(x) for key, x in blocks.items()}
+    return {**steps.inputs, **made}, sum_over_steps(metrics)
 
 
 def adjoint(
     frame: Frame, steps: Steps, objective: Objective, batch: Any, h_bar: Arrays
-) -> tuple[Arrays, dict[int, jax.Array]]:
+) -> tuple[Arrays, ByRelation]:
     """Backpropagation through the steps of a chunk.
 
     Args:
@@ -142,25 +171,30 @@ def adjoint(
         h_bar: adjoint of the state after it, of the loss of later steps.
 
     Returns:
-        adjoint of the state before it (floating leaves; ``None`` for others), and of the outputs
-        ``y`` of the trained cuts, ``(K, B, n)``.
+        adjoint of the state before it (floating leaves; ``None`` for others), and of the drives
+        of the trained relations: ``(K, B, n)`` of a map; of others, which are the same in all
+        steps, the sum ``(1, B, n)``.
     """
     graph = frame.graph
-    trained = [r for r, cut in enumerate(graph.cuts) if cut.trained]
+    maps = [r for r, one in enumerate(graph.relations) if one.trained and one.is_map]
+    others = {r: jnp.zeros_like(frame.whole[r]) for r in graph.elementwise}
 
-    def body(h_bar, step):
+    def body(carry, step):
+        h_bar, total = carry
         t, h, ys, extra = step
         h = graph.computed(h)
 
         def loss_of(h_float, ys):
-            new, out, _ = run(frame, merge(graph, h_float, h), extra, given_product(frame, ys))
+            product = given_product(frame, ys)
+            new, out, _ = run(frame, merge(graph, h_float, h), extra, product, ys)
             return floats(graph, new), objective.step(out, t, batch)[0]
 
-        (_, loss), pull = jax.vjp(loss_of, floats(graph, h), ys)
-        h_bar, ys_bar = pull((h_bar, jnp.ones_like(loss)))
-        return h_bar, {r: ys_bar[r] for r in trained}
+        (_, loss), pull = jax.vjp(loss_of, floats(graph, h), frame.drives(ys))
+        h_bar, y_bar = pull((h_bar, jnp.ones_like(loss)))
+        return (h_bar, {r: total[r] + y_bar[r] for r in total}), {r: y_bar[r] for r in maps}
 
-    return jax.lax.scan(body, h_bar, (steps.ts, steps.h, steps.ys, steps.extra), reverse=True)
+    (h_bar, total), y_bar = jax.lax.scan(body, (h_bar, others), steps.each, reverse=True)
+    return h_bar, {**y_bar, **{r: value[None] for r, value in total.items()}}
 
 
 def floats(graph: StepGraph, h: Arrays) -> Arrays:
@@ -184,73 +218,84 @@ def local_step(frame: Frame, h: Arrays, extra: Arrays) -> Callable[[Arrays, Arra
         full = list(h)
         for b, value in zip(graph.trace_states, h_traced, strict=True):
             full[b] = value
-        new, _, _ = run(frame, full, extra, lambda r, cut, evolving: ys[r])
+        new, _, _ = run_given(frame, full, extra, ys)
         return [new[b] for b in graph.trace_states]
 
     return local
 
 
 def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
-    """Neuron-local ``D_t = dh_t/dh_{t-1}`` and ``f_t = dh_t/dy_t`` at fixed map inputs.
+    """Neuron-local ``dh_t/dh_{t-1}`` and ``dh_t/dy_t`` at fixed map inputs.
 
     Elementwise dynamics: a tangent of ones for one old state gives a column of blocks, for all
     neurons and for all groups of connected states at once.
 
     Returns:
-        blocks by (new state, old state), and by (new state, cut). Those that depend on no state
-        and no input (a membrane that decays by a constant) come once, not for every step.
+        blocks by (new state, old state), and by (new state, relation). Those that depend on no
+        state and no input (a membrane that decays by a constant) come once, not for every step.
     """
     graph = frame.graph
     colours = graph.colours()
 
-    def one(h, ys, extra):
+    def one_step(h, ys, extra):
         h = graph.computed(h)
         local = local_step(frame, h, extra)
-        primal = ([h[b] for b in graph.trace_states], list(ys))
-        d: Blocks = {}
-        f: Blocks = {}
-        for states, cuts in colours:
+        drives = frame.drives(ys)
+        primal = ([h[b] for b in graph.trace_states], drives)
+        state_jacobian: Blocks = {}
+        drive_jacobian: Blocks = {}
+        for states, relations in colours:
             tangent = (
                 [jnp.ones_like(h[b]) if b in states else jnp.zeros_like(h[b])
                  for b in graph.trace_states],
-                [jnp.ones_like(y) if r in cuts else jnp.zeros_like(y) for r, y in enumerate(ys)],
+                [jnp.ones_like(y) if r in relations else jnp.zeros_like(y)
+                 for r, y in enumerate(drives)],
             )  # fmt: skip
             _, columns = jax.jvp(local, primal, tangent)
             for b, column in zip(graph.trace_states, columns, strict=True):
-                d.update({(b, a): column for a in graph.edges[b] if a in states})
-                f.update({(b, r): column for r in graph.enters[b] if r in cuts})
-        return d, f
+                state_jacobian.update({(b, a): column for a in graph.edges[b] if a in states})
+                drive_jacobian.update({(b, r): column for r in graph.enters[b] if r in relations})
+        return state_jacobian, drive_jacobian
 
-    varying = (steps.h, steps.ys, steps.extra)
+    return _constant_once(one_step, (steps.h, steps.ys, steps.extra))
+
+
+def observations(frame: Frame, steps: Steps) -> Blocks:
+    """``ds_t/dh_t`` of a layer's spikes by its states after the step, by (layer, state)."""
+    graph = frame.graph
+
+    def one_step(h, ys, extra):
+        found: Blocks = {}
+        zeros = {b: jnp.zeros_like(h[b], jnp.float32) for b in graph.trace_states}
+        rank = max(map(len, graph.observed), default=0)
+        for k in range(rank):  # the k-th state of every layer at once
+            chosen = {seen[k] for seen in graph.observed if k < len(seen)}
+
+            def spikes(new):
+                drives = frame.drives(ys)
+                return run_perturbed(
+                    frame, h, extra, drives, Perturbed(new), through_maps=False
+                )[1]  # fmt: skip
+
+            tangent = {b: jnp.ones_like(v) if b in chosen else v for b, v in zeros.items()}
+            _, columns = jax.jvp(spikes, (zeros,), (tangent,))
+            for layer, seen in enumerate(graph.observed):
+                if k < len(seen) and seen[k] in zeros:
+                    found[layer, seen[k]] = columns[layer]
+        return found
+
+    return _constant_once(one_step, (steps.h, steps.ys, steps.extra))
+
+
+def _constant_once(one_step: Callable[..., Any], varying: Any) -> Any:
+    """``one_step`` of all steps ``(K, ...)``; results that are the same in all come once."""
     first = jax.tree.map(lambda a: a[0], varying)
-    traced, shapes = jax.make_jaxpr(one, return_shape=True)(*first)
+    traced, shapes = jax.make_jaxpr(one_step, return_shape=True)(*first)
     moves = jax.tree.unflatten(
         jax.tree.structure(shapes),
         depends(traced.jaxpr, [True] * len(traced.jaxpr.invars)),
     )
     return jax.tree.map(
-        lambda m, each, once: each if m else once, moves, jax.vmap(one)(*varying), one(*first)
-    )
-
-
-def depends(jaxpr: Any, given: list[bool]) -> list[bool]:
-    """Which results of a jaxpr depend on the arguments marked in ``given``.
-
-    A call that is no plain jaxpr counts as a whole: all its results depend if an argument does.
-    """
-    marked = {v for v, mark in zip(jaxpr.invars, given, strict=True) if mark}
-
-    def is_marked(v: Any) -> bool:
-        return not hasattr(v, "val") and v in marked
-
-    for eqn in jaxpr.eqns:
-        marks = [is_marked(v) for v in eqn.invars]
-        inner = eqn.params.get("jaxpr")
-        if any(marks) and hasattr(inner, "jaxpr") and len(inner.jaxpr.invars) == len(marks):
-            found = depends(inner.jaxpr, marks)
-            if len(found) == len(eqn.outvars):
-                marked.update(v for v, mark in zip(eqn.outvars, found) if mark)
-                continue
-        if any(marks):
-            marked.update(eqn.outvars)
-    return [is_marked(v) for v in jaxpr.outvars]
+        lambda m, each, once: each if m else once, moves, jax.vmap(one_step)(*varying),
+        one_step(*first),
+    )  # fmt: skip

@@ -21,19 +21,19 @@ step is made by reverse mode, whatever mixes there. But it begins at the states 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Objective
 from snnlab.learners.functional import PureNetwork, get_params
-from snnlab.learners.graph.derivatives import depends, local_step
-from snnlab.learners.graph.evaluate import Arrays, Frame, static_values
-from snnlab.learners.graph.step import StepGraph, bind
+from snnlab.learners.graph.derivatives import local_step
+from snnlab.learners.graph.evaluate import Arrays, make_frame
+from snnlab.learners.graph.jaxprs import BLOCK, CALLS, CUSTOM, bind, depends, is_literal, variables
+from snnlab.learners.graph.step import StepGraph
 from snnlab.models.base import Network
 
 #: Linear operations that act on each element by itself.
@@ -43,11 +43,6 @@ ELEMENTWISE = {
 }  # fmt: skip
 #: Operations of several arrays that return each as it is.
 UNCHANGED = {"optimization_barrier", "device_put"}
-#: Calls whose body is opened: the name of the parameter that holds it.
-CALLS = {
-    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
-}  # fmt: skip
 #: Derivatives at so many random states, of each of these sizes, in the units of the states.
 SCALES = (0.1, 1.0, 10.0, 0.1, 1.0, 10.0)
 
@@ -56,7 +51,7 @@ SCALES = (0.1, 1.0, 10.0, 0.1, 1.0, 10.0)
 Place = tuple[int, int] | str | None
 #: Operations whose derivative is being followed, the outermost first.
 Names = tuple[str, ...]
-CUSTOM, DEEPEST = "custom_jvp_call", 8
+DEEPEST = 8
 
 
 def check(graph: StepGraph) -> None:
@@ -65,12 +60,13 @@ def check(graph: StepGraph) -> None:
     Raises:
         UsageError: the state, a parameter that acts through it, the operation, and what to use.
     """
-    for r, cut in enumerate(graph.cuts):
-        for b in cut.reach:
+    graph.require_online()
+    for r, one in enumerate(graph.relations):
+        for b in one.reach:
             found = graph.state_vars[b].aval.shape
-            if found != cut.y.aval.shape:
-                refuse(graph, b, f"its shape {found} is not that {cut.y.aval.shape} of the output "
-                                 "of the map", [r])  # fmt: skip
+            if found != one.shape:
+                what = "output of the map" if one.is_map else "parameter"
+                refuse(graph, b, f"its shape {found} is not that {one.shape} of the {what}", [r])
     check_operations(graph)
     check_numbers(graph)
 
@@ -93,7 +89,7 @@ def check_network(
     """
     net = PureNetwork(network, batch_size, training=True)
     try:
-        graph = StepGraph(net, windowed=True)
+        graph = StepGraph(net, "window")
     except UsageError as error:
         raise UsageError(
             f"--backend {backend} needs neurons that act on others through maps only, which "
@@ -104,10 +100,10 @@ def check_network(
         check_loss(graph, objective)
 
 
-def refuse(graph: StepGraph, b: int, reason: str, cuts: Sequence[int] = ()) -> NoReturn:
+def refuse(graph: StepGraph, b: int, reason: str, chosen: Sequence[int] = ()) -> NoReturn:
     """State ``b`` cannot have a trace."""
-    through = cuts or [r for r, cut in enumerate(graph.cuts) if b in cut.reach]
-    name = graph.cuts[through[0]].trained[0]
+    through = chosen or [r for r, one in enumerate(graph.relations) if b in one.reach]
+    name = graph.relations[through[0]].trained[0]
     raise UsageError(
         f"an online rule cannot train parameter {name} through state {graph.states[b]}: {reason}; "
         "use --method bptt, or see the rules for networks in docs/architecture.md"
@@ -123,16 +119,16 @@ def check_loss(graph: StepGraph, objective: Objective) -> None:
     Raises:
         UsageError: the state that is read.
     """
-    after = {v for v in graph.new_vars if not isinstance(v, Literal)}
+    after = {v for v in graph.new_vars if not is_literal(v)}
     read_from: dict[Any, int] = {graph.state_vars[b]: b for b in graph.trace_states}
     for eqn in graph.state_eqns:
-        if graph.cut_index(eqn) is not None or eqn.primitive.name == "stop_gradient":
+        if graph.relation_of(eqn) is not None or eqn.primitive.name == BLOCK:
             continue
-        found = [read_from[v] for v in eqn.invars if not isinstance(v, Literal) and v in read_from]
+        found = [read_from[v] for v in variables(eqn.invars) if v in read_from]
         for v in eqn.outvars:
             if found and v not in after and jnp.issubdtype(v.aval.dtype, jnp.inexact):
                 read_from[v] = found[0]
-    sources = [None if isinstance(v, Literal) else read_from.get(v) for v in graph.out_vars]
+    sources = [None if is_literal(v) else read_from.get(v) for v in graph.out_vars]
     if all(b is None for b in sources):
         return
     outs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in graph.out_vars]
@@ -150,18 +146,41 @@ def check_loss(graph: StepGraph, objective: Objective) -> None:
 # ---------------------------------------------------------------------- by operations
 
 
+class _Whole:
+    """A parameter's drive with its axis of samples, which the traced step leaves out."""
+
+    def __init__(self, aval: Any) -> None:
+        self.aval = aval
+
+
+class _Seen(NamedTuple):
+    """An equation, with such drives."""
+
+    primitive: Any
+    params: Any
+    invars: list[Any]
+    outvars: list[Any]
+
+
 def check_operations(graph: StepGraph) -> None:
     """Refuse every operation that is not known to keep each neuron in its place."""
     places: dict[Any, Place] = {graph.state_vars[b]: (0, 1) for b in graph.trace_states}
+    whole: dict[Any, _Whole] = {}
+    for r in graph.elementwise:
+        one = graph.relations[r]
+        if one.reach:
+            whole[one.y] = _Whole(jax.ShapeDtypeStruct(one.shape, one.y.aval.dtype))
+            places[whole[one.y]] = (0, 1)
     for eqn in graph.state_eqns:
-        r = graph.cut_index(eqn)
-        if r is None:
-            _follow([eqn], places)
-        elif graph.cuts[r].reach:
-            places[graph.cuts[r].y] = (0, 1)
+        at = graph.relation_of(eqn)
+        if at is None:
+            invars = [v if is_literal(v) else whole.get(v, v) for v in eqn.invars]
+            _follow([_Seen(eqn.primitive, eqn.params, invars, eqn.outvars)], places)
+        elif graph.relations[at].reach:
+            places[graph.relations[at].y] = (0, 1)
     for b in graph.trace_states:
         v = graph.new_vars[b]
-        place = None if isinstance(v, Literal) else places.get(v)
+        place = None if is_literal(v) else places.get(v)
         if isinstance(place, str):
             reason = f"('{place}' is not known to leave each in its place)"
             refuse(graph, b, f"its step mixes neurons {reason}")
@@ -172,7 +191,7 @@ def check_operations(graph: StepGraph) -> None:
 def _follow(eqns: Sequence[Any], places: dict[Any, Place], inside: Names = ()) -> None:
     """Add the places of the results of some equations, ``inside`` the derivatives of others."""
     for eqn in eqns:
-        given = [None if isinstance(v, Literal) else places.get(v) for v in eqn.invars]
+        given = [None if is_literal(v) else places.get(v) for v in eqn.invars]
         if all(place is None for place in given):
             continue
         mixed = next((place for place in given if isinstance(place, str)), None)
@@ -187,7 +206,7 @@ def _through(jaxpr: Any, given: Sequence[Place], inside: Names) -> list[Place]:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     places: dict[Any, Place] = dict(zip(jaxpr.invars, given, strict=True))
     _follow(jaxpr.eqns, places, inside)
-    return [None if isinstance(v, Literal) else places.get(v) for v in jaxpr.outvars]
+    return [None if is_literal(v) else places.get(v) for v in jaxpr.outvars]
 
 
 def _join(a: Place, b: Place, name: str) -> Place:
@@ -200,7 +219,7 @@ def _join(a: Place, b: Place, name: str) -> Place:
 def _places_after(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
     """Places of an equation's results; no given one is mixed."""
     name = eqn.primitive.name
-    if name == "stop_gradient":
+    if name == BLOCK:
         return [None] * len(eqn.outvars)
     if name in UNCHANGED:
         return given
@@ -432,12 +451,12 @@ def check_numbers(graph: StepGraph) -> None:
     """Refuse a step in which the derivative of some elements moves others."""
     params, start = get_params(graph.net.network), jax.tree.leaves(graph.net.initial)
     states, rng = graph.trace_states, np.random.default_rng(0)
-    y_vars = [cut.y for cut in graph.cuts]
+    start_frame = make_frame(graph, params, 1)
     shapes = {graph.state_vars[b].aval.shape for b in states}
 
     @jax.jit
     def leaks(params: Any, h: Arrays, ys: Arrays, extra: Arrays, masks: Any) -> Arrays:
-        frame = Frame(graph, static_values(graph, params), [], [], {}, apart=False)
+        frame = make_frame(graph, params, 1)
 
         def half(value: jax.Array) -> jax.Array:
             chosen = masks.get(str(value.shape), False)
@@ -447,8 +466,8 @@ def check_numbers(graph: StepGraph) -> None:
         tangents = (
             [half(v) for v in given[0]],
             [
-                half(y) if cut.reach else jnp.zeros_like(y)
-                for y, cut in zip(ys, graph.cuts, strict=True)
+                half(y) if one.reach else jnp.zeros_like(y)
+                for y, one in zip(ys, graph.relations, strict=True)
             ],
         )
         _, moved = jax.jvp(local_step(frame, h, extra), given, tangents)
@@ -461,7 +480,12 @@ def check_numbers(graph: StepGraph) -> None:
 
     for scale in SCALES:
         h = [near(scale, v) if i in graph.float_states else v for i, v in enumerate(start)]
-        ys = [near(scale, np.zeros(v.aval.shape, v.aval.dtype)) for v in y_vars]
+        # Drives of maps are anything; decays and thresholds stay near what they are.
+        ys = [
+            near(scale, np.zeros(one.shape, np.float32)) if one.is_map
+            else np.asarray(value) * (1 + 0.05 * np.asarray(near(1.0, np.zeros(one.shape))))
+            for one, value in zip(graph.relations, start_frame.whole, strict=True)
+        ]  # fmt: skip
         extra = [
             np.asarray(rng.random(v.aval.shape) < 0.5, v.aval.dtype) for v in graph.step_inputs
         ]

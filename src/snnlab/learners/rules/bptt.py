@@ -1,4 +1,6 @@
-"""Backpropagation through time in blocks, without weight gradients inside the scan.
+"""BPTT: the exact gradient; memory grows with the sequence.
+
+Backpropagation through time in blocks of steps, without weight gradients inside the scan.
 
 The backward scan yields the adjoint of each map's output; the gradient of a weight is then one
 product for a block of steps, ``sum_t x_t^T ybar_t``, where reverse mode through a plain scan adds
@@ -14,17 +16,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.base import Objective, Segment, Stream, add
+from snnlab.data.stream import Stream
+from snnlab.errors import UsageError
+from snnlab.learners.base import Learner, Objective, Segment, add, template
 from snnlab.learners.chunks import ChunkedLearner, equal_parts, read_window
 from snnlab.learners.config import Precision
-from snnlab.learners.functional import Carry, Params
+from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import inputs_of_chunk, make_frame
-from snnlab.learners.stores import traces as rules
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.rules.build import Request
+from snnlab.learners.rules.layerwise import LayerwiseBPTT, require_layerwise
+from snnlab.learners.rules.scan_bptt import ScanBPTT
+from snnlab.learners.stores.traces import within_chunk
+from snnlab.learners.tuning import current
 from snnlab.models.base import Network
 
 
-class BlockBPTT(ChunkedLearner):
+class BPTT(ChunkedLearner):
     """The exact gradient; what is kept is the state and the maps' outputs of every step.
 
     Args:
@@ -32,9 +41,6 @@ class BlockBPTT(ChunkedLearner):
         block_size: steps of a product.
         remat: keep the state at the start of blocks only, and run each block again on the way
             back; blocks of sqrt(T) steps.
-
-    Raises:
-        UsageError: a parameter outside maps.
     """
 
     def __init__(
@@ -47,7 +53,11 @@ class BlockBPTT(ChunkedLearner):
         remat: bool = False,
         precision: Precision = "float32",
     ) -> None:
-        super().__init__(network, batch_size, objective, block_size, precision=precision)
+        net = PureNetwork(network, batch_size, training=True)
+        super().__init__(
+            net, StepGraph(net, "sequence", precision), objective, block_size, precision
+        )
+        self.initial = template(net.initial)
         self.remat = remat
 
     def segment(
@@ -58,8 +68,8 @@ class BlockBPTT(ChunkedLearner):
         wanted = math.isqrt(length - 1) + 1 if self.remat else self.longest(length)
         size = equal_parts(length, max(1, min(wanted, length)))
         n_full, rest = divmod(length, size)
-        h = self._leaves(carry["net"])
-        gradients, metrics = self._zero_sums(frame, h, stream, batch)
+        h = jax.tree.leaves(carry)
+        gradients, metrics = self.zero_sums(frame, h, stream, batch)
 
         def steps_of(h, first, k):
             xs = read_window(stream, first, k)
@@ -79,9 +89,9 @@ class BlockBPTT(ChunkedLearner):
                 known, extra = inputs_of_chunk(frame, read_window(stream, first, k))
                 h, ys = kept
                 steps = derivatives.Steps(first + jnp.arange(k), h, ys, extra, known)
-            pieces, _ = derivatives.observe(frame, steps, self.objective, batch)
+            inputs, _ = derivatives.observe(frame, steps, self.objective, batch)
             h_bar, y_bar = derivatives.adjoint(frame, steps, self.objective, batch, h_bar)
-            new = rules.join(graph, rules.within_chunk(frame, pieces, y_bar))
+            new = within_chunk(frame, inputs, y_bar)
             return h_bar, {r: gradients[r] + new[r] for r in gradients}
 
         firsts = start + size * jnp.arange(n_full)
@@ -96,5 +106,19 @@ class BlockBPTT(ChunkedLearner):
         (_, gradients), _ = jax.lax.scan(
             lambda s, i: (back(s, *i, size), None), back_state, (firsts, kept), reverse=True
         )
-        net = {"net": self._net_carry(end)}
-        return Segment(net, self._gradients(params, gradients), metrics)
+        return Segment(self.net_carry(end), self.gradients(params, gradients), metrics)
+
+
+def make(of: Request) -> Learner:
+    """Layer after layer where that is asked for, or the network exists in this order only."""
+    config, network = of.config, of.network
+    parts = network, of.batch_size, of.objective
+    if network.layerwise:
+        require_layerwise(config)
+    if config.backend == "layerwise" and type(network).sequence is Network.sequence:
+        raise UsageError("--backend layerwise: the layers of this network run step by step only")
+    if network.layerwise or config.backend == "layerwise":
+        return LayerwiseBPTT(*parts)
+    if config.backend == "plain" or config.checkpoint_block:
+        return ScanBPTT(*parts, config.checkpoint_block)
+    return BPTT(*parts, current().bptt_block, remat=config.remat, precision=config.precision)

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snnlab.data.stream import Stream
 from snnlab.learners.base import (
     Learner,
     Objective,
     Segment,
-    Stream,
     add,
     sum_over_steps,
     template,
@@ -25,7 +25,7 @@ from snnlab.learners.functional import Carry, Params, PureNetwork
 from snnlab.models.base import Network
 
 
-class BPTT(Learner):
+class ScanBPTT(Learner):
     """Reverse mode through a scan over the segment's steps (Werbos 1990)."""
 
     backend = "plain"

@@ -15,132 +15,126 @@ before: the others are zero.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from snnlab.learners.graph.derivatives import Blocks
-from snnlab.learners.graph.evaluate import Inputs
+from snnlab.learners.base import at_rest
+from snnlab.learners.graph.derivatives import Blocks, ByState
+from snnlab.learners.graph.evaluate import ByBlock, ByRelation, Inputs
 from snnlab.learners.graph.step import StepGraph
-from snnlab.learners.relations import products
-from snnlab.learners.stores import traces as rules
+from snnlab.learners.relations.inputs import Input
+from snnlab.learners.stores import dynamics
+from snnlab.learners.stores.dynamics import Dynamics, total
+from snnlab.learners.stores.kernels import traces as kernels
+from snnlab.learners.stores.traces import TraceKey, Traces, pass_in_one
 
 #: Steps after which traces are written: more save little and cost more products.
 WAITING = 4
 
-#: What waits: ``x`` by piece ``(WAITING, B, i)``, ``f`` by (state, cut) ``(WAITING, B, n)``, ``p``
-#: by (new, old) state ``(B, n)``, and ``steps``, their number; and ``live`` by piece ``(B, i)``, 0
-#: where a row of the traces is zero.
-Waiting = dict[str, Any]
+
+class Waiting(NamedTuple):
+    """What waits.
+
+    Attributes:
+        x: inputs by block, ``(WAITING, B, i)``.
+        live: by block ``(B, i)``, 0 where a row of the traces is zero.
+        f: by (state, relation), ``(WAITING, B, n)``.
+        p: by (new, old) state, ``(B, n)``.
+        steps: how many.
+    """
+
+    x: ByBlock
+    live: ByBlock
+    f: Blocks
+    p: Blocks
+    steps: jax.Array
 
 
-def nothing(graph: StepGraph, cuts: list[int]) -> Waiting:
-    """No step waits: shapes of zeros, and arrays."""
+def worth_it(graph: StepGraph, shapes: dict[TraceKey, tuple[int, ...]]) -> list[int]:
+    """Relations whose traces are large enough, by their size alone: the same on every device."""
+    if graph.dtype != jnp.float32:
+        return []
+    large = {r for (r, _, _), shape in shapes.items() if kernels.large(shape)}
+    return sorted(r for r in large if graph.relations[r].dense)
 
-    def zeros(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jnp.float32)
 
-    found = [graph.cuts[r] for r in cuts]
-    inputs = {
-        f"{r}.{k}": piece.var.aval.shape
-        for r, cut in zip(cuts, found, strict=True)
-        for k, piece in enumerate(cut.pieces)
-        if piece.size
-    }
-    return {
-        "x": {name: zeros(WAITING, *shape) for name, shape in inputs.items()},
-        "live": {name: zeros(*shape) for name, shape in inputs.items()},
-        "f": {
-            f"{b}<{r}": zeros(WAITING, *cut.y.aval.shape)
-            for r, cut in zip(cuts, found, strict=True) for b in cut.reach
-        },
-        "p": {f"{b}<{a}": _identity(graph, b, a) for b, a in graph.reaches()},
-        "steps": jax.ShapeDtypeStruct((), jnp.int32),
+def nothing(
+    graph: StepGraph, reach: dict[int, tuple[int, ...]], pairs: list[tuple[int, int]]
+) -> Waiting:
+    """No step waits: shapes of zeros, and arrays. ``pairs`` of states as in :class:`Dynamics`."""
+
+    first = graph.relations[next(iter(reach))].shape if reach else ()
+    shapes = {
+        (r, k): (first[0], block.size)
+        for r in reach for k, block in enumerate(graph.relations[r].blocks) if block.size
     }  # fmt: skip
-
-
-def _identity(graph: StepGraph, b: int, a: int) -> jax.Array:
-    return jnp.full(graph.state_vars[b].aval.shape, float(a == b), jnp.float32)
+    size = {b: graph.relations[r].shape for r, states in reach.items() for b in states}
+    return Waiting(
+        {key: at_rest((WAITING, *shape)) for key, shape in shapes.items()},
+        {key: at_rest(shape) for key, shape in shapes.items()},
+        {(b, r): at_rest((WAITING, *size[b])) for r, states in reach.items() for b in states},
+        {(b, a): jnp.full(size[b], float(a == b)) for b, a in pairs if b in size and a in size},
+        at_rest((), jnp.int32),
+    )
 
 
 def step(
-    graph: StepGraph, traces: rules.Traces, waiting: Waiting, pieces: Inputs,
-    d: rules.ByState, big_d: Blocks, f: Blocks,
-) -> tuple[rules.Traces, Waiting, rules.ByCut]:  # fmt: skip
+    graph: StepGraph, traces: Traces, waiting: Waiting, inputs: Inputs, d: ByState, of: Dynamics
+) -> tuple[Traces, Waiting, ByRelation]:
     """One step.
 
     Args:
         graph: the cut step.
         traces: ``e_{t0}``.
         waiting: the steps before.
-        pieces: the maps' inputs, ``(1, B, i)``.
+        inputs: of the maps, ``(1, B, i)``.
         d: learning signal by state, ``(1, B, n)``.
-        big_d, f: Jacobians, ``(1, B, n)``, or ``(B, n)`` where they are constant.
+        of: its Jacobians, ``(1, B, n)``, or ``(B, n)`` where they are constant.
 
     Returns:
         traces, what waits now, and the gradients.
     """
-    d = {b: value[0] for b, value in d.items()}
-    big_d, f = ({k: v[0] if v.ndim == 3 else v for k, v in t.items()} for t in (big_d, f))
-    at, states = waiting["steps"], graph.trace_states
-    p_old, f_old = _by_pair(waiting["p"]), _by_pair(waiting["f"])
-    p: Blocks = {
-        (b, a): rules.total(
-            [big_d[b, c] * p_old[c, a] for c in states if (b, c) in big_d and (c, a) in p_old],
-            like=old,
-        )
-        for (b, a), old in p_old.items()
-    }
+    now, drives = (
+        {k: v[0] if v.ndim == 3 else v for k, v in t.items()}
+        for t in (of.state_jacobian, of.drive_jacobian)
+    )
+    of = Dynamics(of.reach, now, drives, of.shapes)
+    d = {b: value[0] for b, value in d.items() if any(b == key[0] for key in waiting.p)}
+    at = waiting.steps
+    p = {key: of.times(of.state_jacobian, waiting.p, key, like=old)
+         for key, old in waiting.p.items()}  # fmt: skip
     moved: Blocks = {}
-    for (b, r), old in f_old.items():
-        terms = [big_d[b, c] * f_old[c, r] for c in states if (b, c) in big_d and (c, r) in f_old]
-        now = f.get((b, r), jnp.zeros_like(old[0]))
-        moved[b, r] = rules.total(terms, like=old).at[at].set(now)
-    x = {
-        name: old.at[at].set(products.dense(pieces[_pair(name, ".")])[0])
-        for name, old in waiting["x"].items()
-    }
-    c = {a: rules.total([d[b] * p[b, a] for b in d if (b, a) in p], like=d[a]) for a in states}
-    y_bar = {
-        r: functools.reduce(jnp.add, [d[b] * moved[b, r] for b in graph.cuts[r].reach])
-        for r in dict.fromkeys(r for _, r in moved)
-    }
+    for key, old in waiting.f.items():
+        new_one = of.drive_jacobian.get(key, jnp.zeros_like(old[0]))
+        moved[key] = of.times(of.state_jacobian, waiting.f, key, like=old).at[at].set(new_one)
+    x = {key: old.at[at].set(inputs[key].array[0]) for key, old in waiting.x.items()}
+    c = {a: total([d[b] * p[b, a] for b in d if (b, a) in p], like=d[a]) for a in d}
+    mine = Dynamics({r: of.reach[r] for _, r in moved}, {}, moved, of.shapes)
+    y_bar = dynamics.through_drives(mine, d)
     write = at + 1 == WAITING
-    inputs = {_pair(name, "."): value for name, value in x.items()}
-    live = waiting["live"]
-    traces, gradients = rules.pass_in_one(
+    traces, gradients = pass_in_one(
         graph,
         traces,
         c,
         (p, moved),
-        inputs,
+        {key: Input(value) for key, value in x.items()},
         y_bar,
         advance=write,
         steps=at + 1,
-        live={_pair(name, "."): value for name, value in live.items()},
+        live=waiting.live,
     )
-    new = {
-        "x": x,
-        "live": {
-            name: jnp.where(write, jnp.maximum(value, jnp.any(x[name] != 0, axis=0)), value)
-            for name, value in live.items()
-        },
-        "f": {f"{b}<{r}": jnp.where(write, 0.0, value) for (b, r), value in moved.items()},
-        "p": {
-            f"{b}<{a}": jnp.where(write, _identity(graph, b, a), value)
-            for (b, a), value in p.items()
-        },
-        "steps": jnp.where(write, 0, at + 1),
+    live = {
+        key: jnp.where(write, jnp.maximum(value, jnp.any(x[key] != 0, axis=0)), value)
+        for key, value in waiting.live.items()
     }
+    identity = of.identity()
+    new = Waiting(
+        x,
+        live,
+        {key: jnp.where(write, 0.0, value) for key, value in moved.items()},
+        {key: jnp.where(write, identity[key], value) for key, value in p.items()},
+        jnp.where(write, 0, at + 1),
+    )
     return traces, new, gradients
-
-
-def _pair(name: str, sign: str) -> tuple[int, int]:
-    a, b = name.split(sign)
-    return int(a), int(b)
-
-
-def _by_pair(table: dict[str, jax.Array]) -> Blocks:
-    return {_pair(name, "<"): value for name, value in table.items()}

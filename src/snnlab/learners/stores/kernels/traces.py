@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,9 +25,14 @@ AT_ONCE = 32
 TINY = np.finfo(np.float32).tiny
 
 
+def large(shape: Sequence[int]) -> bool:
+    """Whether a trace of ``shape`` is worth a loop of its own, where there is one."""
+    return 4 * math.prod(shape) >= LEAST_BYTES
+
+
 def usable(trace: Any) -> bool:
     """Whether the pass over a trace ``(B, i, n)`` should be made here."""
-    return on_one_cpu() and 4 * trace.size >= LEAST_BYTES and trace.dtype == jnp.float32
+    return on_one_cpu() and large(trace.shape) and trace.dtype == jnp.float32
 
 
 class Rows(NamedTuple):

@@ -1,0 +1,49 @@
+"""The learning rules by name: a line here and a file in :mod:`snnlab.learners.rules` make one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Method(NamedTuple):
+    """A rule, as the command line knows it.
+
+    Attributes:
+        summary: for ``--help``.
+        aliases: other names of it.
+        has: what it has: ``online``, it goes forward with the sequence; ``chunks`` of our own, and
+            memory for them; ``windows``, ``--vjp_method multi-step``; ``decay``,
+            ``--etrace_decay``; ``feedback``, ``--feedback``.
+        libraries: backends beside ours.
+        file: in :mod:`snnlab.learners.rules`, if not that of its name.
+    """
+
+    summary: str
+    aliases: tuple[str, ...] = ()
+    has: str = "online chunks"
+    libraries: tuple[str, ...] = ()
+    file: str = ""
+
+
+TRACES, BOTH = "online chunks windows", ("braintrace", "brainscale")
+SMOOTH = f"{TRACES} decay"
+METHODS: dict[str, Method] = {
+    "bptt": Method("backpropagation through time", has=""),
+    "diag": Method("D-RTRL", ("d-rtrl", "drtrl"), TRACES, BOTH),
+    "expsm_diag": Method("ES-D-RTRL", ("es-d-rtrl", "esd-rtrl", "pp-prop"), SMOOTH, BOTH),
+    "hybrid": Method("D-RTRL for maps of few weights, ES-D-RTRL for others", (), SMOOTH, BOTH),
+}  # fmt: skip
+
+
+def canonical(name: object) -> str:
+    """The name of a rule from one of its aliases; anything else as it is."""
+    wanted = str(name).lower().replace("_", "-")
+    for method, about in METHODS.items():
+        if wanted in (method.replace("_", "-"), *about.aliases):
+            return method
+    return str(name)
+
+
+def having(what: str) -> tuple[str, ...]:
+    """Names of the rules that have it."""
+    return tuple(name for name, about in METHODS.items() if what in about.has.split())
