@@ -90,7 +90,7 @@ def gradients(
     plain = learner.get("method", "bptt") == "bptt"
     learner.setdefault("backend", "plain" if plain else "braintrace")
     made = make_learner(LearnerConfig(**learner), make, targets.labels.shape[0], goal)
-    params = get_params(make("plain"))
+    params = {**get_params(make("plain")), **made.parameters()}
     lengths = segments or (stream.n_steps,)
 
     @jax.jit

@@ -63,7 +63,9 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             f"--chunk_size {learn.chunk_size} covers the whole sequence of {problem.n_steps} "
             "steps: such a window is plain BPTT, ask for --method bptt"
         )
-    learner = make_learner(config.learner, problem.make_network, problem.batch_size, objective)
+    learner = make_learner(
+        config.learner, problem.make_network, problem.batch_size, objective, config.run.seed
+    )
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
     optimizer = make_optimizer(config.training, per_epoch)
@@ -71,7 +73,8 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     if config.run.mode == "train":
         needed = training_bytes(learner, optimizer, get_params(plain), every)
         require_memory(needed, "training (gradients, optimiser, traces)")
-    params = jax.tree.map(jnp.copy, get_params(plain))  # training consumes its state
+    params = {**get_params(plain), **learner.parameters()}
+    params = jax.tree.map(jnp.copy, params)  # training consumes its state
     evaluated: PureNetwork | PureSequence
     if config.training.use_regularizers and not learner.layerwise:
         raise UsageError(
@@ -116,7 +119,8 @@ def training_bytes(learner: Any, optimizer: Any, params: Params, length: int) ->
 
 
 def n_parameters(parts: Parts) -> int:
-    """Numbers that are no running statistics."""
+    """Numbers of the network that are no running statistics."""
     states = param_states(parts.network)
     running = {name for name, s in states.items() if isinstance(s, RunningStatistic)}
-    return int(sum(p.size for name, p in parts.state.params.items() if name not in running))
+    mine = [p for name, p in parts.state.params.items() if name in states and name not in running]
+    return int(sum(p.size for p in mine))

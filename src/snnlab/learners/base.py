@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnlab.data.stream import Stream
-from snnlab.learners.functional import Carry, Params, with_key
+from snnlab.learners.functional import Params, with_key
 from snnlab.models.base import StepOutput
 
 
@@ -49,7 +49,7 @@ class Segment(NamedTuple):
             the optimiser has acted.
     """
 
-    carry: Carry
+    carry: Any
     gradients: Params
     metrics: Any
     renewed: Params | None = None
@@ -63,7 +63,7 @@ class Learner(abc.ABC):
     """
 
     #: Carry of a fresh sequence.
-    initial: Carry
+    initial: Any
     #: The ``--backend`` that computes it.
     backend: str = "snnlab"
     #: Whether it runs layer after layer over whole sequences, and evaluation with it.
@@ -71,7 +71,7 @@ class Learner(abc.ABC):
 
     @abc.abstractmethod
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         """Advance ``length`` steps from step ``start`` on."""
 
@@ -79,7 +79,7 @@ class Learner(abc.ABC):
         """Parameters beside the network's that it wants trained (learned feedback)."""
         return {}
 
-    def fresh(self, key: jax.Array | None = None) -> Carry:
+    def fresh(self, key: jax.Array | None = None) -> Any:
         """A carry at rest, made inside the program rather than kept as a constant.
 
         Args:
@@ -104,10 +104,12 @@ def at_rest(shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
     return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
-def template(carry: Carry) -> Carry:
+def template(carry: Any) -> Any:
     """``carry`` with zeros replaced by their shapes: traces can be large, and start at zero."""
 
     def compact(value: Any) -> Any:
+        if isinstance(value, jax.ShapeDtypeStruct):
+            return value
         array = np.asarray(jnp.asarray(value))  # in the dtype that JAX gives it
         return array if array.any() else jax.ShapeDtypeStruct(array.shape, array.dtype)
 

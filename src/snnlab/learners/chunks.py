@@ -20,7 +20,7 @@ from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
 from snnlab.learners.config import Precision
-from snnlab.learners.functional import Carry, Params, PureNetwork
+from snnlab.learners.functional import Params, PureNetwork
 from snnlab.learners.graph import derivatives, locality
 from snnlab.learners.graph.derivatives import ByState, Steps, StepSignal
 from snnlab.learners.graph.evaluate import Arrays, ByRelation, Frame, make_frame, weights
@@ -270,7 +270,7 @@ class OnlineLearner(ChunkedLearner):
         self.rules = [kind(graph, mine, setting, self.kept) for kind, mine in table.items()]
         initial = tuple(rule.initial for rule in self.rules) if self.kept else ()
         rest = self.signal.at_rest(batch_size)
-        self.initial = OnlineCarry(template(self.net.initial), initial, rest)  # type: ignore[assignment]
+        self.initial = OnlineCarry(template(self.net.initial), initial, rest)
 
     @property
     def trace_bytes(self) -> int:
@@ -281,7 +281,7 @@ class OnlineLearner(ChunkedLearner):
         return self.signal.parameters()
 
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         assert isinstance(carry, OnlineCarry)
         net, states, kept = carry

@@ -50,6 +50,13 @@ class LearnerConfig:
         help="decay in [0, 1) of expsm_diag and hybrid, or an integer rank k > 1, which stands "
         "for the decay (k-1)/(k+1); without it 0.9",
     )
+    feedback: Literal["symmetric", "random", "adaptive"] | None = option(
+        default=None,
+        only={"method": having("feedback")},
+        help="how the readout's error reaches a layer: by the weights above (symmetric, the "
+        "default of eprop), by random ones that stay (random, the default of rflo) or that get the "
+        "updates of a readout (adaptive)",
+    )
     vjp_time: Literal["t", "t_minus_1"] = option(
         default="t",
         help="accepted: the learning signal is always that of step t, the rule of the paper "
@@ -120,6 +127,13 @@ class LearnerConfig:
             raise ValueError(
                 "--vjp_time t_minus_1 is not implemented; use t, the rule of the paper"
             )
+        if self.feedback == "symmetric" and self.method == "rflo":
+            raise ValueError(
+                "--feedback symmetric with --method rflo would be --method diag; use random or "
+                "adaptive"
+            )
+        if self.method == "tbptt" and self.chunk_size is None:
+            raise ValueError("--method tbptt needs --chunk_size (steps of a window)")
         if self.vjp_method == "multi-step":
             if self.method not in WINDOWED:
                 raise ValueError(

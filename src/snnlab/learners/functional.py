@@ -100,7 +100,7 @@ class Pure:
 RANDOM = "random."
 
 
-def with_key(carry: Carry, key: jax.Array) -> Carry:
+def with_key(carry: Any, key: jax.Array) -> Any:
     """``carry`` (nested or not) with its random keys replaced by ``key``, uint32 key data."""
 
     def choose(path: Any, value: Any) -> Any:

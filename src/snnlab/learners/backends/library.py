@@ -143,7 +143,7 @@ class LibraryLearner(Learner):
         return pure
 
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         window = min(self.window, length)
         n_windows, rest = divmod(length, window)

@@ -6,7 +6,7 @@ from typing import Any
 
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Learner, Segment
-from snnlab.learners.functional import Carry, Params
+from snnlab.learners.functional import Params
 
 
 class Mixed(Learner):
@@ -25,7 +25,7 @@ class Mixed(Learner):
         self.initial = {name: part.initial for name, part in self.parts.items()}
 
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         found = {
             name: part.segment(params, carry[name], stream, batch, start, length)

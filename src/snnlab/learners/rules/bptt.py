@@ -21,7 +21,7 @@ from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, add, template
 from snnlab.learners.chunks import ChunkedLearner, equal_parts, read_window
 from snnlab.learners.config import Precision
-from snnlab.learners.functional import Carry, Params, PureNetwork
+from snnlab.learners.functional import Params, PureNetwork
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import inputs_of_chunk, make_frame
 from snnlab.learners.graph.step import StepGraph
@@ -61,7 +61,7 @@ class BPTT(ChunkedLearner):
         self.remat = remat
 
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         graph = self.graph
         frame = make_frame(graph, jax.lax.stop_gradient(params), length)

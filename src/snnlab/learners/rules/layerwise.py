@@ -17,7 +17,7 @@ from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, sum_over_steps, template
 from snnlab.learners.config import LearnerConfig
-from snnlab.learners.functional import Carry, Params, PureSequence
+from snnlab.learners.functional import Params, PureSequence
 from snnlab.models.base import Network
 
 
@@ -34,7 +34,7 @@ class LayerwiseBPTT(Learner):
         self.initial = template(self.net.initial)
 
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         if not (isinstance(start, int) and start == 0 and length == stream.n_steps):
             raise ValueError("layer after layer: a segment must be the whole sequence")

@@ -64,7 +64,8 @@ class PerParameter(Rule):
             waiting = None
             if self.deferred:
                 late = {r: self.reach[r] for r in self.deferred}
-                waiting = deferred.nothing(graph, late, self.pairs())
+                used = sorted({b for states in late.values() for b in states})
+                waiting = deferred.nothing(graph, late, pairs(used, self.edges()))
             self.initial = Memory(
                 {key: at_rest(shape, graph.dtype) for key, shape in shapes.items()},
                 waiting,
@@ -74,10 +75,9 @@ class PerParameter(Rule):
         """States that have a trace of relation ``r``."""
         return self.graph.relations[r].reach
 
-    def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of states of which one leads to the other."""
-        edges = {(b, a) for b in self.graph.trace_states for a in self.graph.edges[b]}
-        return pairs(self.graph.trace_states, edges)
+    def edges(self) -> set[tuple[int, int]]:
+        """Pairs ``(b, a)`` of states of which ``a`` enters ``b``."""
+        return {(b, a) for b in self.graph.trace_states for a in self.graph.edges[b]}
 
     def dynamics(self, chunk: Chunk) -> Dynamics:
         """The recursion of the traces in a chunk."""

@@ -21,7 +21,7 @@ from snnlab.learners.base import (
     sum_over_steps,
     template,
 )
-from snnlab.learners.functional import Carry, Params, PureNetwork
+from snnlab.learners.functional import Params, PureNetwork
 from snnlab.models.base import Network
 
 
@@ -39,7 +39,7 @@ class ScanBPTT(Learner):
         self.initial = template(self.net.initial)
 
     def segment(
-        self, params: Params, carry: Carry, stream: Stream, batch: Any, start: Any, length: int
+        self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
         def loss_of(params: Params):
             def body(carry, t):

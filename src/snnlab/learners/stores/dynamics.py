@@ -64,6 +64,36 @@ def of_step(graph: StepGraph, state_jacobian: Blocks, drive_jacobian: Blocks) ->
     )
 
 
+def filtered(
+    of: Dynamics, graph: StepGraph, observations: Blocks, kappa: jax.Array | float
+) -> Dynamics:
+    """``of`` with a state more for each layer, its filtered spikes: ``z_t = kappa z_{t-1} + s_t``.
+
+    Args:
+        of: the recursion of the states.
+        graph: the cut step; a layer's filter is numbered behind its states.
+        observations: ``ds/dh`` by (layer, state).
+        kappa: decay of the filter.
+    """
+    first = len(graph.states)
+    state_jacobian, drive_jacobian = dict(of.state_jacobian), dict(of.drive_jacobian)
+    reach, shapes = dict(of.reach), dict(of.shapes)
+    for layer, spikes in enumerate(graph.out.spikes):
+        z, seen = first + layer, {b: v for (k, b), v in observations.items() if k == layer}
+        if not seen:
+            continue
+        shapes[z] = spikes.aval.shape
+        state_jacobian[z, z] = jnp.full(shapes[z], kappa, jnp.float32)
+        for source, target in (
+            (of.state_jacobian, state_jacobian), (of.drive_jacobian, drive_jacobian),
+        ):  # fmt: skip
+            for a in {a for b, a in source if b in seen}:
+                terms = [v * source[b, a] for b, v in seen.items() if (b, a) in source]
+                target[z, a] = functools.reduce(jnp.add, terms)
+        reach.update({r: (*states, z) for r, states in reach.items() if graph.layer_of(r) == layer})
+    return Dynamics(reach, state_jacobian, drive_jacobian, shapes)
+
+
 def pairs(states: list[int], edges: Any) -> list[tuple[int, int]]:
     """``(b, a)`` for every state ``b`` that ``a`` leads to along ``edges``, itself included."""
     found = []
