@@ -9,8 +9,9 @@ import pytest
 
 from snnlab.benchmarks import cells, learners
 from snnlab.learners import LearnerConfig
+from snnlab.learners.methods import METHODS
 
-COST = {"bptt": 2.0, "diag": 3.0, "expsm_diag": 1.0}
+COST = dict.fromkeys(METHODS, 4.0) | {"bptt": 2.0, "diag": 3.0, "expsm_diag": 1.0}
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,7 @@ def test_the_whole_table() -> None:
     assert rows["BPTT"]["product_share"] == 0.25  # 0.5 Mflop of 1 Gflop/s in 2 ms
     assert rows["ES-D-RTRL"]["memory_share"] == 1.0  # 2 MB of 2 GB/s in 1 ms
     assert "product_share" not in rows["D-RTRL, braintrace"]
+    assert ratios["hybrid / ES-D-RTRL"] == 4.0
     text = learners.table(found)
     assert "out of memory" in text
     assert "unknown" in text

@@ -10,7 +10,9 @@ from snnlab.learners.config import LearnerConfig
 @pytest.mark.parametrize(
     ("spelling", "method"),
     [("d-rtrl", "diag"), ("diag", "diag"), ("esd-rtrl", "expsm_diag"),
-     ("ES-D-RTRL", "expsm_diag"), ("expsm_diag", "expsm_diag"), ("bptt", "bptt")],
+     ("ES-D-RTRL", "expsm_diag"), ("expsm_diag", "expsm_diag"), ("bptt", "bptt"),
+     ("es_d_rtrl", "expsm_diag"), ("pp_prop", "expsm_diag"), ("e-prop", "eprop"),
+     ("SnAp-1", "snap-1"), ("OSTL", "ostl")],
 )  # fmt: skip
 def test_names_of_methods(spelling: str, method: str) -> None:
     assert LearnerConfig(method=spelling).method == method
@@ -35,7 +37,12 @@ def test_decay_and_rank(value: float | None, decay: float) -> None:
         ({"method": "diag", "vjp_time": "t_minus_1"}, "not implemented; use t"),
         ({"method": "diag", "vjp_method": "multi-step"}, "needs --chunk_size"),
         ({"method": "bptt", "vjp_method": "multi-step", "chunk_size": 5}, "not bptt"),
-        ({"method": "rtrl"}, "bptt"),
+        ({"method": "rtlr"}, "bptt"),
+        ({"method": "tbptt"}, "needs --chunk_size"),
+        ({"method": "rflo", "feedback": "symmetric"}, "would be --method diag"),
+        ({"method": "eprop", "vjp_method": "multi-step", "chunk_size": 5}, "not eprop"),
+        ({"method": "eprop", "backend": "braintrace"}, "not eprop; of ours diag"),
+        ({"method": "rtrl", "precision": "mixed"}, "rtrl is float32"),
         ({"method": "bptt", "backend": "braintrace"}, "not bptt"),
         ({"method": "diag", "backend": "plain"}, "bptt alone"),
         ({"method": "diag", "remat": True}, "belongs to --method bptt"),

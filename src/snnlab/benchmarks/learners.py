@@ -49,6 +49,18 @@ ROWS: dict[str, dict[str, Any]] = {
         )
         for precision in ("mixed", "bfloat16")
     },
+    "hybrid": {"method": "hybrid"},
+    # Rules with a trace of two numbers for each weight and sample, against D-RTRL of such neurons.
+    "D-RTRL, two states, traces kept": {
+        "method": "diag", "model": "lif-exp-cu", "data_length": LENGTHS[0], "repeats": 3
+    },
+    "e-prop, traces kept": {"method": "eprop", "data_length": LENGTHS[0], "repeats": 3},
+    "OTPE, traces kept": {"method": "otpe", "data_length": LENGTHS[0], "repeats": 3},
+    "RFLO, traces kept": {"method": "rflo", "data_length": LENGTHS[0], "repeats": 3},
+    "DECOLLE, traces kept": {"method": "decolle", "data_length": LENGTHS[0], "repeats": 3},
+    "OTTT": {"method": "ottt"},
+    "immediate": {"method": "immediate"},
+    "truncated BPTT, windows of 50": {"method": "tbptt", "chunk_size": 50},
     "small: BPTT, plain": {"method": "bptt", "backend": "plain", **SMALL},
     "small: ES-D-RTRL": {"method": "expsm_diag", **SMALL},
 }  # fmt: skip
@@ -71,6 +83,17 @@ RATIOS = {
     "BPTT / plain": ("BPTT", "BPTT, plain", TIME, "<= 0.65"),
     "BPTT, --remat / BPTT": ("BPTT, --remat", "BPTT", TIME, ""),
     "BPTT, --remat / BPTT (memory)": ("BPTT, --remat", "BPTT", MEMORY, ""),
+    "hybrid / ES-D-RTRL": ("hybrid", "ES-D-RTRL", TIME, "<= 1.1"),
+    "e-prop / D-RTRL of two states": (
+        "e-prop, traces kept", "D-RTRL, two states, traces kept", TIME, "<= 1.2"
+    ),
+    "OTPE / D-RTRL of two states": (
+        "OTPE, traces kept", "D-RTRL, two states, traces kept", TIME, "<= 1.2"
+    ),
+    "RFLO / D-RTRL": ("RFLO, traces kept", "D-RTRL, traces kept", TIME, "<= 1.2"),
+    "DECOLLE / D-RTRL": ("DECOLLE, traces kept", "D-RTRL, traces kept", TIME, "<= 1.2"),
+    "OTTT / ES-D-RTRL": ("OTTT", "ES-D-RTRL", TIME, "<= 1.2"),
+    "truncated BPTT / BPTT": ("truncated BPTT, windows of 50", "BPTT", TIME, "<= 1.2"),
     "T 400: BPTT, --remat / BPTT": ("BPTT, --remat, T 400", "BPTT, T 400", TIME, ""),
     "T 400: BPTT, --remat / BPTT (memory)": ("BPTT, --remat, T 400", "BPTT, T 400", MEMORY, ""),
 }  # fmt: skip

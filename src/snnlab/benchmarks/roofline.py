@@ -5,7 +5,8 @@ the rounds of the loops around it). Traffic is, in bytes of float32 for a step, 
 B samples and chunks of K steps::
 
     weights  4 W forward, and again backward (BPTT; an online learner has no backward in time)
-    traces   2 x 4 B W / K, one reading and one writing for a chunk (D-RTRL whose traces are kept)
+    traces   2 x 4 B W / K for each number that a rule keeps of a weight and sample: one reading and
+             one writing for a chunk, where traces are kept (D-RTRL: one for a LIF neuron)
 
 A learner's share of the machine is this over its time, over the rate that the machine reaches
 (Williams et al. 2009, Commun. ACM 52:65).
@@ -19,6 +20,8 @@ from typing import Any
 
 from snnlab.benchmarks.cells import Cell
 
+#: Numbers that a rule keeps of a weight and sample, of neurons with one state.
+TRACES = {"diag": 1, "rflo": 1, "decolle": 1, "ostl-without-h": 1, "eprop": 2, "otpe": 2}
 FLOP, BYTES = "product_flop_per_step", "traffic_bytes_per_step"
 
 
@@ -83,10 +86,10 @@ def traffic_bytes(cell: Cell, chunk: int) -> float:
         chunk: K; steps between two readings of the traces.
     """
     weights = 4 * n_weights(cell)
-    if cell.method == "bptt":
+    if cell.method in ("bptt", "tbptt"):
         return 2 * weights
-    kept = cell.method == "diag" and chunk < cell.data_length
-    return weights + (2 * trace_bytes(cell) / chunk if kept else 0)
+    numbers = TRACES.get(cell.method, 0) if chunk < cell.data_length else 0
+    return weights + 2 * numbers * trace_bytes(cell) / chunk
 
 
 def shares(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, float]:

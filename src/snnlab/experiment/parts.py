@@ -58,7 +58,7 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             f"--update_every {learn.update_every} is longer than the sequence of "
             f"{problem.n_steps} steps"
         )
-    if learn.vjp_method == "multi-step" and learn.chunk_size >= problem.n_steps:
+    if learn.window is not None and learn.window >= problem.n_steps:
         raise UsageError(
             f"--chunk_size {learn.chunk_size} covers the whole sequence of {problem.n_steps} "
             "steps: such a window is plain BPTT, ask for --method bptt"

@@ -16,6 +16,8 @@ ChunkSize = Annotated[
 
 #: Methods that go forward with the sequence, and those whose chunks are ours.
 ONLINE, CHUNKED = having("online"), having("chunks")
+#: Those that follow the whole step, without our chunks.
+WHOLE = tuple(name for name in ONLINE if name not in CHUNKED)
 #: Methods with an option of their own.
 WINDOWED, DECAYING = having("windows"), having("decay")
 Precision = Literal["float32", "bfloat16", "mixed"]
@@ -159,6 +161,8 @@ class LearnerConfig:
             raise ValueError(f"--backend {self.backend} is reverse mode, --method bptt alone")
         if self.backend == "layerwise" and self.update_every:
             raise ValueError("--update_every with --backend layerwise: it needs whole sequences")
+        if self.precision != "float32" and self.method in WHOLE:
+            raise ValueError(f"--precision {self.precision}: --method {self.method} is float32")
         if self.precision != "float32" and self.backend not in ("auto", "snnlab"):
             raise ValueError(f"--precision {self.precision} belongs to --backend snnlab")
         if self.precision != "float32" and self.checkpoint_block:
@@ -175,6 +179,12 @@ class LearnerConfig:
             )
         if self.checkpoint_block and self.remat:
             raise ValueError("--remat and --checkpoint_block do the same in two ways: choose one")
+
+    @property
+    def window(self) -> int | None:
+        """Steps of a window of backpropagation; ``None`` without windows."""
+        windowed = self.vjp_method == "multi-step" or self.method == "tbptt"
+        return self.chunk_size if windowed else None
 
     @property
     def decay(self) -> float:

@@ -29,11 +29,10 @@ class ImageClassification:
                 f"--update_every {self.learner.update_every} is longer than the sequence "
                 f"(--data_length {self.data.data_length})"
             )
-        chunk = self.learner.chunk_size
-        windowed = self.learner.vjp_method == "multi-step"
-        if windowed and chunk is not None and chunk >= self.data.data_length:
+        window = self.learner.window
+        if window is not None and window >= self.data.data_length:
             raise UsageError(
-                f"--chunk_size {chunk} covers the whole sequence (--data_length "
+                f"--chunk_size {window} covers the whole sequence (--data_length "
                 f"{self.data.data_length}): such a window is plain BPTT, ask for --method bptt"
             )
 

@@ -107,6 +107,10 @@ class Relation(abc.ABC):
     def spread(self, v: jax.Array, k: int) -> jax.Array:
         """Values of neurons ``(B, n)`` where block ``k``'s traces have them."""
 
+    def onto(self, rows: Any, neurons: jax.Array) -> jax.Array:
+        """Of each row the weight onto the neuron of that row, ``(i,)``; 0 if there is none."""
+        raise TypeError("nothing is multiplied")
+
     @abc.abstractmethod
     def over_samples(self, share: jax.Array) -> jax.Array:
         """A gradient from its shares by sample."""

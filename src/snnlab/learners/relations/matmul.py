@@ -38,6 +38,9 @@ class MatMul(Map):
     def back(self, g: jax.Array, turned: jax.Array) -> jax.Array:
         return product("...n,ni->...i", g, turned, turned.dtype)
 
+    def onto(self, rows: jax.Array, neurons: jax.Array) -> jax.Array:
+        return rows[jnp.arange(rows.shape[0]), neurons]
+
     def outer(self, x: Input | None, g: jax.Array, k: int, dtype: Any) -> jax.Array:
         assert x is not None
         return x.outer(g, dtype)

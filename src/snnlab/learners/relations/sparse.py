@@ -46,13 +46,17 @@ class Sparse(Map):
         return Rows(self.values(values, k), self.targets(k))
 
     def times(self, x: Input, rows: Rows) -> jax.Array:
-        return sparse.times(x.array, rows.values, rows.post, self.shape[1])
+        return sparse.sparse_product(x.array, rows.values, rows.post, n_out=self.shape[1])
 
     def turned(self, rows: Rows, once: bool) -> Rows:
         return rows
 
     def back(self, g: jax.Array, turned: Rows) -> jax.Array:
         return sparse.back(g, turned.values, turned.post)
+
+    def onto(self, rows: Rows, neurons: jax.Array) -> jax.Array:
+        there = rows.post == neurons[:, None].astype(rows.post.dtype)
+        return jnp.sum(jnp.where(there, rows.values, 0.0), axis=1)
 
     def outer(self, x: Input | None, g: jax.Array, k: int, dtype: Any) -> jax.Array:
         assert x is not None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Influence(Rule):
-    """All of a layer; ``order`` 1 or 2 keeps neurons within so many steps of the parameter's."""
+    """All of a layer; ``order`` 2 keeps the neurons that the parameter's neuron acts on."""
 
     order = 0
 
@@ -46,9 +46,7 @@ class Influence(Rule):
     def kept_neurons(self, group: list[int]) -> jax.Array | None:
         if self.order == 0:
             return None
-        n = self.graph.state_vars[group[0]].aval.shape[1]
-        found = jnp.eye(n) if self.order == 1 else influence.neighbours(self.graph, group)
-        return jnp.asarray(found, jnp.float32)
+        return jnp.asarray(influence.neighbours(self.graph, group), jnp.float32)
 
     def chunk(self, chunk: Chunk, state: Any) -> Learned:
         graph, f, relations = self.graph, chunk.dynamics.drive_jacobian, self.graph.relations

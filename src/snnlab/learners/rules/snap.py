@@ -4,22 +4,59 @@
 
 ``A_t`` is the Jacobian of the layer's states, its recurrent map included, ``d_t`` the exact signal
 of a step. SnAp-1 keeps the states of the neuron that a parameter acts on: D-RTRL with the neuron's
-synapse onto itself. SnAp-2 keeps also those that this neuron acts on, the whole layer if all are
-connected.
+synapse onto itself, and its traces. SnAp-2 keeps also the neurons that this one acts on, the whole
+layer if all are connected.
 
-Memory: B numbers for every parameter, state and neuron of its layer; for small networks.
+Memory: SnAp-1 as D-RTRL; SnAp-2 B numbers for every parameter, state and neuron of its layer, for
+small networks.
 
 Source: Menick et al. 2021 (ICLR), "Practical real time recurrent learning with a sparse
 approximation". Departure: a layer's own recurrence; layers above are in the signal of a step.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from snnlab.learners.base import Learner
+from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.rules.base import Setting
 from snnlab.learners.rules.build import Request
 from snnlab.learners.rules.influence import Influence
+from snnlab.learners.rules.per_parameter import PerParameter
+from snnlab.learners.stores import influence
+from snnlab.learners.stores.dynamics import Dynamics
+
+if TYPE_CHECKING:
+    from snnlab.learners.chunks import Chunk
 
 
-class SnAp1(Influence):
-    order = 1
+class SnAp1(PerParameter):
+    """The recursion of D-RTRL, and what a neuron's spike does to itself."""
+
+    def __init__(self, graph: StepGraph, mine: Sequence[int], setting: Setting, kept: bool) -> None:
+        super().__init__(graph, mine, setting, kept)
+        self.sources = influence.sources(graph)
+
+    def reach_of(self, r: int) -> tuple[int, ...]:
+        own = set(self.graph.relations[r].reach)
+        return next((tuple(g) for g in influence.layers(self.graph) if own & set(g)), ())
+
+    def edges(self) -> set[tuple[int, int]]:
+        groups = influence.layers(self.graph)
+        return super().edges() | {(b, a) for states in groups for a in states for b in states}
+
+    def dynamics(self, chunk: Chunk) -> Dynamics:
+        of = chunk.dynamics
+        own = influence.own_synapses(chunk.frame, chunk.steps, self.sources)
+        jacobian = dict(of.state_jacobian)
+        for (r, a), moved in own.items():
+            for (b, relation), f in of.drive_jacobian.items():
+                if relation == r:
+                    added = f * moved
+                    jacobian[b, a] = jacobian[b, a] + added if (b, a) in jacobian else added
+        return Dynamics(of.reach, jacobian, of.drive_jacobian, of.shapes)
 
 
 class SnAp2(Influence):
