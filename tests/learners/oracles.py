@@ -194,9 +194,7 @@ def advance(net: Net, h: Array, x: Array, w: Array, p: Params) -> Layer:
         own[name][0] = a * value
     s, o, q = spike(net, new, p)
     nothing = np.zeros_like(s)
-    return Layer(
-        w, x.shape[1], u, new, s, D, f, own, o, q, o_last, q_last, chain, nothing, nothing
-    )
+    return Layer(w, x.shape[1], u, new, s, D, f, own, o, q, o_last, q_last, chain, nothing, nothing)
 
 
 def loss_of(net: Net, r: Array, labels: Array, weight: Array) -> tuple[float, Array]:
@@ -769,9 +767,7 @@ def _rflo(steps: list[Step], s: Setting) -> list[Gradients]:
 
 def _decolle(steps: list[Step], s: Setting) -> list[Gradients]:
     assert s.feedback is not None
-    signals = [
-        local_error(step, s.feedback(t), s.labels, s.weight) for t, step in enumerate(steps)
-    ]
+    signals = [local_error(step, s.feedback(t), s.labels, s.weight) for t, step in enumerate(steps)]
     return join(drtrl(steps, signals), readout(steps))
 
 

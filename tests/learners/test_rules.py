@@ -239,8 +239,10 @@ def shifted(params: dict[str, Any], by: int) -> dict[str, Any]:
     found = {}
     for name, value in params.items():
         way = np.asarray(rng.standard_normal(value.shape), np.float32)
-        found[name] = value + 0.02 * by * way * jnp.std(value, ddof=0) if value.ndim else (
-            value * (1 + 0.02 * by)
+        found[name] = (
+            value + 0.02 * by * way * jnp.std(value, ddof=0)
+            if value.ndim
+            else (value * (1 + 0.02 * by))
         )
     return found
 
@@ -329,6 +331,7 @@ VARIANTS = [
 
 if __name__ == "__main__":
     import sys, time
+
     kinds = sys.argv[1].split(",")
     which = sys.argv[2].split(",") if len(sys.argv) > 2 else VARIANTS
     for kind in kinds:
@@ -340,9 +343,16 @@ if __name__ == "__main__":
             t1 = time.time()
             want = oracle(case, v, got, (7, 7), **opts)
             if v == which[0]:
-                steps = recorded(case, got.params, (7,7))
+                steps = recorded(case, got.params, (7, 7))
                 print(kind, "rates", [np.mean([s.layers[k].s for s in steps]) for k in range(2)])
-            print(kind, v, f"{t1-t0:.1f}s {time.time()-t1:.1f}s")
+            print(kind, v, f"{t1 - t0:.1f}s {time.time() - t1:.1f}s")
             for a, b in zip(got.gradients, want):
                 e = errors(a, b)
-                print("    ", {k.replace("layers.",""): f"{x:.0e}" for k, x in e.items() if not x < 1e-5}, "max", max(e.values()), "min norm", min(np.linalg.norm(x) for x in b.values()))
+                print(
+                    "    ",
+                    {k.replace("layers.", ""): f"{x:.0e}" for k, x in e.items() if not x < 1e-5},
+                    "max",
+                    max(e.values()),
+                    "min norm",
+                    min(np.linalg.norm(x) for x in b.values()),
+                )

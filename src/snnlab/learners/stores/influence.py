@@ -2,13 +2,15 @@
 
     J_t = M . (A_t J_{t-1} + x_t f_t) ,    A_t = dh_t/dh_{t-1} of the layer, through its own maps
 
+A parameter of a neuron may act through the layer's own maps too, as a threshold does by the spikes
+that a step begins with: in the place of ``x_t f_t`` it has ``dh_t/dtheta``, of all neurons.
 ``J (B, *block, S, n)`` for a block of a relation whose layer has S states of n neurons; ``M`` says
 which entries are kept. Memory and time grow with the parameters times the neurons of a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -36,34 +38,67 @@ def layers(graph: StepGraph) -> list[list[int]]:
     return [sorted(g) for g in groups]
 
 
+def acts_on(graph: StepGraph, r: int, group: list[int]) -> bool:
+    """Whether relation ``r`` acts on the states of a layer, at once or by its spikes alone."""
+    seen = {b for k, states in enumerate(graph.observed) if r in graph.observed_drives[k]
+            for b in states}  # fmt: skip
+    return not set(group).isdisjoint(seen.union(graph.relations[r].reach))
+
+
 def recurrence(frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, group: list[int]) -> jax.Array:
     """``A (B, S, n, S, n)`` by (new state, neuron, old state, neuron), own maps included."""
     first = h[group[0]]
     size, n = len(group), first.shape[1]
 
+    def step(states: jax.Array) -> list[jax.Array]:
+        full = list(h)
+        for s, b in enumerate(group):
+            full[b] = states[s]
+        return _with_own_maps(frame, full, ys, ys, extra, group)
+
+    eye = jnp.eye(size * n, dtype=first.dtype).reshape(size * n, size, 1, n)
+    columns = _columns(step, jnp.stack([h[b] for b in group]), eye)  # (old, B, new state, n)
+    found = columns.reshape(size, n, *columns.shape[1:])
+    return jnp.moveaxis(found, (0, 1), (-2, -1))
+
+
+def entering(
+    frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, group: list[int], r: int
+) -> jax.Array:
+    """``dh_t/dtheta (B, n, S, n)`` by (neuron of the parameter, new state, neuron)."""
+
+    def step(theta: jax.Array) -> list[jax.Array]:
+        moved = [theta if k == r else y for k, y in enumerate(ys)]
+        return _with_own_maps(frame, h, moved, ys, extra, group)
+
+    eye = jnp.eye(ys[r].shape[1], dtype=ys[r].dtype)[:, None]
+    return jnp.moveaxis(_columns(step, ys[r], eye), 0, 1)
+
+
+def _columns(step: Callable[[jax.Array], list[jax.Array]], at: jax.Array, ways: Any) -> jax.Array:
+    """Derivatives of new states along each of ``ways``: ``(way, B, S, n)``."""
+
+    def column(way: jax.Array) -> jax.Array:
+        return jnp.stack(jax.jvp(step, (at,), (jnp.broadcast_to(way, at.shape),))[1], axis=1)
+
+    return jax.vmap(column)(ways)
+
+
+def _with_own_maps(
+    frame: Frame, h: Arrays, ys: Arrays, known: Arrays, extra: Arrays, group: list[int]
+) -> list[jax.Array]:
+    """New states of a layer; ``known`` drives of maps change with what the maps see."""
+
     def through(r: int, one: Relation, evolving: list[jax.Array]) -> jax.Array:
         mine = [k for k, p in enumerate(one.blocks) if p.evolves]
-        y = ys[r]
+        y = known[r]
         for k, x in zip(mine, evolving, strict=True):
             change = x - jax.lax.stop_gradient(x)
             y = y + one.times(Input(change), frame.rows[r][k])
         return y
 
-    def step(states: jax.Array) -> jax.Array:
-        full = list(h)
-        for s, b in enumerate(group):
-            full[b] = states[s]
-        new, _, _ = run(frame, full, extra, through, ys)
-        return jnp.stack([new[b] for b in group])
-
-    def column(one_hot: jax.Array) -> jax.Array:
-        direction = jnp.broadcast_to(one_hot[:, None], (size, *first.shape))
-        return jax.jvp(step, (jnp.stack([h[b] for b in group]),), (direction,))[1]
-
-    eye = jnp.eye(size * n, dtype=first.dtype).reshape(size * n, size, n)
-    columns = jax.vmap(column)(eye)  # (old, new state, B, n)
-    batch = first.shape[0]
-    return jnp.moveaxis(columns, 0, -1).reshape(size, batch, n, size, n).swapaxes(0, 1)
+    new, _, _ = run(frame, h, extra, through, ys)
+    return [new[b] for b in group]
 
 
 def targets(one: Relation, k: int) -> jax.Array:
@@ -78,20 +113,28 @@ def targets(one: Relation, k: int) -> jax.Array:
 
 
 def advance(
-    old: jax.Array, a: jax.Array, one: Relation, k: int, x: Input | None, f: Sequence[Any],
+    old: jax.Array, a: jax.Array, one: Relation, k: int, x: Input | None, f: Sequence[Any] | jax.Array,
     keep: jax.Array | None,
 ) -> jax.Array:  # fmt: skip
-    """The next influence of a block with the step's input ``x (1, B, i)`` and ``f (B, n)``.
+    """The next influence of a block.
 
-    ``keep (n, n)``: the neurons whose entries are kept, by the neuron that a parameter acts on.
+    Args:
+        old, a: the one before, and the step's recurrence.
+        one, k: the block.
+        x: its input ``(1, B, i)``.
+        f: ``dh/dy (B, n)`` by state of the layer; of a neuron's parameter :func:`entering`.
+        keep: ``(n, n)``, the neurons whose entries are kept, by the neuron that a parameter acts on.
     """
     moved = jnp.einsum("bsnqp,b...qp->b...sn", a, old)
     hot = targets(one, k)
-    entered = [
-        jnp.zeros(old.shape[:-2]) if v is None
-        else one.outer_by_sample(x, v[None], k, jnp.float32) for v in f
-    ]  # fmt: skip
-    new = moved + jnp.stack(entered, axis=-1)[..., None] * hot[..., None, :]
+    if isinstance(f, jax.Array):
+        new = moved + f
+    else:
+        entered = [
+            jnp.zeros(old.shape[:-2]) if v is None
+            else one.outer_by_sample(x, v[None], k, jnp.float32) for v in f
+        ]  # fmt: skip
+        new = moved + jnp.stack(entered, axis=-1)[..., None] * hot[..., None, :]
     return new if keep is None else new * (hot @ keep)[..., None, :]
 
 
