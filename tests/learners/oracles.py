@@ -332,7 +332,7 @@ def readout(steps: list[Step]) -> list[Gradients]:
 def start(step: Step, k: int) -> tuple[Array, dict[str, Array]]:
     layer = step.layers[k]
     nothing = np.zeros_like(layer.h)
-    return np.zeros_like(entering(layer)), {name: nothing for name in layer.own}
+    return np.zeros_like(entering(layer)), dict.fromkeys(layer.own, nothing)
 
 
 Signals = list[list[Array]]
@@ -400,7 +400,7 @@ def eprop(
     for k in range(steps[0].net.layers):
         e, own = start(steps[0], k)
         bar: Array | float = 0.0
-        own_bar = {name: 0.0 for name in own}
+        own_bar = dict.fromkeys(own, 0.0)
         for t, step in enumerate(steps):
             layer, signal = step.layers[k], signals[t][k]
             D = layer.D
@@ -424,7 +424,7 @@ def eprop(
 
 
 def ottt_maps(steps: list[Step], signals: Signals, a: float) -> list[Gradients]:
-    """OTTT of the layers' maps: ``xbar_t = a xbar_{t-1} + u_t``, ``dW = sum_t xbar_t (d_t f_t)``."""
+    """OTTT of the layers' maps: ``xbar_t = a xbar_{t-1} + u_t``, ``dW = sum xbar_t (d_t f_t)``."""
     found: list[Gradients] = [{} for _ in steps]
     for k in range(steps[0].net.layers):
         x_bar: Array | float = 0.0
@@ -655,7 +655,8 @@ def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
     """UORO with the signs ``(T, B, N)`` given.
 
     ``dL_t = (dL_t/dh_{t-1} s_{t-1}) theta_{t-1} + direct``, then
-    ``s_t = r0 (dh_t/dh_{t-1}) s_{t-1} + r1 v``, ``theta_t = theta_{t-1} / r0 + v dh_t/dtheta / r1``.
+    ``s_t = r0 (dh_t/dh_{t-1}) s_{t-1} + r1 v``,
+    ``theta_t = theta_{t-1} / r0 + v dh_t/dtheta / r1``.
     """
     whole, found = Whole(steps), []
     batch, n = signs.shape[1:]

@@ -274,8 +274,9 @@ def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
         drives = frame.drives(ys)
         zeros = Perturbed(
             {b: jnp.zeros_like(h[b], jnp.float32) for b in graph.trace_states},
-            {r: jnp.zeros(graph.relations[r].shape) for r in sum(graph.observed_drives, [])},
-        )
+            {r: jnp.zeros(graph.relations[r].shape)
+             for drives in graph.observed_drives for r in drives},
+        )  # fmt: skip
 
         def spikes(by):
             return run_perturbed(frame, h, extra, drives, by, through_maps=False)[1]

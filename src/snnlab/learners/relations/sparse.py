@@ -46,7 +46,8 @@ class Sparse(Map):
         return Rows(self.values(values, k), self.targets(k))
 
     def times(self, x: Input, rows: Rows) -> jax.Array:
-        return sparse.times(x.array, rows.values, rows.post, self.shape[1])
+        # the product that has derivatives: its loop skips inputs of 0, which may have a tangent
+        return sparse.sparse_product(x.array, rows.values, rows.post, n_out=self.shape[1])
 
     def turned(self, rows: Rows, once: bool) -> Rows:
         return rows

@@ -5,8 +5,8 @@
 
 ``kappa`` is the readout's decay and ``L_t`` the error of step t as a layer's spikes feel it: by the
 weights above (``--feedback symmetric``), or by random weights from the readout to every layer that
-stay (``random``) or learn as the readout does (``adaptive``). ``ds_t/dW`` at given states is that of
-a threshold. The filter is one more state of each neuron in the recursion of
+stay (``random``) or learn as the readout does (``adaptive``). ``ds_t/dW``, at given states, is that
+of a threshold. The filter is one more state of each neuron in the recursion of
 :mod:`snnlab.learners.rules.per_parameter`. Readouts have their exact gradient. As published with
 ``--detach_reset``: no gradient through the reset.
 

@@ -113,8 +113,8 @@ def targets(one: Relation, k: int) -> jax.Array:
 
 
 def advance(
-    old: jax.Array, a: jax.Array, one: Relation, k: int, x: Input | None, f: Sequence[Any] | jax.Array,
-    keep: jax.Array | None,
+    old: jax.Array, a: jax.Array, one: Relation, k: int, x: Input | None,
+    f: Sequence[Any] | jax.Array, keep: jax.Array | None,
 ) -> jax.Array:  # fmt: skip
     """The next influence of a block.
 
@@ -123,7 +123,7 @@ def advance(
         one, k: the block.
         x: its input ``(1, B, i)``.
         f: ``dh/dy (B, n)`` by state of the layer; of a neuron's parameter :func:`entering`.
-        keep: ``(n, n)``, the neurons whose entries are kept, by the neuron that a parameter acts on.
+        keep: ``(n, n)``, the neurons whose entries are kept, by the parameter's neuron.
     """
     moved = jnp.einsum("bsnqp,b...qp->b...sn", a, old)
     hot = targets(one, k)
