@@ -171,8 +171,8 @@ class Chunk:
         return dynamics.of_step(self.graph, *derivatives.jacobians(self.frame, self.steps))
 
     @functools.cached_property
-    def observations(self) -> derivatives.Blocks:
-        """``ds/dh`` by (layer, state)."""
+    def observations(self) -> tuple[derivatives.Blocks, derivatives.Blocks]:
+        """``ds/dh`` by (layer, state), and ``ds/dy`` past states by (layer, relation)."""
         return derivatives.observations(self.frame, self.steps)
 
     @functools.cached_property

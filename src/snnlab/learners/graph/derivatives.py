@@ -260,28 +260,38 @@ def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
     return _constant_once(one_step, (steps.h, steps.ys, steps.extra))
 
 
-def observations(frame: Frame, steps: Steps) -> Blocks:
-    """``ds_t/dh_t`` of a layer's spikes by its states after the step, by (layer, state)."""
+def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
+    """``ds_t/dh_t`` of a layer's spikes by its states after the step, by (layer, state); and
+    ``ds_t/dy_t`` past them (a threshold), by (layer, relation)."""
     graph = frame.graph
+    sources = [
+        [("new", b) for b in seen if b in graph.trace_states] + [("y", r) for r in drives]
+        for seen, drives in zip(graph.observed, graph.observed_drives, strict=True)
+    ]
 
     def one_step(h, ys, extra):
-        found: Blocks = {}
-        zeros = {b: jnp.zeros_like(h[b], jnp.float32) for b in graph.trace_states}
-        rank = max(map(len, graph.observed), default=0)
-        for k in range(rank):  # the k-th state of every layer at once
-            chosen = {seen[k] for seen in graph.observed if k < len(seen)}
+        found: tuple[Blocks, Blocks] = {}, {}
+        drives = frame.drives(ys)
+        zeros = Perturbed(
+            {b: jnp.zeros_like(h[b], jnp.float32) for b in graph.trace_states},
+            {r: jnp.zeros(graph.relations[r].shape)
+             for drives in graph.observed_drives for r in drives},
+        )  # fmt: skip
 
-            def spikes(new):
-                drives = frame.drives(ys)
-                return run_perturbed(
-                    frame, h, extra, drives, Perturbed(new), through_maps=False
-                )[1]  # fmt: skip
+        def spikes(by):
+            return run_perturbed(frame, h, extra, drives, by, through_maps=False)[1]
 
-            tangent = {b: jnp.ones_like(v) if b in chosen else v for b, v in zeros.items()}
+        for k in range(max(map(len, sources), default=0)):  # the k-th source of every layer at once
+            chosen = {one[k] for one in sources if k < len(one)}
+            tangent = Perturbed(*(
+                {i: jnp.ones_like(v) if (kind, i) in chosen else v for i, v in table.items()}
+                for kind, table in (("new", zeros.new), ("y", zeros.drives))
+            ))  # fmt: skip
             _, columns = jax.jvp(spikes, (zeros,), (tangent,))
-            for layer, seen in enumerate(graph.observed):
-                if k < len(seen) and seen[k] in zeros:
-                    found[layer, seen[k]] = columns[layer]
+            for layer, one in enumerate(sources):
+                if k < len(one):
+                    kind, i = one[k]
+                    found[kind == "y"][layer, i] = columns[layer]
         return found
 
     return _constant_once(one_step, (steps.h, steps.ys, steps.extra))

@@ -52,6 +52,8 @@ class StepGraph:
         enters: ``enters[b]`` are the relations ``r`` with ``dh_t[b] / dy_t[r]``.
         trace_states: states with an eligibility trace for some relation.
         observed: by layer, the states that its spikes are read from.
+        observed_drives: by layer, the trained relations that its spikes are read from past these
+            (a threshold's).
     """
 
     def __init__(
@@ -260,6 +262,10 @@ class StepGraph:
         self.observed = [
             sorted(k for kind, k in sources(v, live) if kind == "new") for v in self.out.spikes
         ]
+        self.observed_drives = [
+            sorted(r for kind, r in sources(v, live) if kind == "y" and self.relations[r].trained)
+            for v in self.out.spikes
+        ]
 
     def _see_map(self, r: int, live: dict[Any, Sources]) -> Any:
         """Which of a map's blocks are live; what its drive comes from. Returns the drive.
@@ -371,7 +377,8 @@ class StepGraph:
     def layer_of(self, r: int) -> int | None:
         """The layer whose spikes relation ``r`` acts on neuron by neuron; ``None``: a readout."""
         reach = set(self.relations[r].reach)
-        return next((k for k, seen in enumerate(self.observed) if reach & set(seen)), None)
+        both = enumerate(zip(self.observed, self.observed_drives, strict=True))
+        return next((k for k, (seen, drives) in both if reach & set(seen) or r in drives), None)
 
     def reach_output_past_spikes(self) -> int | None:
         """A state of a spiking layer that reaches the readout other than by its spikes."""

@@ -46,6 +46,7 @@ class Sparse(Map):
         return Rows(self.values(values, k), self.targets(k))
 
     def times(self, x: Input, rows: Rows) -> jax.Array:
+        # the product that has derivatives: its loop skips inputs of 0, which may have a tangent
         return sparse.sparse_product(x.array, rows.values, rows.post, n_out=self.shape[1])
 
     def turned(self, rows: Rows, once: bool) -> Rows:

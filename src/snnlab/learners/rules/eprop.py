@@ -1,13 +1,14 @@
 """e-prop: traces of every synapse, filtered as the readout filters spikes, times a signal.
 
-    eps_t = D_t eps_{t-1} + x_t f_t ,    e_t = (ds_t/dh_t) eps_t ,
+    eps_t = D_t eps_{t-1} + x_t f_t ,    e_t = (ds_t/dh_t) eps_t + ds_t/dW ,
     ebar_t = kappa ebar_{t-1} + e_t ,    dL/dW = sum_t L_t . ebar_t
 
 ``kappa`` is the readout's decay and ``L_t`` the error of step t as a layer's spikes feel it: by the
 weights above (``--feedback symmetric``), or by random weights from the readout to every layer that
-stay (``random``) or learn as the readout does (``adaptive``). The filter is one more state of each
-neuron in the recursion of :mod:`snnlab.learners.rules.per_parameter`. Readouts have their exact
-gradient. As published with ``--detach_reset``: no gradient through the reset.
+stay (``random``) or learn as the readout does (``adaptive``). ``ds_t/dW``, at given states, is that
+of a threshold. The filter is one more state of each neuron in the recursion of
+:mod:`snnlab.learners.rules.per_parameter`. Readouts have their exact gradient. As published with
+``--detach_reset``: no gradient through the reset.
 
 Memory: B numbers for every weight and state that it reaches, and one for the filter.
 
@@ -42,8 +43,7 @@ class EProp(PerParameter):
 
     def reach_of(self, r: int) -> tuple[int, ...]:
         last = self.filter_of(r)
-        own = super().reach_of(r)
-        return own if last is None or not own else (*own, last)
+        return super().reach_of(r) + (() if last is None else (last,))
 
     def edges(self) -> set[tuple[int, int]]:
         first = len(self.graph.states)

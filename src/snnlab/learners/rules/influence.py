@@ -29,12 +29,9 @@ class Influence(Rule):
     def __init__(self, graph: StepGraph, mine: Sequence[int], setting: Setting, kept: bool) -> None:
         super().__init__(graph, mine, setting, kept)
         groups = influence.layers(graph)
-        reached = [r for r in self.mine if graph.relations[r].reach]
-        self.group = {
-            r: next(g for g in groups if graph.relations[r].reach[0] in g) for r in reached
-        }
+        self.group = {r: g for r in self.mine for g in groups if influence.acts_on(graph, r, g)}
         shapes = {}
-        for r, k in graph.trained_blocks(reached):
+        for r, k in graph.trained_blocks(self.group):
             one = graph.relations[r]
             if one.blocks[k].size:
                 shapes[r, k] = (*one.trace_shape(k), len(self.group[r]), one.shape[1])
@@ -62,7 +59,9 @@ class Influence(Rule):
             new, found = {}, {}
             for (r, k), old in state.items():
                 group, x = self.group[r], chunk.steps.inputs.get((r, k))
-                entering = [now.get((b, r)) for b in group]
+                entering: Any = [now.get((b, r)) for b in group]
+                if not relations[r].is_map:
+                    entering = influence.entering(chunk.frame, h, ys, extra, group, r)
                 given = None if x is None else Input(x.array[t][None])
                 keep = self.keep[tuple(group)]
                 new[r, k] = influence.advance(

@@ -40,8 +40,8 @@ class SnAp1(PerParameter):
         self.sources = influence.sources(graph)
 
     def reach_of(self, r: int) -> tuple[int, ...]:
-        own = set(self.graph.relations[r].reach)
-        return next((tuple(g) for g in influence.layers(self.graph) if own & set(g)), ())
+        groups = influence.layers(self.graph)
+        return next((tuple(g) for g in groups if influence.acts_on(self.graph, r, g)), ())
 
     def edges(self) -> set[tuple[int, int]]:
         groups = influence.layers(self.graph)
@@ -50,13 +50,13 @@ class SnAp1(PerParameter):
     def dynamics(self, chunk: Chunk) -> Dynamics:
         of = chunk.dynamics
         own = influence.own_synapses(chunk.frame, chunk.steps, self.sources)
-        jacobian = dict(of.state_jacobian)
-        for (r, a), moved in own.items():
-            for (b, relation), f in of.drive_jacobian.items():
-                if relation == r:
-                    added = f * moved
-                    jacobian[b, a] = jacobian[b, a] + added if (b, a) in jacobian else added
-        return Dynamics(of.reach, jacobian, of.drive_jacobian, of.shapes)
+        blocks = dict(of.state_jacobian), dict(of.drive_jacobian)
+        for table, moved in zip(blocks, own, strict=True):
+            for (r, i), change in moved.items():
+                for (b, relation), f in of.drive_jacobian.items():
+                    if relation == r:
+                        table[b, i] = table[b, i] + f * change if (b, i) in table else f * change
+        return Dynamics(of.reach, *blocks, of.shapes)
 
 
 class SnAp2(Influence):

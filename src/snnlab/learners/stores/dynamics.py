@@ -65,21 +65,22 @@ def of_step(graph: StepGraph, state_jacobian: Blocks, drive_jacobian: Blocks) ->
 
 
 def filtered(
-    of: Dynamics, graph: StepGraph, observations: Blocks, kappa: jax.Array | float
+    of: Dynamics, graph: StepGraph, observations: tuple[Blocks, Blocks], kappa: jax.Array | float
 ) -> Dynamics:
     """``of`` with a state more for each layer, its filtered spikes: ``z_t = kappa z_{t-1} + s_t``.
 
     Args:
         of: the recursion of the states.
         graph: the cut step; a layer's filter is numbered behind its states.
-        observations: ``ds/dh`` by (layer, state).
+        observations: ``ds/dh`` by (layer, state), and ``ds/dy`` past states by (layer, relation).
         kappa: decay of the filter.
     """
     first = len(graph.states)
     state_jacobian, drive_jacobian = dict(of.state_jacobian), dict(of.drive_jacobian)
     reach, shapes = dict(of.reach), dict(of.shapes)
     for layer, spikes in enumerate(graph.out.spikes):
-        z, seen = first + layer, {b: v for (k, b), v in observations.items() if k == layer}
+        z = first + layer
+        seen, past = ({i: v for (k, i), v in one.items() if k == layer} for one in observations)
         if not seen:
             continue
         shapes[z] = spikes.aval.shape
@@ -90,7 +91,11 @@ def filtered(
             for a in {a for b, a in source if b in seen}:
                 terms = [v * source[b, a] for b, v in seen.items() if (b, a) in source]
                 target[z, a] = functools.reduce(jnp.add, terms)
-        reach.update({r: (*states, z) for r, states in reach.items() if graph.layer_of(r) == layer})
+        for r, value in past.items():
+            known = drive_jacobian.get((z, r))
+            drive_jacobian[z, r] = value if known is None else known + value
+        mine = [r for r in {*reach, *past} if graph.layer_of(r) == layer]
+        reach.update({r: (*reach.get(r, ()), z) for r in mine})
     return Dynamics(reach, state_jacobian, drive_jacobian, shapes)
 
 

@@ -2,13 +2,15 @@
 
     J_t = M . (A_t J_{t-1} + x_t f_t) ,    A_t = dh_t/dh_{t-1} of the layer, through its own maps
 
+A parameter of a neuron may act through the layer's own maps too, as a threshold does by the spikes
+that a step begins with: in the place of ``x_t f_t`` it has ``dh_t/dtheta``, of all neurons.
 ``J (B, *block, S, n)`` for a block of a relation whose layer has S states of n neurons; ``M`` says
 which entries are kept. Memory and time grow with the parameters times the neurons of a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -36,34 +38,67 @@ def layers(graph: StepGraph) -> list[list[int]]:
     return [sorted(g) for g in groups]
 
 
+def acts_on(graph: StepGraph, r: int, group: list[int]) -> bool:
+    """Whether relation ``r`` acts on the states of a layer, at once or by its spikes alone."""
+    seen = {b for k, states in enumerate(graph.observed) if r in graph.observed_drives[k]
+            for b in states}  # fmt: skip
+    return not set(group).isdisjoint(seen.union(graph.relations[r].reach))
+
+
 def recurrence(frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, group: list[int]) -> jax.Array:
     """``A (B, S, n, S, n)`` by (new state, neuron, old state, neuron), own maps included."""
     first = h[group[0]]
     size, n = len(group), first.shape[1]
 
+    def step(states: jax.Array) -> list[jax.Array]:
+        full = list(h)
+        for s, b in enumerate(group):
+            full[b] = states[s]
+        return _with_own_maps(frame, full, ys, ys, extra, group)
+
+    eye = jnp.eye(size * n, dtype=first.dtype).reshape(size * n, size, 1, n)
+    columns = _columns(step, jnp.stack([h[b] for b in group]), eye)  # (old, B, new state, n)
+    found = columns.reshape(size, n, *columns.shape[1:])
+    return jnp.moveaxis(found, (0, 1), (-2, -1))
+
+
+def entering(
+    frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, group: list[int], r: int
+) -> jax.Array:
+    """``dh_t/dtheta (B, n, S, n)`` by (neuron of the parameter, new state, neuron)."""
+
+    def step(theta: jax.Array) -> list[jax.Array]:
+        moved = [theta if k == r else y for k, y in enumerate(ys)]
+        return _with_own_maps(frame, h, moved, ys, extra, group)
+
+    eye = jnp.eye(ys[r].shape[1], dtype=ys[r].dtype)[:, None]
+    return jnp.moveaxis(_columns(step, ys[r], eye), 0, 1)
+
+
+def _columns(step: Callable[[jax.Array], list[jax.Array]], at: jax.Array, ways: Any) -> jax.Array:
+    """Derivatives of new states along each of ``ways``: ``(way, B, S, n)``."""
+
+    def column(way: jax.Array) -> jax.Array:
+        return jnp.stack(jax.jvp(step, (at,), (jnp.broadcast_to(way, at.shape),))[1], axis=1)
+
+    return jax.vmap(column)(ways)
+
+
+def _with_own_maps(
+    frame: Frame, h: Arrays, ys: Arrays, known: Arrays, extra: Arrays, group: list[int]
+) -> list[jax.Array]:
+    """New states of a layer; ``known`` drives of maps change with what the maps see."""
+
     def through(r: int, one: Relation, evolving: list[jax.Array]) -> jax.Array:
         mine = [k for k, p in enumerate(one.blocks) if p.evolves]
-        y = ys[r]
+        y = known[r]
         for k, x in zip(mine, evolving, strict=True):
             change = x - jax.lax.stop_gradient(x)
             y = y + one.times(Input(change), frame.rows[r][k])
         return y
 
-    def step(states: jax.Array) -> jax.Array:
-        full = list(h)
-        for s, b in enumerate(group):
-            full[b] = states[s]
-        new, _, _ = run(frame, full, extra, through, ys)
-        return jnp.stack([new[b] for b in group])
-
-    def column(one_hot: jax.Array) -> jax.Array:
-        direction = jnp.broadcast_to(one_hot[:, None], (size, *first.shape))
-        return jax.jvp(step, (jnp.stack([h[b] for b in group]),), (direction,))[1]
-
-    eye = jnp.eye(size * n, dtype=first.dtype).reshape(size * n, size, n)
-    columns = jax.vmap(column)(eye)  # (old, new state, B, n)
-    batch = first.shape[0]
-    return jnp.moveaxis(columns, 0, -1).reshape(size, batch, n, size, n).swapaxes(0, 1)
+    new, _, _ = run(frame, h, extra, through, ys)
+    return [new[b] for b in group]
 
 
 def targets(one: Relation, k: int) -> jax.Array:
@@ -78,20 +113,28 @@ def targets(one: Relation, k: int) -> jax.Array:
 
 
 def advance(
-    old: jax.Array, a: jax.Array, one: Relation, k: int, x: Input | None, f: Sequence[Any],
-    keep: jax.Array | None,
+    old: jax.Array, a: jax.Array, one: Relation, k: int, x: Input | None,
+    f: Sequence[Any] | jax.Array, keep: jax.Array | None,
 ) -> jax.Array:  # fmt: skip
-    """The next influence of a block with the step's input ``x (1, B, i)`` and ``f (B, n)``.
+    """The next influence of a block.
 
-    ``keep (n, n)``: the neurons whose entries are kept, by the neuron that a parameter acts on.
+    Args:
+        old, a: the one before, and the step's recurrence.
+        one, k: the block.
+        x: its input ``(1, B, i)``.
+        f: ``dh/dy (B, n)`` by state of the layer; of a neuron's parameter :func:`entering`.
+        keep: ``(n, n)``, the neurons whose entries are kept, by the parameter's neuron.
     """
     moved = jnp.einsum("bsnqp,b...qp->b...sn", a, old)
     hot = targets(one, k)
-    entered = [
-        jnp.zeros(old.shape[:-2]) if v is None
-        else one.outer_by_sample(x, v[None], k, jnp.float32) for v in f
-    ]  # fmt: skip
-    new = moved + jnp.stack(entered, axis=-1)[..., None] * hot[..., None, :]
+    if isinstance(f, jax.Array):
+        new = moved + f
+    else:
+        entered = [
+            jnp.zeros(old.shape[:-2]) if v is None
+            else one.outer_by_sample(x, v[None], k, jnp.float32) for v in f
+        ]  # fmt: skip
+        new = moved + jnp.stack(entered, axis=-1)[..., None] * hot[..., None, :]
     return new if keep is None else new * (hot @ keep)[..., None, :]
 
 
@@ -144,17 +187,20 @@ def neighbours(graph: StepGraph, group: list[int]) -> np.ndarray:
 Sources = dict[tuple[int, int], np.ndarray]
 
 
-def own_inputs(frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, moved: Arrays) -> ByBlock:
-    """How the inputs of maps ``(B, i)`` change if the states before the step are ``moved``."""
+def own_inputs(
+    frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, moved: Arrays, thetas: Arrays
+) -> ByBlock:
+    """How the inputs of maps ``(B, i)`` change if traced states and drives are ``moved``."""
     graph = frame.graph
 
-    def inputs(states: Arrays) -> ByBlock:
+    def inputs(states: Arrays, ys: Arrays) -> ByBlock:
         full = list(h)
         for b, value in zip(graph.trace_states, states, strict=True):
             full[b] = value
         return run_given(frame, full, extra, ys)[2]
 
-    return jax.jvp(inputs, ([h[b] for b in graph.trace_states],), (moved,))[1]
+    at = [h[b] for b in graph.trace_states], ys
+    return jax.jvp(inputs, at, (moved, thetas))[1]
 
 
 def sources(graph: StepGraph) -> Sources:
@@ -168,7 +214,9 @@ def sources(graph: StepGraph) -> Sources:
         ones = [jnp.ones_like(h[b]) for b in graph.trace_states]
         number = [jnp.broadcast_to(jnp.arange(1.0, v.shape[1] + 1), v.shape) for v in ones]
         ys = resting_drives(frame)
-        return own_inputs(frame, h, ys, extra, ones), own_inputs(frame, h, ys, extra, number)
+        still = [jnp.zeros_like(y) for y in ys]
+        plain = own_inputs(frame, h, ys, extra, ones, still)
+        return plain, own_inputs(frame, h, ys, extra, number, still)
 
     for h, extra in near_states(graph):
         plain, numbered = look(h, extra)
@@ -184,25 +232,41 @@ def sources(graph: StepGraph) -> Sources:
     return found
 
 
-def own_synapses(frame: Frame, steps: Steps, of: Sources) -> Blocks:
-    """What a neuron's synapse onto itself adds to ``dy_t/dh_{t-1}``, by (relation, old state)."""
+def own_synapses(frame: Frame, steps: Steps, of: Sources) -> tuple[Blocks, Blocks]:
+    """What a neuron's synapse onto itself adds to the change of a map's drive.
+
+    Returns:
+        By (relation, old state), and by (relation, relation of a neuron's parameter).
+    """
     graph, states = frame.graph, frame.graph.trace_states
     weights = {
         key: graph.relations[key[0]].onto(frame.rows[key[0]][key[1]], jnp.maximum(rows, 0))
         for key, rows in of.items()
     }
+    movers = [("h", a) for a in states]
+    movers += [("y", r) for r in graph.elementwise if graph.relations[r].trained]
 
-    def one_step(h: Arrays, ys: Any, extra: Arrays) -> Blocks:
-        found: Blocks = {}
+    def one_step(h: Arrays, ys: Any, extra: Arrays) -> tuple[Blocks, Blocks]:
+        found: tuple[Blocks, Blocks] = {}, {}
         h, drives = graph.computed(h), frame.drives(ys)
-        for a in states:
-            moved = [jnp.ones_like(h[b]) if a == b else jnp.zeros_like(h[b]) for b in states]
-            inputs = own_inputs(frame, h, drives, extra, moved)
+
+        def ones(kind: str, numbers: Any, values: Arrays, chosen: Any) -> Arrays:
+            pairs = zip(numbers, values, strict=True)
+            return [jnp.full_like(v, float((kind, i) == chosen)) for i, v in pairs]
+
+        for chosen in movers:
+            moved = ones("h", states, [h[b] for b in states], chosen)
+            thetas = ones("y", range(len(drives)), drives, chosen)
+            inputs = own_inputs(frame, h, drives, extra, moved, thetas)
+            table, i = found[chosen[0] == "y"], chosen[1]
             for (r, k), rows in of.items():
-                if a in graph.relations[r].reach:
-                    share = jnp.where(rows >= 0, weights[r, k] * inputs[r, k], 0.0)
-                    onto = jnp.zeros_like(h[a]).at[:, jnp.maximum(rows, 0)].add(share)
-                    found[r, a] = found[r, a] + onto if (r, a) in found else onto
+                one = graph.relations[r]
+                if chosen[0] == "h" and i not in one.reach:
+                    continue
+                share = jnp.where(rows >= 0, weights[r, k] * inputs[r, k], 0.0)
+                nothing = jnp.zeros(one.shape)
+                onto = nothing.at[:, jnp.maximum(rows, 0)].add(share)
+                table[r, i] = table[r, i] + onto if (r, i) in table else onto
         return found
 
     return jax.vmap(one_step)(steps.h, steps.ys, steps.extra)
