@@ -23,9 +23,10 @@ A, W = np.float32([[1, 2, 3], [4, 5, 6]]), np.float32(np.arange(12).reshape(3, 4
 POST = np.uint32([[0, 4], [1, 2], [0, 3]])
 VALUES = np.float32([[1, 2], [3, 4], [5, 6]])
 VERSION = tuple(int(part) for part in jax.__version__.split(".")[:2])
-#: Operations that older releases write with others.
-NEWER = set() if VERSION >= (0, 11) else {"stack", "unstack"}
 TRACED, FLAT = jaxprs.probe()
+MET = {eqn.primitive.name for eqn in FLAT.eqns}
+#: Those of the operations that are new in jax 0.10 and 0.11 that this one writes with others.
+NEWER = set() if VERSION >= (0, 11) else {"stack", "unstack"} - MET
 PRIMITIVES = {eqn.primitive.name: eqn.primitive for eqn in (*TRACED.eqns, *FLAT.eqns)}
 (CHECKPOINT,) = set(PRIMITIVES) & jaxprs.KEPT
 verify = jaxprs.verify.__wrapped__
@@ -56,8 +57,7 @@ def refused(what: str) -> None:
 
 def test_this_jax_is_known() -> None:
     verify()
-    met = {eqn.primitive.name for eqn in FLAT.eqns}
-    assert set(jaxprs.PARAMETERS) - met == NEWER
+    assert set(jaxprs.PARAMETERS) - MET == NEWER
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,9 @@ def test_closed_calls_are_opened() -> None:
 
 
 def test_a_traced_function_is_opened() -> None:
-    double = jax.jit(lambda x: x * 2.0).trace(A)
+    double: Any = jax.jit(lambda x: x * 2.0).trace(A)
+    if not callable(double):
+        pytest.skip(f"in jax {jax.__version__} it cannot be called")
     assert names(trace(lambda x: double(x), A)) == ["mul"]
 
 

@@ -250,7 +250,8 @@ def outer(x: jax.Array, g: jax.Array, post: jax.Array) -> jax.Array:
 #: The map as one operation of a traced step, by which an online learner knows it. It is linear in
 #: its input and in its values; both derivatives are the products above.
 sparse_product_p = Primitive("sparse_product")
-#: The axis of an argument without one, in a batching rule; ``None`` since jax 0.11.
+#: The axis of an argument without one, in a batching rule; ``None``, which newer releases of
+#: JAX give no name.
 NOT_MAPPED = getattr(batching, "not_mapped", None)
 
 

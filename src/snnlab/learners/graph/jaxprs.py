@@ -22,7 +22,7 @@ Env = dict[Any, Any]
 #: Calls whose body is opened: the name of the parameter that holds it.
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr",  # what closed_call is called from jax 0.10 on
+    "eval_jaxpr": "call_jaxpr",  # closed_call, in jax 0.11.2
     "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
 }  # fmt: skip
 #: Calls that stay calls in a step: they say what backpropagation keeps.
