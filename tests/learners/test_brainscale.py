@@ -9,7 +9,15 @@ import pytest
 from snnlab.errors import UsageError
 from snnlab.learners.backends import brainscale as module
 from snnlab.learners.config import LearnerConfig
-from zoo import assert_live, cosine, gradients, make_stream, make_targets, model_config
+from zoo import (
+    assert_live,
+    cosine,
+    gradients,
+    make_stream,
+    make_targets,
+    model_config,
+    needs_brainscale,
+)
 from zoo import relative_error as error
 
 HIDDEN = "layers.0.pathways.0.map.weight"
@@ -22,6 +30,7 @@ def both(method: str, stream, **config):
     return ours, theirs, metrics
 
 
+@needs_brainscale
 def test_trace_below_one_is_d_rtrl() -> None:
     """One step: the trace is x f <= 1, nothing is rescaled, and the two libraries agree."""
     ours, theirs, metrics = both("diag", make_stream(steps=1, rate=0.4), n_layer=1)
@@ -30,6 +39,7 @@ def test_trace_below_one_is_d_rtrl() -> None:
         assert error(theirs[name], ours[name]) < 1e-5
 
 
+@needs_brainscale
 def test_trace_above_one_is_rescaled() -> None:
     """After some steps a trace exceeds 1: brainscale divides all of it, the gradient shrinks."""
     ours, theirs, metrics = both("diag", make_stream(), n_layer=1)
@@ -40,6 +50,7 @@ def test_trace_above_one_is_rescaled() -> None:
     assert cosine(theirs[HIDDEN], ours[HIDDEN]) > 0.5
 
 
+@needs_brainscale
 def test_es_d_rtrl_runs_and_points_the_same_way() -> None:
     ours, theirs, metrics = both("expsm_diag", make_stream())
     assert_live(ours, metrics)
@@ -48,6 +59,7 @@ def test_es_d_rtrl_runs_and_points_the_same_way() -> None:
         assert cosine(theirs[name], ours[name]) > 0.6
 
 
+@needs_brainscale
 def test_sign_constrained_maps_run() -> None:
     _, theirs, _ = both("diag", make_stream(), model="lif-exp-co")
     assert all(np.linalg.norm(g) > 0 for g in theirs.values())

@@ -31,6 +31,7 @@ from zoo import (
     make_stream,
     make_targets,
     model_config,
+    needs_brainscale,
     objective,
     relative_error,
 )
@@ -194,7 +195,9 @@ class WithPlainParameter(SmoothNetwork):
         return StepOutput(self.readout(spikes), (spikes,), (self.layer.membrane,))
 
 
-@pytest.mark.parametrize("backend", ["braintrace", "brainscale"])
+@pytest.mark.parametrize(
+    "backend", ["braintrace", pytest.param("brainscale", marks=needs_brainscale)]
+)
 @pytest.mark.parametrize("learner", ONLINE)
 def test_untraced_parameter_is_an_error(learner: str, backend: str) -> None:
     config = LearnerConfig(**ONLINE[learner], backend=backend)

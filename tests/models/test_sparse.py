@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +66,54 @@ def test_reverse_mode_and_vmap(axes: tuple) -> None:
     found, wanted = (jax.vmap(jax.grad(f, (0, 1)), axes)(*args) for f in (ours, theirs))
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def moved(axes: tuple, *, full: bool) -> Any:
+    """Derivatives ``(dy/dx dx, dy/dw dw, both)`` of a sparse product or of the dense one."""
+    x, _, w, post = case(0.4)
+    dx, dw = jnp.cos(x), jnp.sin(w)
+    xs, ws = (v if axis is None else jnp.stack([v, -v, 2 * v]) for v, axis in zip((x, w), axes))
+
+    def map_of(x: jax.Array, w: jax.Array) -> jax.Array:
+        return x @ dense(w, post) if full else sparse.sparse_product(x, w, post, n_out=N_OUT)
+
+    def one(x: jax.Array, w: jax.Array) -> Any:
+        return (
+            jax.jvp(lambda x: map_of(x, w), (x,), (dx,)),
+            jax.jvp(lambda w: map_of(x, w), (w,), (dw,)),
+            jax.jvp(map_of, (x, w), (dx, dw)),
+            jax.jvp(lambda w: map_of(x, 2.0 * jax.lax.stop_gradient(w)), (w,), (dw,)),
+        )
+
+    return jax.jit(one if axes == (None, None) else jax.vmap(one, axes))(xs, ws)
+
+
+@pytest.mark.parametrize(
+    "axes", [(None, None), (0, None), pytest.param((None, 0), marks=pytest.mark.slow), (0, 0)]
+)
+def test_forward_mode_and_vmap(axes: tuple) -> None:
+    found, wanted = (jax.tree.leaves(moved(axes, full=full)) for full in (False, True))
+    assert len(found) == 8
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert all(np.abs(a).max() > 0.5 for a in found[:7])
+    assert not np.any(found[7])  # no derivative passes
+
+
+def test_derivatives_of_derivatives() -> None:
+    """Forward over reverse mode: the adjoints are differentiable once more."""
+    x, _, w, post = case(0.4)
+    dx, dw = jnp.cos(x), jnp.sin(w)
+
+    def of(product: Any) -> Any:
+        gradient = jax.grad(lambda x, w: jnp.sin(product(x, w)).sum(), (0, 1))
+        return jax.jvp(gradient, (x, w), (dx, dw))[1]
+
+    found = of(lambda x, w: sparse.sparse_product(x, w, post, n_out=N_OUT))
+    wanted = of(lambda x, w: x @ dense(w, post))
+    for a, b in zip(found, wanted, strict=True):
+        assert np.abs(b).max() > 1
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_connections() -> None:

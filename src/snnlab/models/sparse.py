@@ -250,6 +250,9 @@ def outer(x: jax.Array, g: jax.Array, post: jax.Array) -> jax.Array:
 #: The map as one operation of a traced step, by which an online learner knows it. It is linear in
 #: its input and in its values; both derivatives are the products above.
 sparse_product_p = Primitive("sparse_product")
+#: The axis of an argument without one, in a batching rule; ``None``, which newer releases of
+#: JAX give no name.
+NOT_MAPPED = getattr(batching, "not_mapped", None)
 
 
 def sparse_product(x: jax.Array, w: jax.Array, post: jax.Array, *, n_out: int) -> jax.Array:
@@ -277,7 +280,7 @@ def _transpose(g: Any, x: Any, w: Any, post: Any, *, n_out: int) -> Any:
 
 
 def _batched(args: Any, axes: Any, *, n_out: int) -> Any:
-    axes = tuple(None if axis is batching.not_mapped else axis for axis in axes)
+    axes = tuple(None if axis is NOT_MAPPED else axis for axis in axes)
     return jax.vmap(functools.partial(times, n_out=n_out), axes)(*args), 0
 
 

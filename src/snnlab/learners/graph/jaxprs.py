@@ -22,14 +22,31 @@ Env = dict[Any, Any]
 #: Calls whose body is opened: the name of the parameter that holds it.
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+    "eval_jaxpr": "call_jaxpr",  # closed_call, in jax 0.11.2
+    "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
 }  # fmt: skip
-#: Calls that stay calls in a step: their derivative is not that of their body alone.
-KEPT = {"eval_jaxpr", "remat", "remat2", "checkpoint"}
+#: Calls that stay calls in a step: they say what backpropagation keeps.
+KEPT = {"remat", "remat2", "checkpoint"}
 #: A function with a derivative of its own.
 CUSTOM = "custom_jvp_call"
 #: What no derivative passes.
 BLOCK = "stop_gradient"
+PRODUCT, JOIN = "dot_general", "concatenate"
+#: Parameters that are read here and in :mod:`snnlab.learners.graph.locality`, by operation.
+PARAMETERS = {
+    PRODUCT: ("dimension_numbers",),
+    JOIN: ("dimension",),
+    "broadcast_in_dim": ("broadcast_dimensions",),
+    "transpose": ("permutation",),
+    "squeeze": ("dimensions",),
+    "reduce_sum": ("axes",),
+    "split": ("axis",),
+    "stack": ("axis",),
+    "unstack": ("axis",),
+    "cond": ("branches",),
+    "while": ("cond_nconsts", "body_nconsts", "body_jaxpr"),
+    "scan": ("jaxpr",),
+}
 
 
 def is_literal(v: Any) -> bool:
@@ -79,7 +96,7 @@ def inline(jaxpr: Any, consts: Sequence[Any], *args: Any) -> list[Any]:
 
 def joined(eqn: Any) -> Sequence[Any] | None:
     """The arrays that a concatenation along the second axis joins; ``None`` for what is none."""
-    if eqn is None or eqn.primitive.name != "concatenate" or eqn.params["dimension"] != 1:
+    if eqn is None or eqn.primitive.name != JOIN or eqn.params["dimension"] != 1:
         return None
     return None if any(isinstance(v, Literal) for v in eqn.invars) else eqn.invars
 
@@ -94,7 +111,7 @@ def is_product(eqn: Any, is_dynamic: Callable[[Any], bool]) -> bool:
     if is_sparse(eqn):
         x, *fixed = eqn.invars
         return is_dynamic(x) and not any(is_dynamic(v) for v in fixed)
-    if eqn.primitive.name != "dot_general" or any(isinstance(v, Literal) for v in eqn.invars):
+    if eqn.primitive.name != PRODUCT or any(isinstance(v, Literal) for v in eqn.invars):
         return False
     x, w = eqn.invars
     (contract, batched) = eqn.params["dimension_numbers"]
@@ -108,7 +125,8 @@ def is_product(eqn: Any, is_dynamic: Callable[[Any], bool]) -> bool:
 def depends(jaxpr: Any, given: list[bool]) -> list[bool]:
     """Which results of a jaxpr depend on the arguments marked in ``given``.
 
-    A call that is no plain jaxpr counts as a whole: all its results depend if an argument does.
+    :data:`CALLS` are opened. Any other operation counts as a whole, loops too, in which a value
+    may pass from one carry to the next: all its results depend if an argument does.
     """
     marked = {v for v, mark in zip(jaxpr.invars, given, strict=True) if mark}
 
@@ -117,57 +135,92 @@ def depends(jaxpr: Any, given: list[bool]) -> list[bool]:
 
     for eqn in jaxpr.eqns:
         marks = [is_marked(v) for v in eqn.invars]
-        inner = eqn.params.get("jaxpr")
-        if any(marks) and hasattr(inner, "jaxpr") and len(inner.jaxpr.invars) == len(marks):
-            found = depends(inner.jaxpr, marks)
-            if len(found) == len(eqn.outvars):
-                marked.update(v for v, mark in zip(eqn.outvars, found) if mark)
-                continue
-        if any(marks):
+        if not any(marks):
+            continue
+        body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
+        if body is None:
             marked.update(eqn.outvars)
+        else:
+            found = depends(getattr(body, "jaxpr", body), marks)
+            marked.update(v for v, mark in zip(eqn.outvars, found, strict=True) if mark)
     return [is_marked(v) for v in jaxpr.outvars]
+
+
+# ---------------------------------------------------------------------- this JAX
+
+
+def probe() -> tuple[Any, Any]:
+    """A program with every operation whose name or parameters are read: as traced, and inlined."""
+
+    @jax.custom_jvp
+    def double(x: jax.Array) -> jax.Array:
+        return x * 2.0
+
+    double.defjvp(lambda x, dx: (double(*x), dx[0] * 2.0))
+
+    def program(a: jax.Array, b: jax.Array, w: jax.Array) -> Any:
+        both = jax.jit(lambda a, b: jnp.concatenate([a, b], axis=1))(a, b)
+        learned = jax.checkpoint(double)(both @ w)
+        blocked = double(jax.lax.stop_gradient(a)) * 3.0
+        shapes = a.T, a[None, :1].squeeze(0), a.sum(0), jnp.broadcast_to(a, (4, *a.shape))
+        parts = jnp.stack([a, b], axis=1), [*a], jnp.split(a, 3, axis=1)
+        either = jax.lax.cond(a[0, 0] > 0, lambda v: v, jnp.sin, a)
+        turns = jax.lax.while_loop(lambda v: v[0, 0] > 0, jnp.sin, a)
+        steps = jax.lax.scan(lambda c, v: (c + v, c), a[0], a)
+        return learned, blocked, shapes, parts, either, turns, steps
+
+    a, w = jnp.ones((2, 3)), jnp.ones((6, 4))
+    traced = jax.make_jaxpr(program)(a, a, w)
+    flat = jax.make_jaxpr(lambda *v: inline(traced.jaxpr, traced.consts, *v))(a, a, w)
+    return traced.jaxpr, flat.jaxpr
 
 
 @functools.cache
 def verify() -> None:
-    """Hold this JAX against what the functions above assume.
+    """Hold this JAX against what the functions above assume, once a process.
+
+    Operations that :mod:`snnlab.learners.graph.locality` follows may have other names: a network
+    in which it meets one that it does not know is refused by that name.
 
     Raises:
-        RuntimeError: an operation has another name, or other parameters.
+        RuntimeError: an operation that every step has is called otherwise, one that is known has
+            other parameters, or a traced program cannot be evaluated.
     """
-
-    @jax.custom_jvp
-    def step(x: jax.Array) -> jax.Array:
-        return x * 2.0
-
-    step.defjvp(lambda x, dx: (step(*x), dx[0]))
-
-    def probe(a: jax.Array, b: jax.Array, w: jax.Array) -> Any:
-        both = jax.jit(lambda a, b: jnp.concatenate([a, b], axis=1))(a, b)
-        return step(both @ w), jax.lax.stop_gradient(a) * 3.0
-
-    a, w = jnp.ones((2, 3)), jnp.ones((6, 4))
-    traced = jax.make_jaxpr(probe)(a, a, w)
-    flat = jax.make_jaxpr(lambda *v: inline(traced.jaxpr, traced.consts, *v))(a, a, w).jaxpr
-    by_name = {eqn.primitive.name: eqn for eqn in flat.eqns}
-    product = by_name.get("dot_general")
-    missing = [
-        what
-        for what, found in {
-            "calls that can be opened": not set(CALLS) & set(by_name),
-            "'concatenate' along 'dimension'": joined(by_name.get("concatenate")) is not None,
-            "'dot_general' with 'dimension_numbers'": product is not None
-            and is_product(product, lambda v: v is product.invars[0]),
-            f"'{CUSTOM}'": CUSTOM in by_name,
-            f"'{BLOCK}'": BLOCK in by_name,
-            "literals": any(is_literal(v) for v in by_name["mul"].invars),
-            "results that depend on some arguments": depends(flat, [False, True, False])
-            == [True, False],
-        }.items()
-        if not found
-    ]
+    try:
+        missing = _missing(*probe())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        missing = [f"evaluation of what was traced: {type(error).__name__}: {error}"]
     if missing:
         raise RuntimeError(
             f"jax {jax.__version__} traces programs in a way that snnlab does not know "
-            f"({'; '.join(missing)}); use a version that constraints.txt names"
+            f"({'; '.join(missing).splitlines()[0]}); use a version that constraints.txt names"
         )
+
+
+def _missing(traced: Any, flat: Any) -> list[str]:
+    """What is assumed and does not hold in the two programs of :func:`probe`."""
+    calls = {eqn.primitive.name for eqn in traced.eqns}
+    names = {eqn.primitive.name for eqn in flat.eqns}
+    first = {eqn.primitive.name: eqn for eqn in reversed(flat.eqns)}
+    opened = set(CALLS) - KEPT
+    assumed = {
+        "calls that can be opened": bool(calls & opened) and not names & opened,
+        "calls that stay calls": bool(names & KEPT),
+        "literals": any(is_literal(v) for eqn in flat.eqns for v in eqn.invars),
+        **{f"'{name}'": name in names for name in (CUSTOM, BLOCK, JOIN, PRODUCT)},
+        **{
+            f"'{parameter}' of '{name}'": parameter in first[name].params
+            for name in names & set(PARAMETERS)
+            for parameter in PARAMETERS[name]
+        },
+    }
+    missing = [what for what, holds in assumed.items() if not holds]
+    if missing:
+        return missing
+    product = first[PRODUCT]
+    assumed = {
+        "joining along the second axis": joined(first[JOIN]) is not None,
+        "a product with a weight": is_product(product, lambda v: v is product.invars[0]),
+        "what depends on what": depends(traced, [False, True, False])[:2] == [True, False],
+    }
+    return [what for what, holds in assumed.items() if not holds]

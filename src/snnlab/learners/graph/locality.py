@@ -377,7 +377,7 @@ MOVES: dict[str, Callable[[Any, list[Place]], list[Place]]] = {
     "reduce_sum": _without("axes"),
     "concatenate": _along("dimension"),
     "split": _along("axis"),
-    "stack": _stack,  # from jax 0.11 on, as the next one
+    "stack": _stack,  # of newer releases (0.10.2, 0.11), as the next one
     "unstack": _unstack,
     "slice": _slice,
 }
