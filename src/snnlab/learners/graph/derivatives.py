@@ -283,10 +283,10 @@ def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
 
         for k in range(max(map(len, sources), default=0)):  # the k-th source of every layer at once
             chosen = {one[k] for one in sources if k < len(one)}
-            tangent = Perturbed(*(
-                {i: jnp.ones_like(v) if (kind, i) in chosen else v for i, v in table.items()}
-                for kind, table in (("new", zeros.new), ("y", zeros.drives))
-            ))  # fmt: skip
+            tangent = Perturbed(
+                {b: jnp.ones_like(v) if ("new", b) in chosen else v for b, v in zeros.new.items()},
+                {r: jnp.ones_like(v) if ("y", r) in chosen else v for r, v in zeros.drives.items()},
+            )
             _, columns = jax.jvp(spikes, (zeros,), (tangent,))
             for layer, one in enumerate(sources):
                 if k < len(one):
