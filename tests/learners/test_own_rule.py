@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "learners.md").read_text()
 FILE, LINE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
-#: Prints norms and relative errors of gradients of a layer of LIF neurons with one leak, by parameter.
+#: Prints norms and relative errors, by parameter, of gradients of LIF neurons with one leak.
 PROGRAM = """
 import json, math
 import numpy as np
