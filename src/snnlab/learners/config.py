@@ -49,7 +49,7 @@ class LearnerConfig:
     )
     etrace_decay: float | None = option(
         default=None,
-        help="decay in [0, 1) of expsm_diag and hybrid, or an integer rank k > 1, which stands "
+        help=f"decay in [0, 1) of {', '.join(DECAYING)}, or an integer rank k > 1, which stands "
         "for the decay (k-1)/(k+1); without it 0.9",
     )
     feedback: Literal["symmetric", "random", "adaptive"] | None = option(

@@ -95,10 +95,10 @@ def output_error(objective: Objective, out: StepOutput, t: Any, batch: Any) -> j
 class Feedback(Signal):
     """The readout's error, sent to each layer's spikes by weights ``B (n, n_out)`` of its own.
 
-    ``L_t[j] = sum_k B[j, k] dL_t/dy_t[k]`` (Lillicrap et al. 2016; broadcast alignment of Bellec
-    et al. 2020). ``learned``: B is a parameter and gets the gradient that a readout of the layer
-    would get, so that with the same start and weight decay it follows the readout (Kolen & Pollack
-    1994; adaptive e-prop).
+    ``L_t[j] = sum_k B[j, k] dL_t/dy_t[k]`` (Lillicrap et al. 2016; to each layer directly,
+    Nøkland 2016; broadcast alignment of Bellec et al. 2020). ``learned``: B is a parameter and gets
+    the gradient that a readout of the layer would get, so that with the same start and weight decay
+    it follows the readout (Kolen & Pollack 1994; adaptive e-prop).
 
     Args:
         objective: loss of a step.

@@ -2,7 +2,7 @@
 
 It enters the step by itself, through elementwise operations: the drive is its value, the same for
 all samples, and what it does to the states of its neuron is followed exactly. A trace is ``(B,
-n)``, cheaper than that of any map, so no rule approximates it.
+n)``, cheaper than that of any map: rules that keep less for maps keep it whole.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ alone, that is D-RTRL.
 Memory: B numbers for every parameter, state and neuron of its layer, for small networks; without H
 as D-RTRL.
 
-Source: Bohnstingl et al. 2022 (IEEE Transactions on Neural Networks and Learning Systems 34:8894).
+Source: Bohnstingl et al. 2023 (IEEE Transactions on Neural Networks and Learning Systems 34:8894;
+online 2022).
 """
 
 from snnlab.learners.base import Learner

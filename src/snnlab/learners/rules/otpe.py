@@ -9,8 +9,10 @@ nothing else. Readouts have their exact gradient.
 
 Memory: as e-prop.
 
-Source: Summe, Schaefer & Joshi 2023 (arXiv:2311.16151), its exact form; the form with factors
-(approximate OTPE) is not here.
+Source: Summe, Schaefer & Joshi 2023 (arXiv:2311.16151); the form with factors (approximate OTPE) is
+not here. Departures from public code of its experiments: there the trace before the filter follows
+the neuron's own dynamics (the same for LIF neurons of leak ``a`` with ``--detach_reset``), and the
+signal passes a layer by a running average of ``ds/dh``, here by that of the step.
 """
 
 from __future__ import annotations
