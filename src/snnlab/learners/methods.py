@@ -39,7 +39,7 @@ METHODS: dict[str, Method] = {
     "otpe": Method("OTTT with postsynaptic estimates", has="online chunks decay"),
     "ostl": Method("OSTL, a layer's recurrence included; small networks"),
     "ostl-without-h": Method("OSTL without it", file="ostl"),
-    "snap-1": Method("SnAp-1; small networks", file="snap"),
+    "snap-1": Method("SnAp-1, D-RTRL with own synapses", file="snap"),
     "snap-2": Method("SnAp-2; small networks", file="snap"),
     "uoro": Method("unbiased online recurrent optimization; small networks", has="online"),
     "rtrl": Method("exact real-time recurrent learning; small networks", has="online"),

@@ -48,7 +48,11 @@ class EProp(PerParameter):
     def edges(self) -> set[tuple[int, int]]:
         first = len(self.graph.states)
         seen = {(first + k, b) for k, states in enumerate(self.graph.observed) for b in states}
-        return super().edges() | seen
+        return self.own_edges() | seen
+
+    def own_edges(self) -> set[tuple[int, int]]:
+        """Of the states, before the filter."""
+        return super().edges()
 
     def dynamics(self, chunk: Chunk) -> Dynamics:
         return filtered(self.recursion(chunk), self.graph, chunk.observations, self.decay(chunk))

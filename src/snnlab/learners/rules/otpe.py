@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 class OTPE(EProp):
     """A recursion of nothing but the leak, before a filter of the same leak."""
 
+    def own_edges(self) -> set[tuple[int, int]]:
+        return {(b, b) for b in self.graph.trace_states}
+
     def recursion(self, chunk: Chunk) -> Dynamics:
         of, decay = chunk.dynamics, self.setting.decay
         leak = {(b, b): jnp.full(shape, decay, jnp.float32) for b, shape in of.shapes.items()}

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from snnlab.data.stream import Stream
+from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Segment, add, sum_over_steps, template
 from snnlab.learners.functional import Params, PureNetwork
 from snnlab.learners.rules.build import Request
 from snnlab.models.base import Network, StepOutput
+from snnlab.models.dropout import RandomKey
 
 NewH = Callable[[Params, jax.Array, jax.Array], jax.Array]
 
@@ -30,12 +32,17 @@ class WholeStep:
         network: any network without dropout.
         batch_size: B.
 
+    Raises:
+        UsageError: a network with dropout.
+
     Attributes:
         start: states of a batch at rest, ``(B, N)``.
         rest: leaves that are no floating numbers.
     """
 
     def __init__(self, network: Network, batch_size: int) -> None:
+        if network.states(RandomKey):
+            raise UsageError("rules that follow the whole network (rtrl, uoro): not with dropout")
         self.net = PureNetwork(network, 1, training=True)
         leaves, self._tree = jax.tree.flatten(self.net.initial)
         arrays = [jnp.asarray(v) for v in leaves]
