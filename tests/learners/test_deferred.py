@@ -29,19 +29,18 @@ LENGTH = 4 * deferred.WAITING + 3
 FAST = ("lif-delta", "gif-delta")
 
 
-def along_updates(model: str, backend: str) -> tuple[dict[str, jax.Array], jax.Array]:
+def along_updates(model: str, method: str) -> tuple[dict[str, jax.Array], jax.Array]:
     """Gradients of all steps, with an update after each; spikes per layer and step."""
     config = model_config(model, n_layer=2)
     make, goal = make_network_fn(config), objective(config.n_layer)
     learner = make_learner(
-        LearnerConfig(method="diag", update_every=1, backend=backend),  # type: ignore[arg-type]
+        LearnerConfig(method=method, update_every=1),
         make, BATCH, goal,
     )  # fmt: skip
-    assert isinstance(learner, OnlineLearner) == (backend == "snnlab")
-    if isinstance(learner, OnlineLearner):
-        # What has no kernel (a readout of few units included) is written at every step.
-        cuts = range(len(learner.graph.relations))
-        assert learner.rules[0].deferred == ([*cuts] if kernels.LEAST_BYTES == 0 else [])
+    assert isinstance(learner, OnlineLearner)
+    # What has no kernel (a readout of few units included) is written at every step.
+    for rule in learner.rules:
+        assert rule.deferred == (rule.mine if kernels.LEAST_BYTES == 0 else [])
     stream, batch = ArrayStream(make_stream(steps=LENGTH).xs), make_targets()
     params, optimizer = get_params(make("plain")), optax.sgd(0.05)
 
@@ -58,13 +57,21 @@ def along_updates(model: str, backend: str) -> tuple[dict[str, jax.Array], jax.A
 
 
 @pytest.mark.parametrize(
-    "model", [m if m in FAST else pytest.param(m, marks=pytest.mark.slow) for m in LIVE]
-)
-def test_waiting_steps_change_no_gradient(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ("model", "method"),
+    [
+        *((m, "diag") if m in FAST else pytest.param(m, "diag", marks=pytest.mark.slow)
+          for m in LIVE),
+        ("lif-exp-cu", "eprop"),
+        *(pytest.param("lif-exp-cu", m, marks=pytest.mark.slow) for m in ("otpe", "snap-1")),
+    ],
+)  # fmt: skip
+def test_waiting_steps_change_no_gradient(
+    model: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kernels, "LEAST_BYTES", 2**40)
-    want, spikes = along_updates(model, "snnlab")
+    want, spikes = along_updates(model, method)
     monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
-    found, same_spikes = along_updates(model, "snnlab")
+    found, same_spikes = along_updates(model, method)
     rates = np.asarray(spikes).mean(0)
     assert np.all((rates > 0.01) & (rates < 0.9)), f"not live: {rates}"
     np.testing.assert_array_equal(spikes, same_spikes)
