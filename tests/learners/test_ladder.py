@@ -156,6 +156,20 @@ def test_hidden_gradients_point_like_bptt_and_differ(model: str, learner: str) -
         assert relative_error(gradient, exact[name]) > 0.05, f"{name} equals BPTT: a void test"
 
 
+@pytest.mark.filterwarnings("ignore:.*SnAp")
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_snap_is_braintraces(order: int) -> None:
+    """A layer's own recurrence and the exact signal of a step: the same rule in both."""
+    stream, targets, config = make_stream(), make_targets(), model_config()
+    method = f"snap-{order}"
+    theirs, _ = gradients(config, stream, targets, method=method, backend="braintrace")
+    ours, _ = gradients(config, stream, targets, method=method, backend="auto")
+    for name, value in theirs.items():
+        assert relative_error(ours[name], value) < 1e-5, name
+        if name != "readout.map.weight":
+            assert relative_error(found("lif-delta", "diag")[0][name], value) > 0.01, name
+
+
 def test_windows_lie_between() -> None:
     """BPTT inside windows of 7 of 20 steps: nearer to BPTT than D-RTRL, but not equal."""
     stream, targets, config = make_stream(), make_targets(), model_config()

@@ -20,14 +20,23 @@ from snnlab.learners.backends.library import LibraryLearner
 
 
 class BrainTrace(LibraryLearner):
-    """``diag`` (D-RTRL) or ``expsm_diag`` (ES-D-RTRL, braintrace's pp-prop)."""
+    """``diag`` (D-RTRL), ``expsm_diag`` (ES-D-RTRL, braintrace's pp-prop), ``snap-1``, ``snap-2``.
+
+    Its e-prop filters the traces of states, and its OSTL is SnAp-1: they are not ours of that name.
+    """
 
     def compile(self, model: brainstate.nn.Module) -> Any:
         options: dict[str, Any] = {"vjp_method": self.config.vjp_method}
-        if self.config.method == "diag":
+        traced: dict[str, tuple[Any, dict[str, Any]]] = {
+            "diag": (braintrace.D_RTRL, {}),
+            "snap-1": (braintrace.SnAp, {"n": 1}),
+            "snap-2": (braintrace.SnAp, {"n": 2}),
+        }
+        if self.config.method in traced:
+            rule, more = traced[self.config.method]
             return braintrace.compile(
-                model, braintrace.D_RTRL, self._example, batch_size=self.batch_size,
-                vmap=self.window == 1, **options,
+                model, rule, self._example, batch_size=self.batch_size,
+                vmap=self.window == 1, **options, **more,
             )  # fmt: skip
         return braintrace.compile(
             model, braintrace.pp_prop, self._example, batch_size=self.batch_size,
