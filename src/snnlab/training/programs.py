@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from snnlab.learners.base import Learner, Stream
+from snnlab.data.stream import Stream
+from snnlab.learners.base import Learner
+from snnlab.learners.forward import Forward
 from snnlab.learners.functional import Params, PureNetwork, PureSequence
 from snnlab.models.base import StepOutput
 from snnlab.training.losses import Classification, Metrics, Targets, summarise
@@ -67,6 +69,7 @@ class Programs:
         self.optimizer = optimizer
         self.objective = objective
         self.network = network
+        self.forward = Forward(network) if isinstance(network, PureNetwork) else None
         self.n_steps = n_steps
         self.update_every = min(update_every or n_steps, n_steps)
         self.compile_seconds = 0.0
@@ -156,30 +159,11 @@ class Programs:
         return TrainState(params, opt_state, state.plateau, key, done), numbers
 
     def evaluate_fn(self, params: Params, stream: Stream, targets: Targets):
-        if isinstance(self.network, PureSequence):
+        if self.forward is None:
             metrics = self._evaluate_layerwise(params, stream, targets)
         else:
-            metrics = self._evaluate_stepwise(self.network, params, stream, targets)
+            metrics = self.forward.measure(params, stream, self.objective, targets)
         return summarise(metrics, targets, self.objective.step_ms)
-
-    def _evaluate_stepwise(
-        self, network: PureNetwork, params: Params, stream: Stream, targets: Targets
-    ) -> Metrics:
-        def body(state, t):
-            carry, total = state
-            carry, out = network.step(params, carry, stream.at(t))
-            _, metrics = self.objective.step(out, t, targets)
-            return (carry, jax.tree.map(jnp.add, total, metrics)), None
-
-        start = self._eval_start()
-        shapes = jax.eval_shape(
-            lambda: self.objective.step(
-                network.step(params, start, stream.at(0))[1], jnp.int32(0), targets
-            )[1]
-        )
-        zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-        (_, metrics), _ = jax.lax.scan(body, (start, zero), jnp.arange(self.n_steps))
-        return metrics
 
     def _evaluate_layerwise(self, params: Params, stream: Stream, targets: Targets) -> Metrics:
         _, outs = self._run_layerwise(params, stream)
