@@ -10,6 +10,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
 from snnlab.models import ModelConfig, build_network
+from snnlab.problems.backends import require_maps_alone
 from snnlab.training.config import TrainingConfig
 
 
@@ -29,6 +30,7 @@ class ImageClassification:
                 f"--update_every {self.learner.update_every} is longer than the sequence "
                 f"(--data_length {self.data.data_length})"
             )
+        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
         chunk = self.learner.chunk_size
         windowed = self.learner.vjp_method == "multi-step"
         if windowed and chunk is not None and chunk >= self.data.data_length:
