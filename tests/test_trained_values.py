@@ -30,7 +30,7 @@ RUNS = {
         )
     },
     "match": (
-        "match", f"{GIF} --method diag",
+        "match", f"{GIF} --method hybrid",
         ["layer.neuron.tau.log", "layer.neuron.V_th.log", "layer.neuron.tau_I2.log",
          "layer.neuron.A2.log", "layer.pathways.0.bias", "layer.pathways.0.synapse.tau.log",
          "readout.tau.log", "readout.bias"],
@@ -41,10 +41,10 @@ RUNS = {
          *(f"layer.pathways.{k}.synapse.tau.log" for k in range(3))],
     ),
     "balanced": (
-        "balanced", f"{BALANCED} --balance 0 --balance_refit 0 --model RadLIF --method diag "
+        "balanced", f"{BALANCED} --balance 0 --balance_refit 0 --model LIF --method diag "
         "--trainable theta,bias",
-        [LAYER + "alpha.weight", LAYER + "adaptation.beta.weight", LAYER + "adaptation.a.weight",
-         LAYER + "theta.log", LAYER + "bias", "readout.alpha.weight", "readout.bias"],
+        [LAYER + "alpha.weight", LAYER + "theta.log", LAYER + "bias", "readout.alpha.weight",
+         "readout.bias"],
     ),
     "balanced-refit": (
         "balanced", f"{BALANCED} --method expsm_diag --trainable bias",

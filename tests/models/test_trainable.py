@@ -261,8 +261,11 @@ def test_exact_populations_without_recurrence(kind: str, diff: bool, chosen: str
     make = population(kind, chosen, **changes)
     exact, ours = gradients(make), gradients(make, method="diag", chunk_size=7)
     for name, wanted in exact.items():
-        if np.linalg.norm(wanted) == 0 and "pathways" in name:  # behind weights that are 0
-            assert np.linalg.norm(ours[name]) == 0
+        # What acts through weights that are 0, or through spikes that carry no gradient.
+        of_spikes = not diff and name.endswith(("Ath.log", "tau_th.log"))
+        if of_spikes or "pathways.1.syn" in name or "pathways.2.syn" in name:
+            np.testing.assert_array_equal(wanted, 0)
+            np.testing.assert_array_equal(ours[name], 0)
             continue
         assert np.linalg.norm(wanted) > 1e-5, name
         assert error(ours[name], wanted) < TOLERANCE, name
@@ -280,7 +283,7 @@ RECURRENT: dict[str, tuple[Make, bool]] = {
     "gif": (population("gif", GIF), False),
     "coba": (population("coba", GIF), False),
     "RadLIF": (balanced("RadLIF", "theta,bias"), False),
-    "RLIF": (balanced("RLIF", "theta,bias"), True),
+    "RLIF": (balanced("RLIF", "theta,bias"), False),
 }
 
 
@@ -306,7 +309,8 @@ def test_with_recurrence(family: str) -> None:
         np.testing.assert_allclose(smooth[name], ours[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, pytest.param(STEPS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [1, STEPS])
 def test_chunks_change_nothing(chunk: int) -> None:
     make = layered("alif-delta", "tau_a,bias,tau_o", n_layer=1)
     some, other = (gradients(make, method="diag", chunk_size=k) for k in (6, chunk))
