@@ -77,7 +77,7 @@ def test_penalties_are_gradients_of_l1_and_l2() -> None:
 def test_penalties_are_of_weights_alone(changes: dict) -> None:
     """They would pull the logarithm of a time constant to the value 1."""
     both = {"w": PARAMS["w"], "tau.log": PARAMS["w"]}
-    grads = {name: GRADS["w"] for name in both}
+    grads = dict.fromkeys(both, GRADS["w"])
 
     def first(*no_weights: str, **more) -> dict:
         config = TrainingConfig(lr=1.0, clip_norm=0.0, **more)
