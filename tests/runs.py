@@ -61,14 +61,15 @@ def call(problem: str, *flags: str) -> int:
         sys.argv = before
 
 
-def state_of(run: Path) -> dict[str, np.ndarray]:
-    """Every array of the newest checkpoint by its path in the file, read without snnlab."""
+def state_of(run: Path, epoch: int | None = None) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint, the newest, by its path in the file, read without snnlab."""
     import jax
     import orbax.checkpoint as ocp
 
     newest = max((p for p in (run / "checkpoints").iterdir() if p.name.isdigit()),
                  key=lambda p: int(p.name))  # fmt: skip
-    tree = ocp.StandardCheckpointer().restore((newest / "state").resolve())
+    chosen = newest if epoch is None else newest.parent / str(epoch)
+    tree = ocp.StandardCheckpointer().restore((chosen / "state").resolve())
     return {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(tree)}
 
 

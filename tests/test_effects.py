@@ -61,9 +61,8 @@ def other_value(entry: Entry, value: Any) -> Any:
     if bool in kinds:
         return not value
     if str in kinds:
-        return {"quantize": "8.4", "quantize_adc": "8.4", "lr_milestones": "1"}.get(
-            entry.name, "own"
-        )
+        known = {"quantize": "8.4", "quantize_adc": "8.4", "lr_milestones": "1"}
+        return {**known, "trainable": "bias"}.get(entry.name, "own")
     if int in kinds:
         return (value or 0) + 1
     return 0.5 * value if value else 0.25

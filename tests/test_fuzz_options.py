@@ -74,8 +74,8 @@ NUMBERS = st.sampled_from(
 ) | st.floats().map(str) | st.integers().map(str)  # fmt: skip
 WORDS = st.sampled_from(
     ["~nosuchuser/x", "a" * 300, "/" * 5000, "[/x]", "[bold]", "\udcff", "a\0b", "a\nb", "..",
-     "8.4", "40,80", "[40", "cpu", "0,1", "lif-delta", "RLIF", "cue", "shd", "diag",
-     "bptt", "plateau",
+     "8.4", "40,80", "[40", "bias,V_th", "tau_o", "cpu", "0,1", "lif-delta", "RLIF", "cue",
+     "shd", "diag", "bptt", "plateau",
      "milestones", "coba", "no", "yes", "*", "{}", "💥", "\x1b[31m"]
 ) | st.text(max_size=12)  # fmt: skip
 VALUES = NUMBERS | WORDS

@@ -70,6 +70,27 @@ def test_penalties_are_gradients_of_l1_and_l2() -> None:
     assert np.allclose(plain - l2, 0.2 * np.asarray(PARAMS["w"]))
 
 
+@pytest.mark.parametrize("changes", [
+    {"optimizer": "sgd", "weight_L1": 0.1}, {"optimizer": "sgd", "weight_L2": 0.1},
+    {"optimizer": "adamw", "weight_decay": 0.1},
+])  # fmt: skip
+def test_penalties_are_of_weights_alone(changes: dict) -> None:
+    """They would pull the logarithm of a time constant to the value 1."""
+    both = {"w": PARAMS["w"], "tau.log": PARAMS["w"]}
+    grads = dict.fromkeys(both, GRADS["w"])
+
+    def first(*no_weights: str, **more) -> dict:
+        config = TrainingConfig(lr=1.0, clip_norm=0.0, **more)
+        rule = make_optimizer(config, 10, no_weights)
+        return rule.update(grads, rule.init(both), both)[0]
+
+    plain = first(optimizer=changes["optimizer"])
+    everything, some = first(**changes), first("tau.log", **changes)
+    np.testing.assert_array_equal(some["w"], everything["w"])
+    np.testing.assert_array_equal(some["tau.log"], plain["tau.log"])
+    assert not np.allclose(everything["tau.log"], plain["tau.log"])
+
+
 @pytest.mark.parametrize("factor", [0.0, 0.1, 1.0])
 def test_the_readout_keeps_its_learning_rate(factor: float) -> None:
     params = {"layer.w": jnp.ones(2), "readout.map.weight": jnp.ones(2)}

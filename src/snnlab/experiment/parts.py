@@ -16,6 +16,7 @@ from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import Params, param_states
 from snnlab.models import Network
 from snnlab.models.normalization import RunningStatistic
+from snnlab.models.trained import NeuronValue
 from snnlab.training.config import TrainingConfig
 from snnlab.training.losses import Classification
 from snnlab.training.optim import Plateau, make_optimizer
@@ -68,7 +69,8 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     )
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
-    optimizer = make_optimizer(config.training, per_epoch)
+    values = {n for n, s in param_states(plain).items() if isinstance(s, NeuronValue)}
+    optimizer = make_optimizer(config.training, per_epoch, values)
     plateau = Plateau(config.training)
     if config.run.mode == "train":
         needed = training_bytes(learner, optimizer, get_params(plain), every)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -17,7 +18,8 @@ from snnlab.errors import UsageError
 from snnlab.experiment.parts import Parts
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.warn import show
-from snnlab.learners.functional import Params
+from snnlab.learners.functional import Params, param_states
+from snnlab.models import Network
 from snnlab.training.alarms import alarms
 from snnlab.training.checkpoints import Reader
 from snnlab.training.loop import evaluate
@@ -137,11 +139,26 @@ def record(
     first = objective.warmup if problem.shown_from is None else problem.shown_from
     scored = steps >= first
     sensor = SensorShape(*problem.sensor) if problem.sensor else None
+    network = parts.network
     recording = Recording(
         inputs=np.asarray(xs), spikes=tuple(np.asarray(s) for s in out.spikes),
         membrane=tuple(np.asarray(v) for v in out.membrane), readout=readout,
         targets=labels[seen], predictions=predictions,
-        dt_ms=parts.network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
-        thresholds=parts.network.thresholds, bin_ms=problem.bin_ms,
+        dt_ms=network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
+        thresholds=thresholds_of(network, params), bin_ms=problem.bin_ms,
     )  # fmt: skip
     return recording, list(range(len(seen)))
+
+
+def thresholds_of(network: Network, params: Params) -> tuple[np.ndarray | float, ...]:
+    """The network's thresholds with other parameters than its own: they may be trained."""
+    states = param_states(network)
+    own = {name: state.value for name, state in states.items()}
+    try:
+        for name, state in states.items():
+            tree = jax.tree.structure(own[name])
+            state.value = jax.tree.unflatten(tree, [params[name]])
+        return jax.device_get(network.thresholds)
+    finally:
+        for name, state in states.items():
+            state.value = own[name]

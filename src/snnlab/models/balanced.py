@@ -14,7 +14,9 @@ Time is in steps, potentials and currents in units of the threshold of an unbala
 RadLIF. The surrogate derivative of a spike is 1 for theta - 0.5 < u <= theta + 0.5, else 0.
 
 Ranges, to which trained values are clipped in use: tau in [5, 25] (LIF, adLIF, RadLIF), [1900 R,
-2100 R] (RLIF; R = repetitions of a step), tau_w in [30, 120], A in [-1, 1], B in [0, 2].
+2100 R] (RLIF; R = repetitions of a step), tau_w in [30, 120], A in [-1, 1], B in [0, 2]. Trained on
+demand, beyond the sources: theta, which stays positive (:class:`snnlab.models.trained.Positive`),
+and a bias, added to the drive of a layer after its normalisation, and to that of the readout.
 
 Sources: Bittar & Garner 2022 (Front. Neurosci. 16:865897), eqs. 1-13; Stadtmann, Paessens &
 Gemmeke 2024. Departures from their code: the initial state is zero and not random; the surrogate
@@ -28,6 +30,7 @@ Spikes are recomputed from u at the start of a step rather than kept, so that (u
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any, Literal
 
 import brainstate
@@ -38,6 +41,7 @@ from snnlab.models.base import Network, StepOutput
 from snnlab.models.dropout import Dropout
 from snnlab.models.maps import DenseMap, Operator
 from snnlab.models.normalization import BatchNorm, LayerNorm
+from snnlab.models.trained import NeuronValue, Positive, zero_bias
 
 HALF_WIDTH = 0.5
 Reset = Literal["one", "none", "voltage", "threshold"]
@@ -110,7 +114,7 @@ class VectorParam(brainstate.nn.Module):
         self.operator = operator
         self.fixed = value if fixed else None
         if not fixed:
-            self.weight = brainstate.ParamState({"weight": value})
+            self.weight = NeuronValue({"weight": value})
 
     def update(self) -> jax.Array:
         if self.fixed is not None:
@@ -168,6 +172,7 @@ class SpikingLayer(brainstate.nn.Module):
         single: at most one spike per sample and step.
         adc: function of the drive (quantisation), or ``None``.
         renewed: whether a refit replaces the thresholds between epochs.
+        trained: of ``theta`` and ``bias`` those that are.
     """
 
     def __init__(
@@ -184,6 +189,7 @@ class SpikingLayer(brainstate.nn.Module):
         single: bool = False,
         adc: Any = None,
         renewed: bool = False,
+        trained: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.w, self.v, self.alpha = w, v, alpha
@@ -191,7 +197,9 @@ class SpikingLayer(brainstate.nn.Module):
         self.reset, self.single, self.adc = reset, single, adc
         self.n = w.out_size[0]
         self._v_slow = v_slow
-        self.theta = Held(jnp.asarray(theta, jnp.float32), renewed)
+        theta = jnp.asarray(theta, jnp.float32)
+        self.theta = Positive(theta, theta.shape) if "theta" in trained else Held(theta, renewed)
+        self.bias = zero_bias(self.n) if "bias" in trained else None
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
         lead = () if batch_size is None else (batch_size,)
@@ -215,6 +223,8 @@ class SpikingLayer(brainstate.nn.Module):
     def advance(self, drive: jax.Array) -> jax.Array:
         """One step with its feed-forward drive ``(B, n)``."""
         u, s, theta = self.u.value, self.spikes(), self.theta()
+        if self.bias is not None:
+            drive = drive + self.bias.value
         if self.v is not None:
             drive = drive + self.v(s)
         if self._v_slow is not None:
@@ -279,6 +289,7 @@ class SoftmaxReadout(brainstate.nn.Module):
         accumulate: return ``o``; otherwise ``u``.
         norm: normalisation of ``s W``, or ``None``.
         linear: see above.
+        bias: whether a trained bias is added to ``norm(s W)``.
     """
 
     def __init__(
@@ -289,9 +300,11 @@ class SoftmaxReadout(brainstate.nn.Module):
         accumulate: bool,
         norm: LayerNorm | BatchNorm | None = None,
         linear: bool = False,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.w, self.alpha, self.norm = w, alpha, norm
+        self.bias = zero_bias(w.out_size[0]) if bias else None
         self.t_crop, self.accumulate, self.linear = t_crop, accumulate, linear
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
@@ -314,6 +327,8 @@ class SoftmaxReadout(brainstate.nn.Module):
 
     def advance(self, u: jax.Array) -> jax.Array:
         """One step with its drive ``(B, C)``."""
+        if self.bias is not None:
+            u = u + self.bias.value
         if self.alpha is not None:
             a = self.alpha()
             u = a * self.u.value + (1 - a) * u
@@ -356,9 +371,11 @@ class BalancedNetwork(Network):
         self.dropout = [Dropout(dropout, k) for k in range(len(layers))] if dropout else []
         norms = [readout.norm, *(norm for layer in layers for norm in layer.all_norms)]
         self.layerwise = bidirectional or any(isinstance(norm, BatchNorm) for norm in norms)
-        spiking = [layer for layer in layers if isinstance(layer, SpikingLayer)]
-        thetas: list[Any] = [jnp.tile(layer.theta(), 1 + bidirectional) for layer in spiking]
-        self.thresholds = tuple(thetas)
+
+    @property
+    def thresholds(self) -> tuple[Any, ...]:  # type: ignore[override]
+        spiking = [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+        return tuple(jnp.tile(layer.theta(), 1 + self.bidirectional) for layer in spiking)
 
     def init_states(self, batch_size: int | None) -> None:
         super().init_states(batch_size)

@@ -8,6 +8,7 @@ from typing import Literal
 import pydantic
 
 from snnlab.config import SET, option, section
+from snnlab.models.config import chosen, trainable
 
 SPIKING = ("LIF", "adLIF", "RLIF", "RadLIF")
 #: Models with a map of their own outputs.
@@ -93,6 +94,7 @@ class BalancedConfig:
     fix_tau_out: bool = option(
         default=False, help="do not train the readout's time constants", only={"model": SPIKING}
     )
+    trainable: str = trainable("theta, bias (of spiking models; beside what --fix_ leaves free)")
     balance: bool = option(
         default=False,
         help="RLIF: thresholds, recurrent weights and time constants of a balanced network",
@@ -137,6 +139,10 @@ class BalancedConfig:
         if self.balance_refit:
             if not self.balance:
                 raise ValueError("--balance_refit needs --balance")
+            if "theta" in self.trained:
+                raise ValueError(
+                    "--balance_refit with --trainable theta: a refit replaces what was trained"
+                )
             if self.fix_w_in:
                 raise ValueError(
                     "--balance_refit with --fix_w_in: nothing is left to refit, since it follows "
@@ -149,11 +155,18 @@ class BalancedConfig:
         for flag in ("quantize", "quantize_adc"):
             if getattr(self, flag):
                 FixedPoint(getattr(self, flag), flag)
+        _ = self.trained
         if self.auto_encoder and (self.n_layer != 1 or self.model != "RLIF"):
             raise ValueError("--auto_encoder needs one layer of --model RLIF")
         if self.auto_encoder and self.bidirectional:
             raise ValueError("--auto_encoder decodes one copy of its layer, not --bidirectional")
         return self
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of ``trainable``."""
+        there = dict.fromkeys(("theta", "bias"), self.is_spiking)
+        return chosen(self.trainable, there, f"--model {self.model}")
 
     @property
     def outputs(self) -> int:

@@ -158,7 +158,7 @@ class _Builder:
             v = self.map(self.orthogonal(n) * no_self, c.fix_w_rec, mask=no_self)
         return SpikingLayer(
             w, alpha, jnp.ones(n), v=v, adaptation=adaptation, norm=self.norm(n),
-            single=c.single_spike, adc=self.adc(),
+            single=c.single_spike, adc=self.adc(), trained=c.trained,
         )  # fmt: skip
 
     def rlif(self, n_in: int) -> SpikingLayer:
@@ -187,6 +187,7 @@ class _Builder:
             v=self.map(recurrent, c.fix_w_rec, mask, c.balance_refit),
             v_slow=slow if c.slow_dynamics else None, norm=self.norm(n), reset=resets[c.reset],
             single=c.single_spike, adc=self.adc(), renewed=c.balance_refit,
+            trained=c.trained,
         )  # fmt: skip
 
     def adc(self) -> Callable[[jax.Array], jax.Array] | None:
@@ -218,7 +219,13 @@ class _Builder:
             alpha = self.taus(limits, n_out, c.fix_tau_out, TAU_OUT_BALANCED * r if c.balance
                               else None)  # fmt: skip
         return SoftmaxReadout(
-            self.map(weight, c.fix_w_out), alpha, t_crop, accumulate, self.norm(n_out), linear
+            self.map(weight, c.fix_w_out),
+            alpha,
+            t_crop,
+            accumulate,
+            self.norm(n_out),
+            linear,
+            "bias" in c.trained,
         )
 
 

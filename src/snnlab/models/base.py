@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import brainstate
 import brainunit as u
@@ -32,23 +32,24 @@ class Network(brainstate.nn.Module):
     A subclass defines ``step(x)`` with ``x (B, n_in)``, which advances every
     ``brainstate.HiddenState`` by ``dt_ms`` and returns a :class:`StepOutput`. Everything that is
     trained is a ``brainstate.ParamState`` inside a :class:`snnlab.models.maps.DenseMap` (or its
-    subclass ``SparseMap``).
+    subclass ``SparseMap``), or a :class:`snnlab.models.trained.NeuronValue`.
 
     Attributes:
         n_in, n_out: numbers of inputs and of readout units.
         dt_ms: length of a step in ms.
-        thresholds: firing threshold of each recurrent layer in mV, for figures.
+        thresholds: firing threshold of each recurrent layer in mV, for figures: a number, or
+            ``(n,)``.
         layerwise: whether the network runs layer after layer over whole sequences only.
     """
 
     layerwise: bool = False
+    thresholds: tuple[Any, ...] = ()
 
     def __init__(self, n_in: int, n_out: int, dt_ms: float) -> None:
         super().__init__()
         self.n_in = n_in
         self.n_out = n_out
         self.dt_ms = float(dt_ms)
-        self.thresholds: tuple[float, ...] = ()
 
     def step(self, x: jax.Array) -> StepOutput:
         raise NotImplementedError

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pydantic
 
 from snnlab.config import SET, option, section
+from snnlab.errors import shown
 
 ModelName = Literal[
     "lif-delta", "lif-exp-cu", "alif-delta", "alif-exp-cu", "if-delta", "lif-exp-co",
@@ -21,6 +23,38 @@ GIF_MODEL, DEPRESSING, FACILITATING = (
 )  # fmt: skip
 #: Shortest and longest step, ms.
 DT_MIN, DT_MAX = 1e-3, 1000.0
+
+
+def trainable(names: str) -> Any:
+    """The option ``--trainable``, whose help says that it may have ``names``."""
+    return option(
+        default="",
+        help="comma list of what is trained beside the weights, with a value for each neuron: "
+        f"{names}; time constants, thresholds and strengths start where they are without it and "
+        "keep their sign, biases (the readout's too) start at 0",
+    )
+
+
+def chosen(text: str, there: Mapping[str, bool], where: str) -> tuple[str, ...]:
+    """What ``--trainable text`` names, each once, in the order of ``there``.
+
+    Args:
+        text: the option.
+        there: everything that it may name -> whether this config has it.
+        where: what has not, for the message (``--model lif-delta``).
+
+    Raises:
+        ValueError: something else is named.
+    """
+    names = {n.strip() for n in text.strip("[]() ").replace(" ", ",").split(",") if n.strip()}
+    for name in sorted(names):
+        if not there.get(name):
+            valid, at = (
+                ", ".join(n for n, has in there.items() if has),
+                f" with {where}" * bool(where),
+            )
+            raise ValueError(f"--trainable {shown(name)}: no such choice{at}; valid: {valid}")
+    return tuple(n for n in there if n in names)
 
 
 @section("Model")
@@ -109,6 +143,32 @@ class ModelConfig:
         ge=DT_MIN,
         le=DT_MAX,
     )
+    trainable: str = trainable(
+        "bias, V_th, tau_mem, tau_syn, tau_o, tau_a, beta, tau_I2, A2, tau_std, tau_f (the last "
+        "two with --method bptt alone)"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _trainable(self) -> ModelConfig:
+        _ = self.trained
+        return self
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of ``trainable``.
+
+        A time constant or strength is none where nothing depends on it: tau_mem of if-delta, of
+        which a drive is a jump of the membrane, or that of an adaptation of strength 0.
+        """
+        adapts, after = self.beta > 0 and self.model in ADAPTIVE, self.model in GIF_MODEL
+        there = {
+            "bias": True, "V_th": True, "tau_mem": self.model != "if-delta",
+            "tau_syn": self.model in WITH_SYNAPSE, "tau_o": self.tau_o > 0, "tau_a": adapts,
+            "beta": adapts, "tau_I2": after and self.A2 > 0, "A2": after and self.A2 > 0,
+            "tau_std": self.model in DEPRESSING, "tau_f": self.model in FACILITATING,
+        }  # fmt: skip
+        off = [f"--{n} 0" for n in ("tau_o", "beta", "A2") if n in there and not getattr(self, n)]
+        return chosen(self.trainable, there, " with ".join([f"--model {self.model}", *off]))
 
 
 @section("Model")
@@ -169,6 +229,24 @@ class GIFConfig:
         ge=DT_MIN,
         le=DT_MAX,
     )
+    trainable: str = trainable(
+        "bias, V_th, tau_neu, tau_syn, tau_o, tau_I2, A2, tau_I1, A1, tau_th, Ath"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _trainable(self) -> GIFConfig:
+        _ = self.trained
+        return self
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of ``trainable``; those of a current or threshold that is left out are none."""
+        there = dict.fromkeys(("bias", "V_th", "tau_neu", "tau_syn"), True)
+        there["tau_o"] = self.tau_o > 0
+        for tau, jump in (("tau_I2", "A2"), ("tau_I1", "A1"), ("tau_th", "Ath")):
+            there[tau] = there[jump] = getattr(self, jump) != 0
+        off = [f"--{n} 0" for n in ("tau_o", "A2", "A1", "Ath") if not getattr(self, n)]
+        return chosen(self.trainable, there, " and ".join(off))
 
 
 @section("Model")

@@ -6,6 +6,8 @@ spikes), and the excitatory/inhibitory network (three sign-constrained sparse pr
 
 from __future__ import annotations
 
+from typing import Any
+
 import brainpy.state
 import brainstate
 import brainunit as u
@@ -25,9 +27,15 @@ from snnlab.models.maps import DenseMap, Operator, kaiming_normal, stacked
 from snnlab.models.neurons import GIF, detach_reset
 from snnlab.models.readouts import LeakyReadout
 from snnlab.models.surrogates import SURROGATES
+from snnlab.models.trained import training
 
 #: Smallest time constant of an after-spike current, ms.
 TAU_I2_MIN_MS = 100.0
+#: ``--trainable`` -> attribute of a neuron.
+OF_NEURON = {
+    "tau_neu": "tau",
+    **{name: name for name in ("V_th", "tau_I2", "A2", "tau_I1", "A1", "tau_th", "Ath")},
+}
 
 
 class GIFNetwork(Network):
@@ -38,18 +46,20 @@ class GIFNetwork(Network):
     """
 
     def __init__(
-        self, layer: RecurrentLayer, readout: LeakyReadout, n_in: int, dt_ms: float,
-        threshold_mv: float,
-    ) -> None:  # fmt: skip
+        self, layer: RecurrentLayer, readout: LeakyReadout, n_in: int, dt_ms: float
+    ) -> None:
         super().__init__(n_in, readout.map.out_size[0], dt_ms)
         self.layer = layer
         self.readout = readout
-        self.thresholds = (threshold_mv,)
+
+    @property
+    def thresholds(self) -> tuple[Any, ...]:  # type: ignore[override]
+        return (self.layer.threshold,)
 
     def step(self, x: jax.Array) -> StepOutput:
         spikes = self.layer(x)
         membrane = self.layer.membrane
-        shown = jax.nn.standardize(membrane - self.thresholds[0], axis=-1)
+        shown = jax.nn.standardize(membrane - self.layer.threshold, axis=-1)
         return StepOutput(self.readout(shown), (spikes,), (membrane,))
 
 
@@ -84,6 +94,7 @@ def _gif(config: GIFConfig) -> brainpy.state.Neuron:
     low, high = TAU_I2_MIN_MS, 1.5 * config.tau_I2
     draw = low + (high - low) * np.asarray(brainstate.random.rand(config.n_rec))
     kind = GIF if config.diff_spike else detach_reset(GIF)
+    kind = training(kind, *(OF_NEURON[k] for k in config.trained if k in OF_NEURON))
     return kind(
         config.n_rec,
         tau=config.tau_neu * u.ms,
@@ -101,7 +112,7 @@ def _gif(config: GIFConfig) -> brainpy.state.Neuron:
 
 def _readout(config: GIFConfig, n_out: int, operator: Operator) -> LeakyReadout:
     weight = kaiming_normal(config.n_rec, n_out, config.out_scale)
-    return LeakyReadout(DenseMap(weight, operator), config.tau_o, config.dt)
+    return LeakyReadout(DenseMap(weight, operator), config.tau_o, config.dt, config.trained)
 
 
 def build_memory_network(
@@ -124,10 +135,13 @@ def build_memory_network(
             kaiming_normal(n_in, config.n_rec, config.ff_scale),
             kaiming_normal(config.n_rec, config.n_rec, config.rec_scale),
         )
-        synapse = exponential_current(config.n_rec, config.tau_syn)
-        layer = RecurrentLayer(neuron, [Pathway(DenseMap(weight, operator), synapse=synapse)])
+        trained = config.trained
+        synapse = exponential_current(config.n_rec, config.tau_syn, "tau_syn" in trained)
+        dense = DenseMap(weight, operator)
+        pathway = Pathway(dense, synapse=synapse, bias="bias" in trained)
+        layer = RecurrentLayer(neuron, [pathway])
         readout = _readout(config, n_out, operator)
-    return GIFNetwork(layer, readout, n_in, config.dt, config.V_th)
+    return GIFNetwork(layer, readout, n_in, config.dt)
 
 
 def build_ei_network(
@@ -139,7 +153,8 @@ def build_ei_network(
     (cuba) the inhibitory sign is -1; with conductances (coba) all are +1 and the sign is that of
     the driving force ``E - V``; there weights are divided by ``|E|``, so that a spike moves a
     resting membrane as far as in the current model. A sparse projection has its weights divided
-    by ``sqrt(sparsity)``: the variance of the drive stays.
+    by ``sqrt(sparsity)``: the variance of the drive stays. A trained bias is a current of each
+    neuron, for both kinds of synapses.
 
     Args: as :func:`build_memory_network`.
     """
@@ -159,7 +174,7 @@ def build_ei_network(
             DenseMap(weight, operator, sign=sign, mask=mask),
             takes_input=own is None,
             own=own or slice(0, 0),
-            synapse=synapse(n, config.tau_syn),
+            synapse=synapse(n, config.tau_syn, "tau_syn" in config.trained),
             output=brainpy.state.COBA(E=reversal * config.V_th * u.mV) if coba else None,
         )
 
@@ -174,5 +189,6 @@ def build_ei_network(
             pathway(n_exc, config.rec_scale, config.E_exc, slice(0, n_exc)),
             pathway(n - n_exc, inhibitory, config.E_inh, slice(n_exc, n)),
         ]
+        layer = RecurrentLayer(neuron, pathways, bias="bias" in config.trained)
         readout = _readout(config, n_out, operator)
-    return EINetwork(RecurrentLayer(neuron, pathways), readout, n_in, config.dt, config.V_th)
+    return EINetwork(layer, readout, n_in, config.dt)

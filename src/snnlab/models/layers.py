@@ -7,6 +7,8 @@ a voltage jump (delta), through an exponential current synapse, or as a conducta
 
 from __future__ import annotations
 
+from typing import Any
+
 import brainpy.state
 import brainstate
 import braintools
@@ -15,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.models.maps import DenseMap
+from snnlab.models.trained import training, zero_bias
 
 
 def settle(module: brainstate.nn.Module) -> None:
@@ -39,6 +42,8 @@ class Pathway(brainstate.nn.Module):
         plasticity: short-term plasticity of those spikes (brainpy.state STD or STP).
         synapse: brainpy.state synapse of the map's output, or ``None`` for a delta synapse.
         output: brainpy.state COBA for conductances, else ``None``.
+        bias: whether a trained bias is added to the map's output, ``y = x @ W + b``: mV in every
+            step for a delta synapse, mA for a current synapse, which sums it as it sums spikes.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Pathway(brainstate.nn.Module):
         plasticity: brainstate.nn.Module | None = None,
         synapse: brainpy.state.Expon | None = None,
         output: brainpy.state.COBA | None = None,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.map = dense
@@ -58,6 +64,7 @@ class Pathway(brainstate.nn.Module):
         self.plasticity = plasticity
         self.synapse = synapse
         self.output = output
+        self.bias = zero_bias(dense.out_size[0]) if bias else None
 
     def update(self, x: jax.Array, spikes: jax.Array):
         own = spikes[..., self.own]
@@ -65,6 +72,8 @@ class Pathway(brainstate.nn.Module):
             own = self.plasticity(own)
             settle(self.plasticity)
         y = self.map(jnp.concatenate([x, own], axis=-1) if self.takes_input else own)
+        if self.bias is not None:
+            y = y + self.bias.value
         if self.synapse is None:
             return y * u.mV
         drive = self.synapse(y * self.synapse_unit)
@@ -77,19 +86,28 @@ class Pathway(brainstate.nn.Module):
 
 
 class RecurrentLayer(brainstate.nn.Module):
-    """Neurons driven by pathways; ``update(x (B, n_in)) -> spikes (B, n)``."""
+    """Neurons driven by pathways; ``update(x (B, n_in)) -> spikes (B, n)``.
 
-    def __init__(self, neuron: brainpy.state.Neuron, pathways: list[Pathway]) -> None:
+    Args:
+        neuron, pathways: of the layer.
+        bias: whether each neuron has a trained constant current, mA. (Where drives are
+            conductances, which have no sign, this stands for the bias of a map.)
+    """
+
+    def __init__(
+        self, neuron: brainpy.state.Neuron, pathways: list[Pathway], bias: bool = False
+    ) -> None:
         super().__init__()
         self.neuron = neuron
         self.pathways = pathways
+        self.bias = zero_bias(neuron.varshape[0]) if bias else None
         for i, pathway in enumerate(pathways):
             if pathway.output is not None:
                 neuron.add_current_input(f"conductance{i}", pathway.output)
 
     def update(self, x: jax.Array) -> jax.Array:
         spikes = self.neuron.get_spike()
-        current = 0.0 * u.mA
+        current = (0.0 if self.bias is None else self.bias.value) * u.mA
         for i, pathway in enumerate(self.pathways):
             drive = pathway(x, spikes)
             if pathway.output is not None:
@@ -105,14 +123,22 @@ class RecurrentLayer(brainstate.nn.Module):
         """``(B, n)`` membrane potential in mV."""
         return self.neuron.V.value.to_decimal(u.mV)
 
+    @property
+    def threshold(self) -> Any:
+        """Firing threshold in mV: a number, ``(n,)`` where it is trained."""
+        return self.neuron.V_th.to_decimal(u.mV)
 
-def exponential_current(n: int, tau_ms: float) -> brainpy.state.Expon:
-    """``dI/dt = -I / tau``, jump by the map's output; mA."""
-    zero = braintools.init.Constant(0.0 * u.mA)
-    return brainpy.state.Expon(n, tau=tau_ms * u.ms, g_initializer=zero)
+
+def exponential_current(n: int, tau_ms: float, trained: bool = False) -> brainpy.state.Expon:
+    """``dI/dt = -I / tau``, jump by the map's output; mA. ``trained``: tau is, of each neuron."""
+    return _exponential(n, tau_ms, u.mA, trained)
 
 
-def exponential_conductance(n: int, tau_ms: float) -> brainpy.state.Expon:
-    """``dg/dt = -g / tau``, jump by the map's output; siemens."""
-    zero = braintools.init.Constant(0.0 * u.siemens)
-    return brainpy.state.Expon(n, tau=tau_ms * u.ms, g_initializer=zero)
+def exponential_conductance(n: int, tau_ms: float, trained: bool = False) -> brainpy.state.Expon:
+    """``dg/dt = -g / tau``, jump by the map's output; siemens. ``trained``: as above."""
+    return _exponential(n, tau_ms, u.siemens, trained)
+
+
+def _exponential(n: int, tau_ms: float, unit: Any, trained: bool) -> brainpy.state.Expon:
+    kind = training(brainpy.state.Expon, *(["tau"] if trained else []))
+    return kind(n, tau=tau_ms * u.ms, g_initializer=braintools.init.Constant(0.0 * unit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import brainpy.state
 import brainstate
@@ -23,12 +24,18 @@ from snnlab.models.neurons import GIF, PerfectIF, detach_reset, membrane_taus
 from snnlab.models.readouts import LeakyReadout
 from snnlab.models.sparse import fixed_out_degree
 from snnlab.models.surrogates import SURROGATES
+from snnlab.models.trained import training
 
 #: Share of excitatory neurons in the conductance model (Dale's law, 80/20).
 EXCITATORY_SHARE = 0.8
 #: Reversal potentials in units of the threshold above rest: +60 mV and -10 mV around a rest of
 #: -65 mV and a threshold 20 mV above it, as in Vogels & Abbott 2005 (J. Neurosci. 25:10786).
 E_EXC, E_INH = 3.0, -0.5
+#: ``--trainable`` -> attribute of a neuron.
+OF_NEURON = {
+    "tau_mem": "tau", "V_th": "V_th", "tau_a": "tau_a", "beta": "beta", "tau_I2": "tau_I2",
+    "A2": "A2",
+}  # fmt: skip
 
 
 class LayeredNetwork(Network):
@@ -40,12 +47,14 @@ class LayeredNetwork(Network):
         readout: LeakyReadout,
         n_in: int,
         dt_ms: float,
-        threshold_mv: float,
     ) -> None:
         super().__init__(n_in, readout.map.out_size[0], dt_ms)
         self.layers = layers
         self.readout = readout
-        self.thresholds = (threshold_mv,) * len(layers)
+
+    @property
+    def thresholds(self) -> tuple[Any, ...]:  # type: ignore[override]
+        return tuple(layer.threshold for layer in self.layers)
 
     def step(self, x: jax.Array) -> StepOutput:
         spikes = []
@@ -75,7 +84,9 @@ def _neuron(kind: str, config: ModelConfig, n: int) -> brainpy.state.Neuron:
         "lif": brainpy.state.LIF, "alif": brainpy.state.ALIF, "if": PerfectIF, "gif": GIF,
     }  # fmt: skip
     made = detach_reset(kinds[kind]) if config.detach_reset else kinds[kind]
-    return made(n, **common, **extra)
+    return training(made, *(OF_NEURON[k] for k in config.trained if k in OF_NEURON))(
+        n, **common, **extra
+    )
 
 
 def _map(
@@ -108,17 +119,23 @@ def _single(kind: str, synapse: bool, plasticity: str = "") -> Callable:
 
     def build(config: ModelConfig, n_in: int, operator: Operator) -> RecurrentLayer:
         n = config.n_rec
-        short_term = None
+        short_term, trained = None, config.trained
         if plasticity == "std":
-            short_term = brainpy.state.STD(n, tau=config.tau_std * u.ms, U=config.release)
+            std = training(brainpy.state.STD, *(["tau"] if "tau_std" in trained else []))
+            short_term = std(n, tau=config.tau_std * u.ms, U=config.release)
         elif plasticity == "stp":
-            short_term = brainpy.state.STP(
+            own = {"tau_f": "tau_f", "tau_std": "tau_d"}
+            stp = training(brainpy.state.STP, *(a for k, a in own.items() if k in trained))
+            short_term = stp(
                 n, U=config.release, tau_f=config.tau_f * u.ms, tau_d=config.tau_std * u.ms
             )
         pathway = Pathway(
             _map(config, [(n_in, config.ff_scale), (n, config.rec_scale)], operator),
             plasticity=short_term,
-            synapse=exponential_current(n, config.tau_syn) if synapse else None,
+            synapse=(
+                exponential_current(n, config.tau_syn, "tau_syn" in trained) if synapse else None
+            ),
+            bias="bias" in trained,
         )
         return RecurrentLayer(_neuron(kind, config, n), [pathway])
 
@@ -143,14 +160,14 @@ def _conductance(config: ModelConfig, n_in: int, operator: Operator) -> Recurren
             _map(config, sources, operator, reversal),
             takes_input=takes_input,
             own=own,
-            synapse=exponential_conductance(n, config.tau_syn),
+            synapse=exponential_conductance(n, config.tau_syn, "tau_syn" in config.trained),
             output=brainpy.state.COBA(E=reversal * config.V_th * u.mV),
         )
 
     pathways = [path(True, slice(0, n_exc), n_exc, E_EXC)]
     if n > n_exc:
         pathways.append(path(False, slice(n_exc, n), n - n_exc, E_INH))
-    return RecurrentLayer(neuron, pathways)
+    return RecurrentLayer(neuron, pathways, bias="bias" in config.trained)
 
 
 #: ``--model`` -> builder of one layer ``(config, n_in, operator) -> RecurrentLayer``.
@@ -187,5 +204,5 @@ def build_network(
             build(config, n_in if i == 0 else config.n_rec, operator) for i in range(config.n_layer)
         ]
         out = DenseMap(kaiming_normal(config.n_rec, n_out, config.out_scale), operator)
-        readout = LeakyReadout(out, config.tau_o, config.dt)
-    return LayeredNetwork(layers, readout, n_in, config.dt, config.V_th)
+        readout = LeakyReadout(out, config.tau_o, config.dt, config.trained)
+    return LayeredNetwork(layers, readout, n_in, config.dt)

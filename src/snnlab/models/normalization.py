@@ -6,6 +6,8 @@ import brainstate
 import jax
 import jax.numpy as jnp
 
+from snnlab.models.trained import NeuronValue
+
 EPSILON = 1e-5
 
 
@@ -18,8 +20,8 @@ class LayerNorm(brainstate.nn.Module):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.gain = brainstate.ParamState({"weight": jnp.ones(n, jnp.float32)})
-        self.shift = brainstate.ParamState({"weight": jnp.zeros(n, jnp.float32)})
+        self.gain = NeuronValue({"weight": jnp.ones(n, jnp.float32)})
+        self.shift = NeuronValue({"weight": jnp.zeros(n, jnp.float32)})
 
     def update(self, x: jax.Array) -> jax.Array:
         centred = x - x.mean(-1, keepdims=True)
@@ -46,8 +48,8 @@ class BatchNorm(brainstate.nn.Module):
     def __init__(self, n: int, momentum: float = 0.05) -> None:
         super().__init__()
         self.momentum = momentum
-        self.gain = brainstate.ParamState({"weight": jnp.ones(n, jnp.float32)})
-        self.shift = brainstate.ParamState({"weight": jnp.zeros(n, jnp.float32)})
+        self.gain = NeuronValue({"weight": jnp.ones(n, jnp.float32)})
+        self.shift = NeuronValue({"weight": jnp.zeros(n, jnp.float32)})
         self.mean = RunningStatistic({"running": jnp.zeros(n, jnp.float32)})
         self.var = RunningStatistic({"running": jnp.ones(n, jnp.float32)})
 

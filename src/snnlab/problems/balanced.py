@@ -20,6 +20,7 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig, require_layerwise
 from snnlab.models.balanced_config import BalancedConfig
 from snnlab.models.balanced_networks import build_balanced_network, refit_program
+from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.balanced_data import BalancedData, Splits, make_splits
 from snnlab.training.config import TrainingConfig
 
@@ -59,14 +60,13 @@ class BalancedRSNN:
                     "sequence"
                 )
             return
-        if model.balance_refit:
-            raise UsageError(f"--balance_refit needs --method bptt, not {method}")
         self._check_online(method)
         if model.is_spiking and not (model.fix_tau_rec and model.fix_tau_out):
-            raise UsageError(
-                f"--method {method} trains weights, not time constants: add --fix_tau_rec "
-                "--fix_tau_out"
-            )
+            remedy = "add --fix_tau_rec --fix_tau_out"
+            require_maps_alone(self.learner, ["time constants"], remedy)
+        require_maps_alone(self.learner, model.trained, "leave out --trainable")
+        if model.balance_refit:
+            require_maps_alone(self.learner, ["what a refit renews"], "leave out --balance_refit")
         if not model.is_spiking and model.model != "MLP":
             raise UsageError(
                 f"--method {method} is not defined for --model {model.model} here; use bptt"
@@ -77,7 +77,7 @@ class BalancedRSNN:
         model = self.model
         reason = {
             "batchnorm": "its statistics are those of whole sequences",
-            "layernorm": "an online learner has no trace for its gains",
+            "layernorm": "it mixes the drives of a step's neurons",
         }.get(model.normalization)
         if reason:
             raise UsageError(

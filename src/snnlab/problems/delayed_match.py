@@ -14,6 +14,7 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
 from snnlab.models.gif_networks import build_memory_network
+from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.match_probe import probe
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
@@ -115,6 +116,7 @@ class LongTermDependency:
 
     def __post_init__(self) -> None:
         task_of(self)  # durations
+        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
 
 
 def task_of(config: Any) -> DelayedMatch:

@@ -16,6 +16,7 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
 from snnlab.models.gif_networks import build_ei_network
+from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
@@ -132,6 +133,7 @@ class CobaEI:
 
     def __post_init__(self) -> None:
         task_of(self)  # durations
+        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
 
 
 def task_of(config: Any) -> Evidence:

@@ -10,6 +10,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.learners import LearnerConfig
 from snnlab.models import ModelConfig, build_network
+from snnlab.problems.backends import require_maps_alone
 from snnlab.training.config import TrainingConfig
 
 
@@ -29,6 +30,7 @@ class ImageClassification:
                 f"--update_every {self.learner.update_every} is longer than the sequence "
                 f"(--data_length {self.data.data_length})"
             )
+        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
         window = self.learner.window
         if window is not None and window >= self.data.data_length:
             raise UsageError(

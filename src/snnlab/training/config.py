@@ -86,8 +86,8 @@ class TrainingConfig:
         only={"optimizer": ("sgd", "rmsprop")},
     )  # fmt: skip
     weight_decay: float = option(default=0.0, help="decoupled weight decay (adamw)", ge=0)
-    weight_L1: float = option(default=0.0, help="L1 penalty of all weights", ge=0)
-    weight_L2: float = option(default=0.0, help="L2 penalty of all weights", ge=0)
+    weight_L1: float = option(default=0.0, help="L1 penalty of all weights (of maps)", ge=0)
+    weight_L2: float = option(default=0.0, help="L2 penalty of all weights (of maps)", ge=0)
     clip_norm: float = option(
         default=1.0, help="global norm to which gradients are clipped; 0 = never", ge=0
     )

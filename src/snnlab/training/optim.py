@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -24,26 +25,34 @@ def learning_rate(config: TrainingConfig, updates_per_epoch: int) -> Any:
     return config.lr
 
 
-def make_optimizer(config: TrainingConfig, updates_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: TrainingConfig, updates_per_epoch: int, no_weights: Collection[str] = ()
+) -> optax.GradientTransformation:
     """Penalties, then clipping to a global norm, then the optimiser.
 
     Updates of all parameters but the readout's are multiplied by ``lr_rec_factor``.
     ``weight_L1 * sum |w|`` and ``weight_L2 * sum w^2`` enter as gradients of the loss;
-    ``weight_decay`` is decoupled (adamw).
+    ``weight_decay`` is decoupled (adamw). The parameters ``no_weights`` are left out of the three:
+    values of neurons, of which 0 is no natural size.
     """
+
+    def are_weights(params: Params) -> dict[str, bool]:
+        return {name: name not in no_weights for name in params}
+
+    of = are_weights if no_weights else None
     rate = learning_rate(config, updates_per_epoch)
     momentum = config.momentum or None
     rules = {
         "adam": lambda: optax.adam(rate),
-        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay),
+        "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay, mask=of),
         "sgd": lambda: optax.sgd(rate, momentum=momentum),
         "rmsprop": lambda: optax.rmsprop(rate, momentum=momentum),
     }
     steps = []
     if config.weight_L1 > 0:
-        steps.append(_l1_penalty(config.weight_L1))
+        steps.append(_l1_penalty(config.weight_L1, no_weights))
     if config.weight_L2 > 0:
-        steps.append(optax.add_decayed_weights(2.0 * config.weight_L2))
+        steps.append(optax.add_decayed_weights(2.0 * config.weight_L2, mask=of))
     if config.clip_norm > 0:
         steps.append(_clip(config.clip_norm))
     steps.append(rules[config.optimizer]())
@@ -86,9 +95,12 @@ def _beside_readout(factor: float) -> optax.GradientTransformation:
     return optax.stateless(scaled)
 
 
-def _l1_penalty(strength: float) -> optax.GradientTransformation:
+def _l1_penalty(strength: float, no_weights: Collection[str]) -> optax.GradientTransformation:
     def with_sign(updates, params):
-        return jax.tree.map(lambda g, w: g + strength * jnp.sign(w), updates, params)
+        return {
+            n: g if n in no_weights else g + strength * jnp.sign(params[n])
+            for n, g in updates.items()
+        }
 
     return optax.stateless(with_sign)
 

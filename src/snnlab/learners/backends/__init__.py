@@ -46,7 +46,7 @@ def make_library(
     if config.method != "hybrid":
         return alone(config.method)
     network = make_network("plain")
-    shapes = {name: value.shape for name, value in get_params(network).items()}
+    shapes = {name: v.shape for name, v in get_params(network).items() if v.ndim == 2}
     # A sparse map has fewer weights from each input than outputs.
     n_outs = {
         path_name((*path, "weight")): found.out_size[0]

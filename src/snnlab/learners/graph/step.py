@@ -301,10 +301,11 @@ class StepGraph:
             raise UsageError(
                 f"--backend snnlab cannot train parameter {name}: the step does not use it"
             )
+        acting = {n for one in self.relations if one.reach or one.direct for n in one.trained}
         for r, one in enumerate(self.relations):
             if isinstance(one, Elementwise):
                 self._require_elementwise(r, one)
-            if one.trained and not one.reach and not one.direct:
+            if one.trained and not acting.intersection(one.trained):
                 raise UsageError(
                     f"--backend snnlab cannot train parameter {one.trained[0]}: nothing that it "
                     "drives reaches the output within a step; use --method bptt"
