@@ -47,6 +47,7 @@ class Net:
         kind: ``lif``, ``exp`` or ``alif``.
         layers: number of them.
         detach: no gradient through the spike that resets (and that adapts).
+        reset: whether a spike resets; otherwise a threshold acts on spikes alone.
         kappa, rho: decays of the readout and of adaptation.
         loss: ``cel`` or ``mse``.
         spikes, membranes: factors of the penalties; ``low``, ``high``, ``rate``: their constants.
@@ -56,6 +57,7 @@ class Net:
     kind: str = "lif"
     layers: int = 2
     detach: bool = False
+    reset: bool = True
     kappa: float = 0.9
     rho: float = 0.99
     loss: str = "cel"
@@ -157,12 +159,13 @@ def advance(net: Net, h: Array, x: Array, w: Array, p: Params) -> Layer:
     through = 0.0 if net.detach else 1.0
     u = np.concatenate([x, s_last], axis=1)
     y = u @ w
-    left = h[0] - th * s_last
+    jump = th if net.reset else 0.0 * th
+    left = h[0] - jump * s_last
     # what the reset makes of the states and of the parameters in z
-    left_h = -th * through * o_last
+    left_h = -jump * through * o_last
     left_h[0] += 1.0
-    left_own = {name: -th * through * value for name, value in q_last.items()}
-    left_own["threshold"] = left_own["threshold"] - s_last
+    left_own = {name: -jump * through * value for name, value in q_last.items()}
+    left_own["threshold"] = left_own["threshold"] - s_last * net.reset
     new, D, f = np.empty_like(h), np.zeros((len(h), *h.shape)), np.zeros_like(h)
     own = {name: np.zeros_like(h) for name in net.own}
     chain = {name: np.ones_like(bias) for name in net.own}

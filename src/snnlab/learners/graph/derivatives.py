@@ -283,10 +283,11 @@ def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
 
         for k in range(max(map(len, sources), default=0)):  # the k-th source of every layer at once
             chosen = {one[k] for one in sources if k < len(one)}
-            tangent = Perturbed(*(
+            ones = [
                 {i: jnp.ones_like(v) if (kind, i) in chosen else v for i, v in table.items()}
                 for kind, table in (("new", zeros.new), ("y", zeros.drives))
-            ))  # fmt: skip
+            ]
+            tangent = Perturbed(ones[0], ones[1])
             _, columns = jax.jvp(spikes, (zeros,), (tangent,))
             for layer, one in enumerate(sources):
                 if k < len(one):

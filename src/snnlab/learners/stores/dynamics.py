@@ -81,7 +81,7 @@ def filtered(
     for layer, spikes in enumerate(graph.out.spikes):
         z = first + layer
         seen, past = ({i: v for (k, i), v in one.items() if k == layer} for one in observations)
-        if not seen:
+        if not seen and not past:
             continue
         shapes[z] = spikes.aval.shape
         state_jacobian[z, z] = jnp.full(shapes[z], kappa, jnp.float32)
@@ -92,8 +92,8 @@ def filtered(
                 terms = [v * source[b, a] for b, v in seen.items() if (b, a) in source]
                 target[z, a] = functools.reduce(jnp.add, terms)
         for r, value in past.items():
-            target = drive_jacobian.get((z, r))
-            drive_jacobian[z, r] = value if target is None else target + value
+            states = drive_jacobian.get((z, r))
+            drive_jacobian[z, r] = value if states is None else states + value
         mine = [r for r in {*reach, *past} if graph.layer_of(r) == layer]
         reach.update({r: (*reach.get(r, ()), z) for r in mine})
     return Dynamics(reach, state_jacobian, drive_jacobian, shapes)
