@@ -166,7 +166,7 @@ def built(model: str, seed: int = 4, **options: Any) -> Case:
     """A network of the suite, whose maps alone are trained."""
     kinds = {"lif-delta": "lif", "lif-exp-cu": "exp", "alif-delta": "alif"}
     scale = {"lif-delta": 8.0, "lif-exp-cu": 60.0, "alif-delta": 10.0}[model]
-    n_layer = options.pop("n_layer", 2)
+    n_layer, operator = options.pop("n_layer", 2), options.pop("operator", "plain")
     config = ModelConfig(
         model=model, n_rec=N, n_layer=n_layer, **{"ff_scale": scale, "rec_scale": 4.0, **options}
     )  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def built(model: str, seed: int = 4, **options: Any) -> Case:
         kappa=float(np.exp(-config.dt / config.tau_o)) if config.tau_o else 0.0,
         rho=float(np.exp(-config.dt / config.tau_a)),
     )  # fmt: skip
-    network = build_network(config, N_IN, N_OUT, "plain", seed)
+    network = build_network(config, N_IN, N_OUT, operator, seed)
     names, fixed, post = {"readout.map.weight": "out"}, {}, {}
     for k, layer in enumerate(network.layers):
         name = f"layers.{k}.pathways.0.map.weight"
@@ -448,17 +448,23 @@ def test_rule(variant: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", OTHERS)
 def test_rule_of_other_neurons(kind: str, variant: str) -> None:
-    """Chunks that do not divide a segment."""
+    """Two states of a neuron; a detached reset."""
     if (kind, variant) == ("alif", "uoro"):
         pytest.skip("its norms are those of one beta, the oracle's of one for each neuron")
-    check(trained(OTHERS[kind]), variant, (5, 5), chunk_size=2, update_every=5)
+    check(trained(OTHERS[kind]), variant, (6, 6), chunk_size=3, update_every=6)
+
+
+#: One for each way of remembering.
+EACH_STORE = ["diag", "expsm_diag", "eprop:adaptive", "ottt", "ostl", "immediate"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", [1, 3, 7, T])
-@pytest.mark.parametrize("variant", IN_CHUNKS)
+@pytest.mark.parametrize(
+    ("variant", "chunk"),
+    [*((v, k) for v in IN_CHUNKS for k in (3, T)), *((v, k) for v in EACH_STORE for k in (1, 7))],
+)
 def test_rule_of_whole_sequences(variant: str, chunk: int) -> None:
-    """Chunks of any length: the oracles know of none (windows of tbptt apart)."""
+    """Chunks that divide the sequence or not: the oracles know of none (windows of tbptt apart)."""
     check(trained(MAIN), variant, (T,), chunk_size=chunk)
 
 
@@ -469,14 +475,13 @@ def test_rule_of_whole_sequences_without_chunks(variant: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in ("bptt", "rtrl", "tbptt")])
+@pytest.mark.parametrize("variant", [*EACH_STORE, "otpe", "snap-1", "uoro", "rtrl"])
 def test_rule_with_an_update_at_every_step(variant: str) -> None:
-    options = {} if variant.startswith("tbptt") else {"chunk_size": 1}
-    check(trained(MAIN), variant, (1,) * 9, update_every=1, **options)
+    check(trained(MAIN), variant, (1,) * 9, update_every=1, chunk_size=1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [v for v in VARIANTS if not v.endswith("bptt")])
+@pytest.mark.parametrize("variant", [*EACH_STORE, "rflo:random", "otpe", "snap-1", "uoro", "rtrl"])
 def test_rule_without_reset(variant: str) -> None:
     """Thresholds that act on spikes alone: no state of their neuron depends on them."""
     case = trained(dataclasses.replace(OTHERS["exp"], reset=False))
@@ -505,7 +510,7 @@ def test_rule_of_sparse_maps(variant: str) -> None:
 @pytest.mark.parametrize("variant", ["diag", "expsm_diag", "eprop:symmetric", "ostl", "snap-1"])
 @pytest.mark.parametrize("model", ["lif-delta", "lif-exp-cu", "alif-delta"])
 def test_rule_of_the_suites_models(model: str, variant: str) -> None:
-    check(built(model), variant, (5, 5), chunk_size=2, update_every=5)
+    check(built(model), variant, (6, 6), chunk_size=3, update_every=6)
 
 
 # ---------------------------------------------------------------------- exact and different
@@ -702,6 +707,76 @@ def test_uoro_is_unbiased() -> None:
         away[name] = np.max(np.abs(drtrl[name] - exact[name]) / (error + rounding))
         assert np.linalg.norm(each[0] - exact[name]) > 0.01 * np.linalg.norm(exact[name])
     assert max(away.values()) > 8, "the test could not tell it from D-RTRL"
+
+
+# ---------------------------------------------------------------------- braintrace
+
+
+def filtered_states(steps: list[Step], signals: oracles.Signals, kappa: float) -> list[Gradients]:
+    """``dW = sum_t d_t ebar_t``, ``ebar_t = kappa ebar_{t-1} + eps_t``: the trace of the states."""
+    found: list[Gradients] = [{} for _ in steps]
+    for k in range(steps[0].net.layers):
+        e, _ = oracles.start(steps[0], k)
+        bar = np.zeros_like(e)
+        for t, step in enumerate(steps):
+            layer = step.layers[k]
+            e = oracles.along(layer.D, e) + oracles.entering(layer)
+            bar = kappa * bar + e
+            d = oracles.at_states(layer, signals[t][k])
+            found[t][f"w.{k}"] = np.einsum("sbn,sbin->in", d, bar)
+    return found
+
+
+def _theirs_eprop(steps: list[Step], setting: Setting) -> list[Gradients]:
+    return filtered_states(steps, oracles.exact_signals(steps), 0.7)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The SnAp-n position analysis:UserWarning")
+@pytest.mark.parametrize(
+    ("algorithm", "options", "same", "other"),
+    [
+        ("SnAp", {"n": 1}, ORACLES["snap-1"], ORACLES["diag"]),
+        ("SnAp", {"n": 2}, ORACLES["snap-2"], ORACLES["snap-1"]),
+        ("OSTLRecurrent", {}, ORACLES["snap-1"], ORACLES["ostl"]),
+        ("EProp", {}, ORACLES["diag"], ORACLES["eprop"]),
+        ("EProp", {"kappa_filter_decay": 0.7}, _theirs_eprop, ORACLES["eprop"]),
+    ],
+    ids=["SnAp-1", "SnAp-2", "OSTL", "EProp", "EProp-kappa"],
+)
+def test_braintrace(algorithm: str, options: dict[str, Any], same: Any, other: Any) -> None:
+    """What braintrace 0.2.6 means by these names, on two recurrent layers.
+
+    Its SnAp is ours. Its OSTLRecurrent keeps a neuron's synapse onto itself alone, and is our
+    snap-1: our ostl keeps all of the layer's recurrence, as the paper does. Its EProp filters the
+    trace of the states, ours that of spikes as the paper does; without the filter it is D-RTRL. Its
+    UORO is one estimate for each layer of that same recurrence, ours one for the whole network.
+    """
+    import braintrace
+
+    from snnlab.learners.backends.braintrace import BrainTrace
+
+    class Theirs(BrainTrace):
+        def compile(self, model: brainstate.nn.Module) -> Any:
+            kind = getattr(braintrace, algorithm)
+            return braintrace.compile(
+                model, kind, self._example, batch_size=B, vmap="kappa_filter_decay" not in options, **options
+            )
+
+    case, (stream, batch) = built("lif-delta"), data()
+    config = LearnerConfig(method="diag", backend="braintrace")
+    made = Theirs(built("lif-delta", operator="braintrace").network, B, objective(case.net), config)
+    params = get_params(case.network)
+    found = jax.jit(lambda p: made.segment(p, made.fresh(), stream, batch, 0, T).gradients)(params)
+    steps = recorded(case, [params], [T])
+    setting = Setting(np.asarray(batch.labels), sample_weight(), (T,))
+    for name, mine in case.names.items():
+        if mine == "out" and "kappa_filter_decay" in options:
+            continue  # filtered too
+        want = total(same(steps, setting))[mine]
+        assert difference({mine: found[name]}, {mine: want}) < TOLERANCE
+        if mine != "out":
+            assert difference({mine: found[name]}, total(other(steps, setting))) > 0.01
 
 
 # ---------------------------------------------------------------------- refusals
