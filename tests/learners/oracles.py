@@ -654,8 +654,10 @@ def rtrl(steps: list[Step]) -> list[Gradients]:
     return found
 
 
-def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
-    """UORO with the signs ``(T, B, N)`` given.
+def uoro(
+    steps: list[Step], signs: Array, exists: dict[str, Array] | None = None
+) -> list[Gradients]:
+    """UORO with the signs ``(T, B, N)`` given, of the parameters that exist (all by default).
 
     ``dL_t = (dL_t/dh_{t-1} s_{t-1}) theta_{t-1} + direct``, then
     ``s_t = r0 (dh_t/dh_{t-1}) s_{t-1} + r1 v``,
@@ -664,6 +666,10 @@ def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
     whole, found = Whole(steps), []
     batch, n = signs.shape[1:]
     s, theta = np.zeros((batch, n, 1)), np.zeros((batch, whole.size))
+    kept = np.ones(whole.size)
+    if exists is not None:
+        for name, at in whole.at.items():
+            kept[at] = exists.get(name, 0.0)
 
     def norm(v: Array) -> Array:
         return np.sqrt(np.sum(v.reshape(batch, -1) ** 2, axis=1))
@@ -673,7 +679,7 @@ def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
         entered, direct = whole.push(step, whole.nothing(step, whole.size), direct=True)
         found.append(whole.named(np.sum(direct + along_s * theta, axis=0)))
         s_moved = whole.flat(moved)
-        back = np.einsum("bn,bnp->bp", v, whole.flat(entered))
+        back = np.einsum("bn,bnp->bp", v, whole.flat(entered)) * kept
         r0 = np.sqrt((norm(theta) + TINY) / (norm(s_moved) + TINY))
         r1 = np.sqrt((norm(back) + TINY) / (norm(v) + TINY))
         s = r0[:, None, None] * s_moved + r1[:, None, None] * v[..., None]
@@ -696,7 +702,8 @@ class Setting:
         feedback: ``B`` of each layer, by step.
         learned: whether it is learned.
         signs: of UORO.
-        weights: how many of a map's synapses exist, by name.
+        exists: of maps that are sparse, and of parameters that are trained, by name: 1 where a
+            number exists.
     """
 
     labels: Array
@@ -707,7 +714,7 @@ class Setting:
     feedback: Callable[[int], list[Array]] | None = None
     learned: bool = False
     signs: Array | None = None
-    weights: dict[str, int] = dataclasses.field(default_factory=dict)
+    exists: dict[str, Array] | None = None
 
 
 Oracle = Callable[[list[Step], Setting], list[Gradients]]
@@ -740,11 +747,11 @@ def _hybrid(steps: list[Step], s: Setting) -> list[Gradients]:
     """The exact trace for maps of fewer weights than inputs and neurons together."""
     exact_rule = join(drtrl(steps, exact_signals(steps)), readout(steps))
     smooth, found = _esdrtrl(steps, s), []
-    shapes = sizes_of(steps)
+    shapes, exists = sizes_of(steps), s.exists or {}
     for a, b in zip(exact_rule, smooth, strict=True):
         now = dict(b)
         for name, shape in shapes.items():
-            if len(shape) == 2 and sum(shape) > s.weights.get(name, shape[0] * shape[1]):
+            if len(shape) == 2 and sum(shape) > np.sum(exists.get(name, np.ones(shape))):
                 now[name] = a[name]
         found.append(now)
     return found
@@ -795,7 +802,7 @@ def _influence(order: int) -> Oracle:
 
 def _uoro(steps: list[Step], s: Setting) -> list[Gradients]:
     assert s.signs is not None
-    return uoro(steps, s.signs)
+    return uoro(steps, s.signs, s.exists)
 
 
 def _diag(steps: list[Step], s: Setting) -> list[Gradients]:

@@ -136,6 +136,11 @@ class Case(NamedTuple):
             found[mine] = np.broadcast_to(value, (N,)) if value.ndim == 0 else value
         return found
 
+    def exists(self, params: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Of the oracles' parameters, those that the suite trains: 1."""
+        ones = {name: np.ones(params[name].shape) for name in self.names}
+        return self._replace(fixed={}).twin(ones)
+
     def gradients(self, found: dict[str, np.ndarray], params: dict[str, Any]) -> dict[str, Any]:
         """Gradients of the oracles by the suite's names and in its shapes."""
         back = {}
@@ -329,7 +334,7 @@ def oracle(
     assert_same_run(steps, got, segments)
     setting = Setting(
         np.asarray(data()[1].labels), sample_weight(), segments, window, DECAY,
-        weights={case.names[name]: post.size for name, post in case.post.items()},
+        exists=case.exists(got.params[0]),
     )  # fmt: skip
     if feedback in ("random", "adaptive") or method == "decolle":
         own = got.learner.signal.weights
@@ -760,7 +765,12 @@ def test_braintrace(algorithm: str, options: dict[str, Any], same: Any, other: A
         def compile(self, model: brainstate.nn.Module) -> Any:
             kind = getattr(braintrace, algorithm)
             return braintrace.compile(
-                model, kind, self._example, batch_size=B, vmap="kappa_filter_decay" not in options, **options
+                model,
+                kind,
+                self._example,
+                batch_size=B,
+                vmap="kappa_filter_decay" not in options,
+                **options,
             )
 
     case, (stream, batch) = built("lif-delta"), data()
