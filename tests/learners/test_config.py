@@ -35,7 +35,7 @@ def test_decay_and_rank(value: float | None, decay: float) -> None:
         ({"method": "diag", "vjp_time": "t_minus_1"}, "not implemented; use t"),
         ({"method": "diag", "vjp_method": "multi-step"}, "needs --chunk_size"),
         ({"method": "bptt", "vjp_method": "multi-step", "chunk_size": 5}, "not bptt"),
-        ({"method": "rtrl"}, "bptt"),
+        ({"method": "backprop"}, "bptt"),
         ({"method": "bptt", "backend": "braintrace"}, "not bptt"),
         ({"method": "diag", "backend": "plain"}, "bptt alone"),
         ({"method": "diag", "remat": True}, "belongs to --method bptt"),
