@@ -22,6 +22,7 @@ from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
 from snnlab.learners.functional import PureNetwork
 from snnlab.learners.methods import METHODS
+from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.models import ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import GIFConfig
 from snnlab.models.gif_networks import build_memory_network
@@ -488,6 +489,21 @@ def test_rule_of_whole_sequences_without_chunks(variant: str) -> None:
 @pytest.mark.parametrize("variant", [*EACH_STORE, "otpe", "snap-1", "uoro", "rtrl"])
 def test_rule_with_an_update_at_every_step(variant: str) -> None:
     check(trained(MAIN), variant, (1,) * 9, update_every=1, chunk_size=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("segments", "chunk"), [((6, 6), 3), ((1,) * 9, 1)], ids=["chunks", "every step"]
+)
+@pytest.mark.parametrize("variant", ["diag", "eprop:adaptive", "otpe"])
+def test_rule_with_loops_of_our_own(
+    variant: str, segments: tuple[int, ...], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traces as large as to have them; at every step they are written once in several."""
+    monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
+    options = {"update_every": segments[0], "chunk_size": chunk}
+    got = check(trained(MAIN), variant, segments, **options)
+    assert bool(got.learner.rules[0].deferred) == (chunk == 1)
 
 
 @pytest.mark.slow
