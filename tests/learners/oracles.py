@@ -518,7 +518,12 @@ def reached(step: Step, k: int, order: int) -> Array:
 
 
 def bptt(steps: list[Step]) -> Gradients:
-    """Backpropagation through the steps of a window, by hand."""
+    """Backpropagation through the steps of a window."""
+    return sweep(steps)[0]
+
+
+def sweep(steps: list[Step]) -> tuple[Gradients, list[Array], Array]:
+    """The same, and the adjoints of the states before it: by layer, and of the readout."""
     net, found = steps[0].net, {}
 
     def add(name: str, value: Array) -> None:
@@ -546,6 +551,59 @@ def bptt(steps: list[Step]) -> Gradients:
                     whole = whole + np.sum(both, axis=0)
                 add(f"{name}.{k}", whole * layer.chain[name])
             later[k] = np.einsum("pqbn,pbn->qbn", layer.D, h_bar) + layer.o_last * last_bar
+    return found, later, net.kappa * r_bar
+
+
+def windows(
+    steps: list[Step], lengths: Sequence[int], k: int, a: float | None = None
+) -> list[Gradients]:
+    """Windows of ``k`` steps (Wang et al. 2026, multi-step): backpropagation inside a window.
+
+    What was before it enters by the adjoint ``c`` of the states before it: ``dW += c e`` with the
+    trace of D-RTRL there; with ``a``, maps have ``xbar (c fbar) / (1 - a^t)`` of ES-D-RTRL after t
+    steps in its place. Windows begin anew with each of the ``lengths``.
+    """
+    net, found = steps[0].net, []
+    traces = [start(steps[0], i) for i in range(net.layers)]
+    seen = np.zeros_like(steps[0].layers[-1].s)
+    x_bar: list[Any] = [0.0] * (net.layers + 1)
+    f_bar: list[Any] = [np.zeros_like(layer.f) for layer in steps[0].layers] + [0.0]
+    before, first = 0, 0
+    for length in lengths:
+        for at in range(first, first + length, k):
+            part = steps[at : min(at + k, first + length)]
+            now, c, r_bar = sweep(part)
+            warm = 1.0 if a is None else 1.0 - a ** max(before, 1)
+            if a is None:
+                now["out"] = now["out"] + seen.T @ r_bar
+            else:
+                s_bar = x_bar[-1] * np.ones_like(seen)
+                now["out"] = now["out"] + s_bar.T @ (r_bar * f_bar[-1]) / warm
+            for i, (e, own) in enumerate(traces):
+                if a is None:
+                    carried = np.einsum("sbn,sbin->in", c[i], e)
+                else:
+                    u_bar = x_bar[i] * np.ones_like(part[0].layers[i].u)
+                    carried = u_bar.T @ np.sum(c[i] * f_bar[i], axis=0) / warm
+                now[f"w.{i}"] = now[f"w.{i}"] + carried
+                for name, trace in own.items():
+                    share = np.sum(c[i] * trace, axis=(0, 1)) * part[0].layers[i].chain[name]
+                    now[f"{name}.{i}"] = now[f"{name}.{i}"] + share
+            nothing = {name: np.zeros_like(value) for name, value in now.items()}
+            found += [now, *[nothing] * (len(part) - 1)]
+            for step in part:
+                seen = net.kappa * seen + step.layers[-1].s
+                for i, layer in enumerate(step.layers):
+                    e, own = traces[i]
+                    traces[i] = along(layer.D, e) + entering(layer), neuron_traces(layer, own)
+                    if a is not None:
+                        x_bar[i] = a * x_bar[i] + layer.u
+                        f_bar[i] = a * along(layer.D, f_bar[i]) + (1.0 - a) * layer.f
+                if a is not None:
+                    x_bar[-1] = a * x_bar[-1] + step.layers[-1].s
+                    f_bar[-1] = a * net.kappa * f_bar[-1] + (1.0 - a)
+            before += len(part)
+        first += length
     return found
 
 
@@ -828,6 +886,13 @@ ORACLES: dict[str, Oracle] = {
     "uoro": _uoro,
     "rtrl": lambda steps, s: rtrl(steps),
     "immediate": lambda steps, s: immediate(steps),
+}
+
+
+#: The same with ``--vjp_method multi-step``.
+WINDOWED: dict[str, Oracle] = {
+    "diag": lambda steps, s: windows(steps, s.segments, s.window),
+    "expsm_diag": lambda steps, s: windows(steps, s.segments, s.window, s.decay),
 }
 
 

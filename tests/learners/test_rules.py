@@ -327,8 +327,9 @@ def signs(learner: Any, steps: int) -> np.ndarray:
 
 
 def oracle(
-    case: Case, variant: str, got: Found, segments: tuple[int, ...], window: int = 0
-) -> list[dict[str, Any]]:
+    case: Case, variant: str, got: Found, segments: tuple[int, ...], window: int = 0,
+    windowed: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Gradients of each segment by the rule's oracle."""
     method, _, feedback = variant.partition(":")
     steps = recorded(case, got.params, segments)
@@ -347,7 +348,8 @@ def oracle(
         setting.feedback, setting.learned = weights, feedback == "adaptive"
     if method == "uoro":
         setting.signs = signs(got.learner, sum(segments))
-    parts = by_segment(ORACLES[method](steps, setting), segments)
+    rules = oracles.WINDOWED if windowed else ORACLES
+    parts = by_segment(rules[method](steps, setting), segments)
     return [case.gradients(total(part), p) for part, p in zip(parts, got.params)]
 
 
@@ -367,7 +369,8 @@ def difference(a: Gradients, b: Gradients) -> float:
 def check(case: Case, variant: str, segments: tuple[int, ...], **options: Any) -> Found:
     """The rule is its oracle, and no parameter is without a gradient."""
     got = run(case, variant, segments, **options)
-    wanted = oracle(case, variant, got, segments, options.get("chunk_size", 0))
+    windowed = options.get("vjp_method") == "multi-step"
+    wanted = oracle(case, variant, got, segments, options.get("chunk_size", 0), windowed)
     pairs = list(zip(got.gradients, wanted, strict=True))
     if max(segments) == 1:  # a step alone may have no gradient
         pairs = [
@@ -512,6 +515,25 @@ def test_rule_without_reset(variant: str) -> None:
     """Thresholds that act on spikes alone: no state of their neuron depends on them."""
     case = trained(dataclasses.replace(OTHERS["exp"], reset=False))
     check(case, variant, (6, 6), chunk_size=3, update_every=6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("segments", [(6, 6), (T,)], ids=["segments", "whole"])
+@pytest.mark.parametrize("method", oracles.WINDOWED)
+def test_windows(method: str, segments: tuple[int, ...]) -> None:
+    """Backpropagation inside windows, parameters of neurons included."""
+    more = {"update_every": 6} if len(segments) > 1 else {}
+    check(trained(MAIN), method, segments, chunk_size=3, vjp_method="multi-step", **more)
+
+
+def test_windows_of_the_oracles() -> None:
+    """As long as the sequence they are backpropagation, shorter ones neither it nor D-RTRL."""
+    case = trained(MAIN)
+    steps = recorded(case, [get_params(case.network)], [T])
+    exact, drtrl = oracles.bptt(steps), whole(case, "diag")
+    assert difference(total(oracles.windows(steps, [T], T)), exact) < 1e-12
+    assert difference(total(oracles.windows(steps, [T], 3)), exact) > 0.01
+    assert difference(total(oracles.windows(steps, [T], 3)), drtrl) > 0.01
 
 
 SPARSE = ["snap-2", "hybrid", "eprop:adaptive"]
