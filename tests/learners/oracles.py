@@ -47,6 +47,7 @@ class Net:
         kind: ``lif``, ``exp`` or ``alif``.
         layers: number of them.
         detach: no gradient through the spike that resets (and that adapts).
+        reset: whether a spike resets; otherwise a threshold acts on spikes alone.
         kappa, rho: decays of the readout and of adaptation.
         loss: ``cel`` or ``mse``.
         spikes, membranes: factors of the penalties; ``low``, ``high``, ``rate``: their constants.
@@ -56,6 +57,7 @@ class Net:
     kind: str = "lif"
     layers: int = 2
     detach: bool = False
+    reset: bool = True
     kappa: float = 0.9
     rho: float = 0.99
     loss: str = "cel"
@@ -157,12 +159,13 @@ def advance(net: Net, h: Array, x: Array, w: Array, p: Params) -> Layer:
     through = 0.0 if net.detach else 1.0
     u = np.concatenate([x, s_last], axis=1)
     y = u @ w
-    left = h[0] - th * s_last
+    jump = th if net.reset else 0.0 * th
+    left = h[0] - jump * s_last
     # what the reset makes of the states and of the parameters in z
-    left_h = -th * through * o_last
+    left_h = -jump * through * o_last
     left_h[0] += 1.0
-    left_own = {name: -th * through * value for name, value in q_last.items()}
-    left_own["threshold"] = left_own["threshold"] - s_last
+    left_own = {name: -jump * through * value for name, value in q_last.items()}
+    left_own["threshold"] = left_own["threshold"] - s_last * net.reset
     new, D, f = np.empty_like(h), np.zeros((len(h), *h.shape)), np.zeros_like(h)
     own = {name: np.zeros_like(h) for name in net.own}
     chain = {name: np.ones_like(bias) for name in net.own}
@@ -515,7 +518,12 @@ def reached(step: Step, k: int, order: int) -> Array:
 
 
 def bptt(steps: list[Step]) -> Gradients:
-    """Backpropagation through the steps of a window, by hand."""
+    """Backpropagation through the steps of a window."""
+    return sweep(steps)[0]
+
+
+def sweep(steps: list[Step]) -> tuple[Gradients, list[Array], Array]:
+    """The same, and the adjoints of the states before it: by layer, and of the readout."""
     net, found = steps[0].net, {}
 
     def add(name: str, value: Array) -> None:
@@ -543,6 +551,59 @@ def bptt(steps: list[Step]) -> Gradients:
                     whole = whole + np.sum(both, axis=0)
                 add(f"{name}.{k}", whole * layer.chain[name])
             later[k] = np.einsum("pqbn,pbn->qbn", layer.D, h_bar) + layer.o_last * last_bar
+    return found, later, net.kappa * r_bar
+
+
+def windows(
+    steps: list[Step], lengths: Sequence[int], k: int, a: float | None = None
+) -> list[Gradients]:
+    """Windows of ``k`` steps (Wang et al. 2026, multi-step): backpropagation inside a window.
+
+    What was before it enters by the adjoint ``c`` of the states before it: ``dW += c e`` with the
+    trace of D-RTRL there; with ``a``, maps have ``xbar (c fbar) / (1 - a^t)`` of ES-D-RTRL after t
+    steps in its place. Windows begin anew with each of the ``lengths``.
+    """
+    net, found = steps[0].net, []
+    traces = [start(steps[0], i) for i in range(net.layers)]
+    seen = np.zeros_like(steps[0].layers[-1].s)
+    x_bar: list[Any] = [0.0] * (net.layers + 1)
+    f_bar: list[Any] = [np.zeros_like(layer.f) for layer in steps[0].layers] + [0.0]
+    before, first = 0, 0
+    for length in lengths:
+        for at in range(first, first + length, k):
+            part = steps[at : min(at + k, first + length)]
+            now, c, r_bar = sweep(part)
+            warm = 1.0 if a is None else 1.0 - a ** max(before, 1)
+            if a is None:
+                now["out"] = now["out"] + seen.T @ r_bar
+            else:
+                s_bar = x_bar[-1] * np.ones_like(seen)
+                now["out"] = now["out"] + s_bar.T @ (r_bar * f_bar[-1]) / warm
+            for i, (e, own) in enumerate(traces):
+                if a is None:
+                    carried = np.einsum("sbn,sbin->in", c[i], e)
+                else:
+                    u_bar = x_bar[i] * np.ones_like(part[0].layers[i].u)
+                    carried = u_bar.T @ np.sum(c[i] * f_bar[i], axis=0) / warm
+                now[f"w.{i}"] = now[f"w.{i}"] + carried
+                for name, trace in own.items():
+                    share = np.sum(c[i] * trace, axis=(0, 1)) * part[0].layers[i].chain[name]
+                    now[f"{name}.{i}"] = now[f"{name}.{i}"] + share
+            nothing = {name: np.zeros_like(value) for name, value in now.items()}
+            found += [now, *[nothing] * (len(part) - 1)]
+            for step in part:
+                seen = net.kappa * seen + step.layers[-1].s
+                for i, layer in enumerate(step.layers):
+                    e, own = traces[i]
+                    traces[i] = along(layer.D, e) + entering(layer), neuron_traces(layer, own)
+                    if a is not None:
+                        x_bar[i] = a * x_bar[i] + layer.u
+                        f_bar[i] = a * along(layer.D, f_bar[i]) + (1.0 - a) * layer.f
+                if a is not None:
+                    x_bar[-1] = a * x_bar[-1] + step.layers[-1].s
+                    f_bar[-1] = a * net.kappa * f_bar[-1] + (1.0 - a)
+            before += len(part)
+        first += length
     return found
 
 
@@ -651,8 +712,10 @@ def rtrl(steps: list[Step]) -> list[Gradients]:
     return found
 
 
-def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
-    """UORO with the signs ``(T, B, N)`` given.
+def uoro(
+    steps: list[Step], signs: Array, exists: dict[str, Array] | None = None
+) -> list[Gradients]:
+    """UORO with the signs ``(T, B, N)`` given, of the parameters that exist (all by default).
 
     ``dL_t = (dL_t/dh_{t-1} s_{t-1}) theta_{t-1} + direct``, then
     ``s_t = r0 (dh_t/dh_{t-1}) s_{t-1} + r1 v``,
@@ -661,6 +724,10 @@ def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
     whole, found = Whole(steps), []
     batch, n = signs.shape[1:]
     s, theta = np.zeros((batch, n, 1)), np.zeros((batch, whole.size))
+    kept = np.ones(whole.size)
+    if exists is not None:
+        for name, at in whole.at.items():
+            kept[at] = exists.get(name, 0.0)
 
     def norm(v: Array) -> Array:
         return np.sqrt(np.sum(v.reshape(batch, -1) ** 2, axis=1))
@@ -670,7 +737,7 @@ def uoro(steps: list[Step], signs: Array) -> list[Gradients]:
         entered, direct = whole.push(step, whole.nothing(step, whole.size), direct=True)
         found.append(whole.named(np.sum(direct + along_s * theta, axis=0)))
         s_moved = whole.flat(moved)
-        back = np.einsum("bn,bnp->bp", v, whole.flat(entered))
+        back = np.einsum("bn,bnp->bp", v, whole.flat(entered)) * kept
         r0 = np.sqrt((norm(theta) + TINY) / (norm(s_moved) + TINY))
         r1 = np.sqrt((norm(back) + TINY) / (norm(v) + TINY))
         s = r0[:, None, None] * s_moved + r1[:, None, None] * v[..., None]
@@ -693,7 +760,8 @@ class Setting:
         feedback: ``B`` of each layer, by step.
         learned: whether it is learned.
         signs: of UORO.
-        weights: how many of a map's synapses exist, by name.
+        exists: of maps that are sparse, and of parameters that are trained, by name: 1 where a
+            number exists.
     """
 
     labels: Array
@@ -704,7 +772,7 @@ class Setting:
     feedback: Callable[[int], list[Array]] | None = None
     learned: bool = False
     signs: Array | None = None
-    weights: dict[str, int] = dataclasses.field(default_factory=dict)
+    exists: dict[str, Array] | None = None
 
 
 Oracle = Callable[[list[Step], Setting], list[Gradients]]
@@ -737,11 +805,11 @@ def _hybrid(steps: list[Step], s: Setting) -> list[Gradients]:
     """The exact trace for maps of fewer weights than inputs and neurons together."""
     exact_rule = join(drtrl(steps, exact_signals(steps)), readout(steps))
     smooth, found = _esdrtrl(steps, s), []
-    shapes = sizes_of(steps)
+    shapes, exists = sizes_of(steps), s.exists or {}
     for a, b in zip(exact_rule, smooth, strict=True):
         now = dict(b)
         for name, shape in shapes.items():
-            if len(shape) == 2 and sum(shape) > s.weights.get(name, shape[0] * shape[1]):
+            if len(shape) == 2 and sum(shape) > np.sum(exists.get(name, np.ones(shape))):
                 now[name] = a[name]
         found.append(now)
     return found
@@ -792,7 +860,7 @@ def _influence(order: int) -> Oracle:
 
 def _uoro(steps: list[Step], s: Setting) -> list[Gradients]:
     assert s.signs is not None
-    return uoro(steps, s.signs)
+    return uoro(steps, s.signs, s.exists)
 
 
 def _diag(steps: list[Step], s: Setting) -> list[Gradients]:
@@ -818,6 +886,13 @@ ORACLES: dict[str, Oracle] = {
     "uoro": _uoro,
     "rtrl": lambda steps, s: rtrl(steps),
     "immediate": lambda steps, s: immediate(steps),
+}
+
+
+#: The same with ``--vjp_method multi-step``.
+WINDOWED: dict[str, Oracle] = {
+    "diag": lambda steps, s: windows(steps, s.segments, s.window),
+    "expsm_diag": lambda steps, s: windows(steps, s.segments, s.window, s.decay),
 }
 
 

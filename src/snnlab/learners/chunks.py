@@ -304,7 +304,7 @@ class OnlineLearner(ChunkedLearner):
             states, new = self._learn(chunk, states)
             gradients, metrics, own = sums
             gradients = {r: g + new[r] if r in new else g for r, g in gradients.items()}
-            if own and role.learns:
+            if own:  # what the signal keeps goes on through steps without loss
                 found, kept = self.signal.learn(chunk.found.kept, chunk.kappa, kept)
                 own = add(own, found)
             return h, states, kept, (gradients, add(metrics, chunk.metrics), own)

@@ -280,7 +280,10 @@ def _transpose(g: Any, x: Any, w: Any, post: Any, *, n_out: int) -> Any:
 
 
 def _batched(args: Any, axes: Any, *, n_out: int) -> Any:
+    x, w, post = args
     axes = tuple(None if axis is NOT_MAPPED else axis for axis in axes)
+    if axes[1:] == (None, None):  # the same operation, whose derivatives are known
+        return sparse_product(jnp.moveaxis(x, axes[0], 0), w, post, n_out=n_out), 0
     return jax.vmap(functools.partial(times, n_out=n_out), axes)(*args), 0
 
 

@@ -294,6 +294,8 @@ class StepGraph:
                 neuron take up, or that reaches no output within a step.
         """
         used = {name for one in self.relations for name in one.trained}
+        # one that a neuron's parameter has beside others may do nothing but what recurrence does
+        reaching = {n for one in self.relations if one.reach or one.direct for n in one.trained}
         blocked = set(self.param_names) - used
         for name in sorted(blocked):
             if self._is_read(self.param_vars[name]):
@@ -301,11 +303,11 @@ class StepGraph:
             raise UsageError(
                 f"--backend snnlab cannot train parameter {name}: the step does not use it"
             )
-        acting = {n for one in self.relations if one.reach or one.direct for n in one.trained}
         for r, one in enumerate(self.relations):
             if isinstance(one, Elementwise):
                 self._require_elementwise(r, one)
-            if one.trained and not acting.intersection(one.trained):
+            dead = one.is_map and not one.reach and not one.direct
+            if one.trained and (dead or reaching.isdisjoint(one.trained)):
                 raise UsageError(
                     f"--backend snnlab cannot train parameter {one.trained[0]}: nothing that it "
                     "drives reaches the output within a step; use --method bptt"
@@ -374,6 +376,13 @@ class StepGraph:
             free[0 if kind == "h" else 1].add(k)
             free[2].update(into)
         return [(states, drives) for states, drives, _ in sets]
+
+    def own_blocks(self, r: int) -> list[int]:
+        """Maps that relation ``r`` enters by the spikes that the step begins with."""
+        return [
+            k for k, one in enumerate(self.relations)
+            if any(not p.live and ("y", r) in self._live.get(p.var, ()) for p in one.blocks)
+        ]  # fmt: skip
 
     def layer_of(self, r: int) -> int | None:
         """The layer whose spikes relation ``r`` acts on neuron by neuron; ``None``: a readout."""

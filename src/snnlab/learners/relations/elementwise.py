@@ -2,7 +2,7 @@
 
 It enters the step by itself, through elementwise operations: the drive is its value, the same for
 all samples, and what it does to the states of its neuron is followed exactly. A trace is ``(B,
-n)``, cheaper than that of any map: rules that keep less for maps keep it whole.
+n)``, cheaper than that of any map: ES-D-RTRL and OTTT, which approximate those, keep it as it is.
 """
 
 from __future__ import annotations

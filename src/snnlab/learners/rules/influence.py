@@ -52,16 +52,14 @@ class Influence(Rule):
 
         def step(state: Any, t: Any) -> tuple[Any, Any]:
             now = {**f, **{key: v[t] for key, v in moving.items()}}
-            h, ys, extra = influence.of_steps(chunk.frame, chunk.steps, t)
-            a = {
-                key: influence.recurrence(chunk.frame, h, ys, extra, list(key)) for key in self.keep
-            }
+            at = chunk.frame, *influence.of_steps(chunk.frame, chunk.steps, t)
+            a = {key: influence.recurrence(*at, list(key)) for key in self.keep}
             new, found = {}, {}
             for (r, k), old in state.items():
                 group, x = self.group[r], chunk.steps.inputs.get((r, k))
                 entering: Any = [now.get((b, r)) for b in group]
                 if not relations[r].is_map:
-                    entering = influence.entering(chunk.frame, h, ys, extra, group, r)
+                    entering = influence.entering(*at, group, r)
                 given = None if x is None else Input(x.array[t][None])
                 keep = self.keep[tuple(group)]
                 new[r, k] = influence.advance(

@@ -5,7 +5,8 @@
 
 ``L_t`` is the exact signal of step t at the layer's spikes, ``a`` the leak of all neurons
 (``--etrace_decay``). It is e-prop's filter on the trace of a neuron that leaks by ``a`` and does
-nothing else. Readouts have their exact gradient.
+nothing else; parameters of neurons have the same, with ``xbar`` of an input of 1. Readouts have
+their exact gradient.
 
 Memory: as e-prop.
 

@@ -81,7 +81,7 @@ def filtered(
     for layer, spikes in enumerate(graph.out.spikes):
         z = first + layer
         seen, past = ({i: v for (k, i), v in one.items() if k == layer} for one in observations)
-        if not seen:
+        if not seen and not past:
             continue
         shapes[z] = spikes.aval.shape
         state_jacobian[z, z] = jnp.full(shapes[z], kappa, jnp.float32)

@@ -40,9 +40,8 @@ def layers(graph: StepGraph) -> list[list[int]]:
 
 def acts_on(graph: StepGraph, r: int, group: list[int]) -> bool:
     """Whether relation ``r`` acts on the states of a layer, at once or by its spikes alone."""
-    seen = {b for k, states in enumerate(graph.observed) if r in graph.observed_drives[k]
-            for b in states}  # fmt: skip
-    return not set(group).isdisjoint(seen.union(graph.relations[r].reach))
+    through = [r, *graph.own_blocks(r)]
+    return not set(group).isdisjoint(b for k in through for b in graph.relations[k].reach)
 
 
 def recurrence(frame: Frame, h: Arrays, ys: Arrays, extra: Arrays, group: list[int]) -> jax.Array:
