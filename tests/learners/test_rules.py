@@ -17,6 +17,7 @@ import pytest
 
 from learners import oracles
 from learners.oracles import ORACLES, Gradients, Net, Setting, Step, record, total
+from snnlab.config import parse
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
@@ -472,10 +473,18 @@ def test_rule_of_other_neurons(kind: str, variant: str) -> None:
 EACH_STORE = ["diag", "expsm_diag", "eprop:adaptive", "ottt", "ostl", "immediate"]
 
 
-@pytest.mark.slow
+WHOLE = [
+    *((v, k) for v in IN_CHUNKS for k in (3, T)),
+    *((v, k) for v in EACH_STORE for k in (1, 7)),
+]
+
+
 @pytest.mark.parametrize(
     ("variant", "chunk"),
-    [*((v, k) for v in IN_CHUNKS for k in (3, T)), *((v, k) for v in EACH_STORE for k in (1, 7))],
+    [
+        one if one == ("eprop:adaptive", 3) else pytest.param(*one, marks=pytest.mark.slow)
+        for one in WHOLE
+    ],
 )
 def test_rule_of_whole_sequences(variant: str, chunk: int) -> None:
     """Chunks that divide the sequence or not: the oracles know of none (windows of tbptt apart)."""
@@ -860,6 +869,23 @@ def test_readout_of_membranes_is_refused(config: dict[str, str]) -> None:
 def test_more_than_fits_is_refused(method: str) -> None:
     config = ModelConfig(n_rec=2000, n_layer=1)
     refused("influence", lambda op: build_network(config, N_IN, N_OUT, op, 0), method=method)
+
+
+@dataclasses.dataclass
+class Learners:
+    """A command's config of one section."""
+
+    learner: LearnerConfig
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if "feedback" not in METHODS[m].has])
+def test_feedback_of_other_rules_is_refused(method: str) -> None:
+    given = ["--method", method, "--feedback", "random", "--chunk_size", "3"]
+    if "chunks" not in METHODS[method].has:
+        given = given[:-2]
+    with pytest.raises(UsageError, match="--feedback does not apply to") as caught:
+        parse(Learners, given, prog="p", description="d")
+    assert str(caught.value).endswith("only with --method eprop, rflo")
 
 
 @pytest.mark.parametrize(
