@@ -341,3 +341,19 @@ def test_names_that_the_proof_knows(name: str) -> None:
         "device_put": lambda: of(lambda x: jax.device_put(x, jax.devices()[0])),
     }
     assert name in programs[name]()
+
+
+def test_what_parameters_make_twice_is_made_once() -> None:
+    """Equal equations of fixed variables are one; those of anything else stay apart."""
+
+    def program(p: jax.Array, x: jax.Array) -> Any:
+        a, b = jnp.exp(-p), jnp.exp(-p)
+        return a * x, b * x, jnp.exp(-2.0 * p), jnp.exp(-x), jnp.exp(-x)
+
+    traced = jax.make_jaxpr(program)(jnp.ones(3), jnp.ones(3)).jaxpr
+    kept, instead = jaxprs.merged(traced.eqns, traced.invars[:1])
+    count = [eqn.primitive.name for eqn in kept].count("exp")
+    assert count == 4  # of p, of 2 p, and both of x
+    gone = [v for eqn in traced.eqns for v in eqn.outvars if v in instead]
+    assert len(gone) == 2
+    assert all(v not in eqn.invars for v in gone for eqn in kept)

@@ -7,7 +7,7 @@ small program and looks for each of them, once a process, before a network's ste
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -92,6 +92,35 @@ def inline(jaxpr: Any, consts: Sequence[Any], *args: Any) -> list[Any]:
             out = inline(body, (), *values)
         env.update(zip(eqn.outvars, out, strict=True))
     return [read(env, v) for v in jaxpr.outvars]
+
+
+def merged(eqns: Sequence[Any], fixed: Iterable[Any]) -> tuple[list[Any], dict[Any, Any]]:
+    """Equations without those that repeat one of ``fixed`` variables alone.
+
+    A network that reads a parameter several times makes the same decay of it each time.
+
+    Returns:
+        The equations, and the variables to take in the place of those that are gone.
+    """
+    known: set[Any] = set(fixed)
+    same: dict[Any, Any] = {}
+    instead: dict[Any, Any] = {}
+    kept = []
+    for eqn in eqns:
+        taken = [v if is_literal(v) else instead.get(v, v) for v in eqn.invars]
+        if any(a is not b for a, b in zip(taken, eqn.invars, strict=True)):
+            eqn = eqn.replace(invars=taken)
+        used = variables(taken)
+        if used and known.issuperset(used):
+            known.update(eqn.outvars)
+            values = [(str(v.aval), repr(v.val)) if is_literal(v) else id(v) for v in taken]
+            key = eqn.primitive, str(eqn.params), tuple(values)
+            if key in same:
+                instead.update(zip(eqn.outvars, same[key], strict=True))
+                continue
+            same[key] = eqn.outvars
+        kept.append(eqn)
+    return kept, instead
 
 
 def joined(eqn: Any) -> Sequence[Any] | None:

@@ -90,11 +90,11 @@ class StepGraph:
         self.input_var = self.jaxpr.invars[-1]
         self.new_vars = list(self.jaxpr.outvars[:n_states])
         self.out_vars = list(self.jaxpr.outvars[n_states:])
-        self.out = jax.tree.unflatten(self.out_tree, self.out_vars)
         self.float_states = [
             i for i, v in enumerate(self.state_vars) if jnp.issubdtype(v.aval.dtype, jnp.floating)
         ]
         self._classify()
+        self.out = jax.tree.unflatten(self.out_tree, self.out_vars)
         self._connect()
 
     # ------------------------------------------------------------------ static, input, state
@@ -133,7 +133,11 @@ class StepGraph:
             block = (InputBlock(None, 0, 1, False),)
             self.relations.append(Elementwise(v, v, block, names, shape, through=name))
 
-        for eqn in self.jaxpr.eqns:
+        static = [*self.param_vars.values(), *self.jaxpr.constvars]
+        equations, instead = jaxprs.merged(self.jaxpr.eqns, static)
+        for outs in (self.new_vars, self.out_vars):
+            outs[:] = [v if is_literal(v) else instead.get(v, v) for v in outs]
+        for eqn in equations:
             used = variables(eqn.invars)
             moving = {v for v in used if v in evolves or v in from_input}
             fixed = [v for v in used if v not in moving and v in trained]
