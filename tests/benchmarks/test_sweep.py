@@ -64,7 +64,7 @@ def test_combinations_without_meaning_are_left_out() -> None:
         (["--batch_size", ","], "--batch_size ',': give at least one value"),
         (["--method", "sgd"], "--method sgd: must be 'bptt'"),
         (["--model", "hodgkin"], "no such model; valid"),
-        (["--method", "bptt", "--backend", "braintrace"], "implements the online methods"),
+        (["--method", "bptt", "--backend", "braintrace"], "implements online methods, not bptt"),
         (["--chunk_size", "big"], "--chunk_size big"),
     ],
 )

@@ -289,14 +289,16 @@ def test_sparse_products() -> None:
 
 
 def test_derivatives_and_batches_of_a_sparse_product() -> None:
-    """Forward mode gives two of them; no other product of a batch or in reverse mode is one."""
+    """Forward mode gives two of them, a batch of inputs one; reverse mode has other products."""
 
     def f(x: jax.Array) -> jax.Array:
         return sparse.sparse_product(x, VALUES, POST, n_out=5)
 
     assert products(lambda x, dx: jax.jvp(f, (x,), (dx,)), A, A, dynamic=(0, 1)) == 2
     assert products(jax.grad(lambda x: f(x).sum()), A) == 1  # the value itself
-    assert products(jax.vmap(f), np.stack([A, A])) == 0
+    assert products(jax.vmap(f), np.stack([A, A])) == 1  # its derivatives stay known
+    both = np.stack([VALUES, VALUES])
+    assert products(jax.vmap(lambda w: sparse.sparse_product(A, w, POST, n_out=5)), both) == 0
 
 
 # ---------------------------------------------------------------------- for the proof of locality

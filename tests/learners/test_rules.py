@@ -895,7 +895,7 @@ def test_feedback_of_other_rules_is_refused(method: str) -> None:
         ({"method": "rflo", "feedback": "symmetric"}, "would be --method diag"),
         ({"method": "ostl", "etrace_decay": 0.9}, "no meaning with --method ostl"),
         ({"method": "eprop", "vjp_method": "multi-step", "chunk_size": 4}, "not eprop"),
-        ({"method": "snap-1", "backend": "braintrace"}, "not snap-1"),
+        ({"method": "ostl", "backend": "braintrace"}, "not ostl"),
     ],
 )  # fmt: skip
 def test_options_of_other_rules_are_refused(config: dict[str, Any], message: str) -> None:

@@ -329,7 +329,7 @@ def test_padding_changes_nothing() -> None:
     [
         (["--bidirectional", "--method", "diag"], "the future of the sequence is not there"),
         (["--normalization", "batchnorm", "--method", "expsm_diag"], "those of whole sequences"),
-        (["--normalization", "layernorm", "--method", "diag"], "no trace for its gains"),
+        (["--normalization", "layernorm", "--method", "diag"], "mixes the drives"),
         (
             ["--dropout", "0.1", "--method", "diag", "--backend", "braintrace"],
             "given no random key",

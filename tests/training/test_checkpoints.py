@@ -16,6 +16,7 @@ import optax
 import pytest
 
 from snnlab.errors import UsageError
+from snnlab.training import checkpoints
 from snnlab.training.checkpoints import SUMS, Due, Place, Reader, Writer, damage, places
 from snnlab.training.programs import TrainState
 
@@ -223,6 +224,16 @@ def test_readers_beside_a_run(readings: int, tmp_path: Path) -> None:
     assert values == sorted(values)
     assert values[-1] > values[0]
     assert not damage(folder / places(folder)[-1].name)
+
+
+def test_a_look_that_misses_the_one_that_goes_and_the_one_that_comes(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder is not listed at once, and a run that keeps one checkpoint renames and removes."""
+    looks = [[], checkpoints.places(three)]
+    monkeypatch.setattr(checkpoints, "places", lambda folder: looks.pop(0))
+    assert checkpoints.Reader(three).newest()[0].name == "2"
+    assert not looks
 
 
 def test_a_full_disk_keeps_the_one_before(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:

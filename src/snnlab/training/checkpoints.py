@@ -105,6 +105,10 @@ class Due:
 # --------------------------------------------------------------------- on disk
 
 
+#: Looks at a folder without checkpoints before it counts as one.
+LOOKS = 5
+
+
 def places(folder: Path) -> list[Place]:
     """The checkpoints of a folder by name, in order; none of them is looked into."""
     try:
@@ -200,6 +204,16 @@ class Reader:
         """All that are whole, in order."""
         return [place for place in places(self.folder) if not damage(self.folder / place.name)]
 
+    def _listed(self) -> list[Place]:
+        """All there are: one look may miss both the one that comes and the one that goes."""
+        found = places(self.folder)
+        for _ in range(LOOKS):
+            if found or not self.folder.is_dir():
+                break
+            time.sleep(0.01)
+            found = places(self.folder)
+        return found
+
     def newest(self) -> tuple[Place, dict[str, Any]]:
         """The newest sound checkpoint and its ``meta.json``.
 
@@ -208,7 +222,7 @@ class Reader:
         """
         for _ in range(50):  # a run that goes on may take away what we are looking at
             problem = ""
-            for place in reversed(places(self.folder)):
+            for place in reversed(self._listed()):
                 path = self.folder / place.name
                 problem = damage(path)
                 if not problem:
