@@ -22,7 +22,7 @@ from snnlab.learners.graph.evaluate import make_frame
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations.inputs import Input
 from snnlab.learners.rules.base import Rule
-from snnlab.learners.rules.bptt import BPTT
+from snnlab.learners.rules.block_bptt import BPTT
 from snnlab.learners.rules.diag import DRTRL
 from snnlab.learners.rules.expsm_diag import ESDRTRL
 from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network

@@ -17,7 +17,7 @@ from snnlab.learners import tuning
 from snnlab.learners.functional import get_params
 from snnlab.learners.relations import InputBlock, MatMul
 from snnlab.learners.relations.inputs import Events, Input
-from snnlab.learners.rules.bptt import BPTT
+from snnlab.learners.rules.block_bptt import BPTT
 from snnlab.learners.stores import traces
 from snnlab.learners.stores.kernels import events
 from snnlab.learners.stores.kernels import traces as kernels

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Learner, Segment, add
 from snnlab.learners.functional import Carry, Params
-from snnlab.learners.rules.bptt import BPTT
+from snnlab.learners.rules.block_bptt import BPTT
 from snnlab.learners.rules.build import Request
 from snnlab.learners.tuning import current
 
