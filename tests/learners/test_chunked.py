@@ -39,6 +39,8 @@ TOLERANCE = 1e-4
 #: Input scale that makes a model fire at between 1 % and 50 % of the steps.
 FF_SCALE = {"lif-exp-co": 1.5, "if-delta": 20.0, "lif-delta": 30.0}
 MODELS = sorted(LAYER_MODELS)
+#: Made of parts that other models have.
+COMPOSED = ("alif-exp-cu", "lif-std-exp-cu")
 
 
 def data(t: int = T) -> tuple[DenseStream, Targets]:
@@ -115,7 +117,9 @@ def same(a: Segment, b: Segment) -> None:
 # ---------------------------------------------------------------------- against braintrace
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=pytest.mark.slow) if m in COMPOSED else m for m in MODELS]
+)
 @pytest.mark.parametrize("chunk", [3, pytest.param(T, marks=pytest.mark.slow)])
 def test_chunked_is_step_by_step_drtrl(model: str, chunk: int) -> None:
     same(own(model, drtrl, chunk), reference(model, method="diag"))

@@ -50,12 +50,13 @@ ROWS: dict[str, dict[str, Any]] = {
         for precision in ("mixed", "bfloat16")
     },
     "hybrid": {"method": "hybrid"},
-    # Rules with a trace of two numbers for each weight and sample, against D-RTRL of such neurons.
+    # Rules with a trace of two numbers for each weight and sample, against D-RTRL of such neurons;
+    # twice as long, since one chunk may be as large as the traces.
     "D-RTRL, two states, traces kept": {
-        "method": "diag", "model": "lif-exp-cu", "data_length": LENGTHS[0], "repeats": 3
+        "method": "diag", "model": "lif-exp-cu", "data_length": 2 * LENGTHS[0], "repeats": 2
     },
-    "e-prop, traces kept": {"method": "eprop", "data_length": LENGTHS[0], "repeats": 3},
-    "OTPE, traces kept": {"method": "otpe", "data_length": LENGTHS[0], "repeats": 3},
+    "e-prop, traces kept": {"method": "eprop", "data_length": 2 * LENGTHS[0], "repeats": 2},
+    "OTPE, traces kept": {"method": "otpe", "data_length": 2 * LENGTHS[0], "repeats": 2},
     "RFLO, traces kept": {"method": "rflo", "data_length": LENGTHS[0], "repeats": 3},
     "DECOLLE, traces kept": {"method": "decolle", "data_length": LENGTHS[0], "repeats": 3},
     "OTTT": {"method": "ottt"},
