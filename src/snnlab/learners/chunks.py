@@ -93,14 +93,14 @@ class ChunkedLearner(Learner):
     """The cut network, and sums over chunks.
 
     Args:
-        network: built with the plain operator.
-        batch_size: B.
+        net: the network as a pure step, built with the plain operator.
+        graph: its step, cut at its relations.
         objective: loss of a step.
         chunk_size: steps of a chunk at most, or the function that says so for a segment's length.
-        graph: the cut step.
+        precision: of products and traces; see :class:`~snnlab.learners.config.LearnerConfig`.
 
     Raises:
-        UsageError: the network is outside of what the rule can do.
+        UsageError: sparse maps with another precision than float32.
     """
 
     def __init__(

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Influence(Rule):
-    """All of a layer; ``order`` 2 keeps the neurons that the parameter's neuron acts on."""
+    """All of a layer; with ``nearby`` only the neurons that the parameter's neuron acts on."""
 
-    order = 0
+    nearby = False
 
     def __init__(self, graph: StepGraph, mine: Sequence[int], setting: Setting, kept: bool) -> None:
         super().__init__(graph, mine, setting, kept)
@@ -41,7 +41,7 @@ class Influence(Rule):
         self.keep = {tuple(g): self.kept_neurons(g) for g in groups}
 
     def kept_neurons(self, group: list[int]) -> jax.Array | None:
-        if self.order == 0:
+        if not self.nearby:
             return None
         return jnp.asarray(influence.neighbours(self.graph, group), jnp.float32)
 

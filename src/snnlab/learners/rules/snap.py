@@ -60,7 +60,7 @@ class SnAp1(PerParameter):
 
 
 class SnAp2(Influence):
-    order = 2
+    nearby = True
 
 
 def make(of: Request) -> Learner:
