@@ -21,8 +21,8 @@ from snnlab.errors import UsageError
 from snnlab.experiment import build_parts, command
 from snnlab.experiment.show import record
 from snnlab.problems import balanced, evidence, image_classification
-from snnlab.training import trials
-from snnlab.training.loop import targets_of
+from snnlab.training import seeds
+from snnlab.training.evaluation import targets_of
 
 RATE = 2 / 0.31
 SMALL = [
@@ -104,9 +104,9 @@ def test_the_axes_of_recordings_are_their_time(folder: Path, flags: tuple[str, .
 
 def test_several_seeds_in_one_program(folder: Path) -> None:
     members = [image(folder, "--data_length", "10", "--seed", seed) for seed in ("0", "1")]
-    programs = trials.TrialPrograms([parts.programs for _, _, parts in members])
-    params = trials.stack([parts.state.params for _, _, parts in members])
-    batch = next(iter(trials.TrialLoaders([problem.test for _, problem, _ in members])))
+    programs = seeds.SeedPrograms([parts.programs for _, _, parts in members])
+    params = seeds.stack([parts.state.params for _, _, parts in members])
+    batch = next(iter(seeds.SeedLoaders([problem.test for _, problem, _ in members])))
     found = programs.evaluate(params, batch.stream, targets_of(batch))
     np.testing.assert_allclose(found["rates"], [[RATE], [RATE]], rtol=1e-6)
 

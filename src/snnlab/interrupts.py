@@ -167,6 +167,11 @@ def leaving(told: str = "", undo: Callable[[], object] | None = None) -> Iterato
         _watch.leaving.remove(entry)
 
 
+def came() -> bool:
+    """Whether a signal came, so that :func:`check` would raise."""
+    return _watch.first is not None
+
+
 def check() -> None:
     """Raise :class:`Interrupted` if a signal came."""
     if _watch.first is not None:

@@ -141,7 +141,7 @@ def gradients(*flags: str):
     parts = build_parts(config, problem)
     problem.train.set_epoch(1)
     batch = problem.train.batch(0)
-    from snnlab.training.loop import targets_of
+    from snnlab.training.evaluation import targets_of
 
     learner = parts.programs.learner
 

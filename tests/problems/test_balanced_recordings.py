@@ -16,7 +16,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import build_parts, command
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.checkpoints import Reader
-from snnlab.training.loop import evaluate
+from snnlab.training.evaluation import evaluate
 
 SMALL = [
     "--dataset", "shd", "--data-length", "20", "--downsample", "100", "--batch-size", "4",

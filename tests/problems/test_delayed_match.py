@@ -15,9 +15,9 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab.data.trials import draw_batch
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts, command, run, run_trials
+from snnlab.experiment import build_parts, command, run, run_seeds
 from snnlab.problems.delayed_match import DelayedMatch, LongTermDependency, build, task_of
-from snnlab.training.loop import targets_of
+from snnlab.training.evaluation import targets_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED_COMMANDS = [
@@ -296,7 +296,7 @@ def test_seeds_together_are_the_seeds_alone(tmp_path: Path) -> None:
             *argv, "--method", "bptt", "--trials", "2", "--vmap_trials", mode, "--epochs", "2",
             "--filepath", str(folder),
         )  # fmt: skip
-        found = run_trials(config, build, Console(quiet=True))
+        found = run_seeds(config, build, Console(quiet=True))
         assert found["vmapped"] is (mode == "yes")
         assert found["seeds"] == [0, 1]
         assert (folder / "figures" / "learning-curves.png").is_file()

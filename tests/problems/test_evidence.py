@@ -18,7 +18,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import build_parts, command, run
 from snnlab.learners import get_params
 from snnlab.problems.evidence import CobaEI, Evidence, build, task_of
-from snnlab.training.loop import targets_of
+from snnlab.training.evaluation import targets_of
 
 SEED_COMMAND = (
     "--tau_neu 200 --tau_syn 10 --tau_I2 2000 --ff_scale 4.0 --rec_scale 2.0 --method esd-rtrl "

@@ -14,7 +14,7 @@ from snnlab import config as configs
 from snnlab.experiment import command
 from snnlab.problems import balanced, image_classification
 from snnlab.training.alarms import alarms, new_alarms
-from snnlab.training.loop import Averages
+from snnlab.training.averages import Averages
 from snnlab.training.progress import show_rates
 
 KIND = image_classification.ImageClassification

@@ -2,70 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
-from snnlab.training.config import TrainingConfig
-from snnlab.training.loop import Diverged, fit
+from short_training import FakeLoader, make_programs, run
+from snnlab.training.evaluation import Diverged
+from snnlab.training.hooks import Hook, Moment
 from snnlab.training.losses import Targets
 from snnlab.training.metrics import MetricsFile
-from snnlab.training.optim import Plateau, make_optimizer
-from snnlab.training.programs import Programs, TrainState
-from zoo import BATCH, STEPS, make_network_fn, make_stream, make_targets, model_config, objective
-
-
-@dataclasses.dataclass
-class FakeBatch:
-    stream: object
-    labels: np.ndarray
-    mask: np.ndarray
-
-
-class FakeLoader:
-    """Three batches, different in every epoch."""
-
-    def __init__(self, scale: float = 1.0) -> None:
-        self.epoch, self.scale = 0, scale
-
-    def __len__(self) -> int:
-        return 3
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self):
-        for k in range(3):
-            seed = 10 * self.epoch + k
-            targets = make_targets(seed)
-            stream = make_stream(seed)
-            stream = type(stream)(stream.xs * self.scale)
-            yield FakeBatch(stream, np.asarray(targets.labels), np.asarray(targets.mask))
-
-
-def make_programs(update_every: int = 0, warmup: int = 0, **learner):
-    config, training = model_config(), TrainingConfig()
-    make, goal = make_network_fn(config), objective(2, warmup)
-    optimizer = make_optimizer(training, 3)
-    made = make_learner(LearnerConfig(**learner), make, BATCH, goal)
-    plain = make("plain")
-    programs = Programs(made, optimizer, goal, PureNetwork(plain, BATCH), STEPS, update_every)
-    params = jax.tree.map(jnp.copy, get_params(plain))
-    key = jax.random.key_data(jax.random.key(0))
-    plateau = Plateau(training)
-    state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
-    return programs, state, plateau
-
-
-def run(programs, state, plateau, epochs=2, train=None, on_epoch=lambda *a: None):
-    return fit(
-        programs, state, train or FakeLoader(), FakeLoader(), epochs=epochs, plateau=plateau,
-        layer_names=("layer 1", "layer 2"), on_batch=lambda *a: None, on_epoch=on_epoch,
-    )  # fmt: skip
+from zoo import STEPS, make_stream, make_targets
 
 
 def test_two_programs_serve_all_batches() -> None:
@@ -142,9 +89,13 @@ def test_training_learns() -> None:
         def set_epoch(self, epoch: int) -> None:
             self.epoch = 0
 
+    class Rows(Hook):
+        def on_epoch(self, now: Moment) -> None:
+            rows.append(now.rows[0][0])
+
     rows = []
     programs, state, plateau = make_programs(method="expsm_diag")
-    run(programs, state, plateau, 25, Same(), lambda e, p, s, r: rows.append(r[0]))
+    run(programs, state, plateau, 25, Same(), [Rows()])
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
 
 

@@ -10,4 +10,4 @@ from snnlab.experiment.parts import build_parts as build_parts
 from snnlab.experiment.problem import Problem as Problem
 from snnlab.experiment.problem import RunConfig as RunConfig
 from snnlab.experiment.run import run as run
-from snnlab.experiment.seeds import run_trials as run_trials
+from snnlab.experiment.seeds import run_seeds as run_seeds

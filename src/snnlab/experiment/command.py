@@ -17,7 +17,7 @@ from snnlab.devices import select_device
 from snnlab.errors import UsageError, shown
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.experiment.run import run
-from snnlab.experiment.seeds import run_trials
+from snnlab.experiment.seeds import run_seeds
 from snnlab.training.checkpoints import Reader, places
 from snnlab.yaml_files import parse_yaml
 
@@ -63,7 +63,7 @@ def command(
     if not proceed(config, dry_run, console):
         return 0
     if config.run.trials > 1:
-        run_trials(config, build, console)
+        run_seeds(config, build, console)
     else:
         run(config, build(config), console)
     return 0

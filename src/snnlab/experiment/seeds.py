@@ -16,29 +16,21 @@ from snnlab import interrupts, runs
 from snnlab.analysis import figures
 from snnlab.devices import memory
 from snnlab.errors import UsageError
+from snnlab.experiment.opening import go_on, opened
 from snnlab.experiment.parts import build_parts
 from snnlab.experiment.problem import Problem
-from snnlab.experiment.run import (
-    Run,
-    Start,
-    announce,
-    facts_of,
-    finish,
-    go_on,
-    note_divergence,
-    opened,
-    stopped,
-    train,
-)
+from snnlab.experiment.run import announce, finish, train
+from snnlab.experiment.state import Run, facts_of, note_divergence, stopped
 from snnlab.interrupts import Interrupted
-from snnlab.training import trials
+from snnlab.training import seeds as together
 from snnlab.training.checkpoints import Place, Reader
-from snnlab.training.loop import Diverged, targets_of
+from snnlab.training.evaluation import Diverged, targets_of
+from snnlab.training.hooks import Moment
 
 Member = tuple[Any, Problem]
 
 
-def run_trials(config: Any, build: Callable[[Any], Problem], console: Console) -> dict[str, Any]:
+def run_seeds(config: Any, build: Callable[[Any], Problem], console: Console) -> dict[str, Any]:
     """Train ``--trials`` seeds and leave a folder with a run folder for each, and all together.
 
     The seeds are one vmapped program where memory allows (``--vmap_trials``), otherwise they
@@ -114,7 +106,7 @@ def _summary(
         curves = figures.learning_curves(drawn, rate_label=problem.rate_label)
         figures.save(curves, folder.figures / "learning-curves.png")
     found = {
-        **trials.aggregate(results, config.training.acc_th),
+        **together.aggregate(results, config.training.acc_th),
         "method": config.learner.method, "dataset": problem.dataset, **problem.facts,
         **{name: results[0].get(name) for name in ("bin_ms", "dt_ms")},
         "warnings": [f"seed {r['seed']}: {t}" for r in results for t in r.get("warnings", ())],
@@ -166,12 +158,12 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
     if where is None:
         return None
     made = [(c, p, build_parts(c, p)) for c, p in members]
-    programs = trials.TrialPrograms([parts.programs for _, _, parts in made])
-    state = trials.stack([parts.state for _, _, parts in made])
+    programs = together.SeedPrograms([parts.programs for _, _, parts in made])
+    state = together.stack([parts.state for _, _, parts in made])
     try:
-        batch = next(iter(trials.TrialLoaders([p.train for _, p in members])))
+        batch = next(iter(together.SeedLoaders([p.train for _, p in members])))
         needed = programs.train_bytes(state, batch.stream, targets_of(batch))
-    except trials.NotAlike as error:
+    except together.NotAlike as error:
         console.print(f"one seed after another: {error}", highlight=False)
         return None
     finally:
@@ -206,14 +198,14 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
     return [_alone(this.config, this.problem, console) for this in these]
 
 
-def _joined(these: list[Run], starts: list[Start]) -> Start:
+def _joined(these: list[Run], starts: list[Moment]) -> Moment:
     """The stacked start of all; a seed that has stopped stands where it stopped."""
     lead = next((s for this, s in zip(these, starts) if not this.done), starts[0])
-    state = trials.stack([s.state for s in starts])
+    state = together.stack([s.state for s in starts])
     if lead.averages is None:
-        return Start(state, lead.place)
+        return Moment(state, lead.place)
     each = [s.averages or lead.averages for s in starts]
-    return Start(state, lead.place, [mine[0] for mine in each])
+    return Moment(state, lead.place, [mine[0] for mine in each])
 
 
 def _common(members: list[Member]) -> list[Place | None] | None:

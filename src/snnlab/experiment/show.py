@@ -22,7 +22,7 @@ from snnlab.learners.functional import Params, param_states
 from snnlab.models import Network
 from snnlab.training.alarms import alarms
 from snnlab.training.checkpoints import Reader
-from snnlab.training.loop import evaluate
+from snnlab.training.evaluation import evaluate
 from snnlab.training.programs import TrainState
 from snnlab.training.progress import show_rates
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 
-from snnlab.training.alarms import alarms, new_alarms
-
-if TYPE_CHECKING:
-    from snnlab.experiment.run import Run
+from snnlab.experiment.state import Run
+from snnlab.training.alarms import new_alarms
 
 
 def warn(this: Run, n_new: int, console: Console, prefix: str = "") -> None:
@@ -22,9 +18,3 @@ def warn(this: Run, n_new: int, console: Console, prefix: str = "") -> None:
 
 def show(text: str, console: Console, prefix: str = "") -> None:
     console.print(f"warning: {prefix}{text}", highlight=False, markup=False, soft_wrap=True)
-
-
-def warnings_of(this: Run) -> list[str]:
-    """All of a run so far, those of its data first."""
-    found = alarms(this.rows, this.problem.layer_names, this.config)
-    return [*this.problem.facts.get("warnings", ()), *found]

@@ -17,7 +17,7 @@ from snnlab.data.trials import TrialLoader
 from snnlab.experiment import Problem, build_parts
 from snnlab.learners import LearnerConfig
 from snnlab.learners.functional import Params, PureNetwork
-from snnlab.training.loop import evaluate
+from snnlab.training.evaluation import evaluate
 
 #: Delays that are probed, as multiples of the trained one.
 DELAYS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)

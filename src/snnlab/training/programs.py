@@ -53,8 +53,8 @@ class Programs:
         update_every: steps between optimiser updates; 0 = once, after the sequence.
     """
 
-    #: Several trials at once: :class:`snnlab.training.trials.TrialPrograms`.
-    n_trials: int | None = None
+    #: Several seeds at once: :class:`snnlab.training.seeds.SeedPrograms`.
+    n_seeds: int | None = None
 
     def __init__(
         self,

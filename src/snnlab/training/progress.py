@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from snnlab.training.loop import Averages
+from snnlab.training.averages import Averages
 
 
 def show_rates(rates: list[float]) -> str:
@@ -53,10 +53,10 @@ class ProgressDisplay:
         self._bar.start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def batch(self, epoch: int, number: int, batches: int, totals: Averages) -> None:
+    def batch(self, epoch: int, number: int, totals: Averages) -> None:
         if self._began is None:  # the first batch compiles
             self._began = time.perf_counter()
             speed = 0.0
@@ -73,7 +73,7 @@ class ProgressDisplay:
             self._task, completed=done, epoch=f"{epoch}/{self._epochs}", numbers=numbers
         )
 
-    def epoch(self, epoch: int, rows: list[dict[str, Any]], best: bool) -> None:
+    def epoch(self, epoch: int, rows: tuple[dict[str, Any], dict[str, Any]], best: bool) -> None:
         train, val = rows
         mark = " *" if best else ""
         self.console.print(

@@ -12,8 +12,8 @@ import pytest
 from snnlab import config as configs
 from snnlab.experiment import build_parts
 from snnlab.problems import evidence
-from snnlab.training import trials
-from snnlab.training.loop import targets_of
+from snnlab.training import seeds
+from snnlab.training.evaluation import targets_of
 
 LINE = (
     "--n_cue 1 --t_interval 5 --t_cue 10 --t_delay 5 --t_recall 10 --n_group 5 --cue_rate 200 "
@@ -35,9 +35,9 @@ def made(seed: int, *argv: str) -> Any:
 def test_a_vmapped_update_is_that_of_each_trial(net: str) -> None:
     """Masks and time constants differ between seeds, and each trial keeps its own."""
     members = [made(seed, "--net", net) for seed in (0, 1)]
-    programs = trials.TrialPrograms([parts.programs for _, parts in members])
-    state = trials.stack([parts.state for _, parts in members])
-    batch = next(iter(trials.TrialLoaders([problem.train for problem, _ in members])))
+    programs = seeds.SeedPrograms([parts.programs for _, parts in members])
+    state = seeds.stack([parts.state for _, parts in members])
+    batch = next(iter(seeds.SeedLoaders([problem.train for problem, _ in members])))
     together, numbers = programs.train(state, batch.stream, targets_of(batch))
     measured = programs.evaluate(together.params, batch.stream, targets_of(batch))
     for i, (problem, parts) in enumerate(members):
@@ -56,17 +56,17 @@ def test_a_vmapped_update_is_that_of_each_trial(net: str) -> None:
 
 def test_other_networks_are_not_alike() -> None:
     members = [made(0), made(1, "--A1", "0.5")]
-    programs = trials.TrialPrograms([parts.programs for _, parts in members])
+    programs = seeds.SeedPrograms([parts.programs for _, parts in members])
     state = members[0][1].state
     batch = members[0][0].train.batch(0)
     args = jax.tree.map(lambda a: jnp.stack([a, a]), (state, batch.stream, targets_of(batch)))
-    with pytest.raises(trials.NotAlike):
+    with pytest.raises(seeds.NotAlike):
         programs.train(*args)
 
 
 def test_loaders_of_other_lengths_are_not_alike() -> None:
-    with pytest.raises(trials.NotAlike):
-        trials.TrialLoaders([[1, 2], [1]])
+    with pytest.raises(seeds.NotAlike):
+        seeds.SeedLoaders([[1, 2], [1]])
 
 
 def test_the_aggregate_counts_failures() -> None:
@@ -76,11 +76,11 @@ def test_the_aggregate_counts_failures() -> None:
         {"seed": 1, "test_accuracy": 0.7, **base},
         {"seed": 2, "error": "epoch 1, batch 3: ...", **base},
     ]
-    found = trials.aggregate(results, goal=0.8)
+    found = seeds.aggregate(results, goal=0.8)
     assert found["trials"] == 3
     assert found["failed"] == 1
     assert found["test_accuracy"] == pytest.approx(0.8)
     assert found["test_accuracy_sd"] == pytest.approx(0.1414, abs=1e-4)
     assert found["reached_goal"] == 1
     assert found["test_accuracies"] == [0.9, 0.7, None]
-    assert "goal" not in trials.aggregate(results, goal=0.0)
+    assert "goal" not in seeds.aggregate(results, goal=0.0)

@@ -1,8 +1,8 @@
-"""Several trials (seeds) of one experiment as one program, over a leading trial axis.
+"""Several seeds of one experiment as one program, over a leading axis of seeds.
 
-The programs of two trials are the same computation with other constants: drawn time constants,
-connection masks. :class:`TrialPrograms` traces every trial's program, checks that they differ in
-nothing but such constants, and vmaps the computation over them. Every trial then sees the
+The programs of two seeds are the same computation with other constants: drawn time constants,
+connection masks. :class:`SeedPrograms` traces every seed's program, checks that they differ in
+nothing but such constants, and vmaps the computation over them. Every seed then sees the
 numbers that it would see alone, up to the rounding of a batched matrix product.
 """
 
@@ -19,15 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnlab.learners.functional import Params
+from snnlab.training.optim import Plateau
 from snnlab.training.programs import Programs
 
 
 class NotAlike(Exception):
-    """The trials' programs differ in more than constants."""
+    """The seeds' programs differ in more than constants."""
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Pytrees of the same structure as one, with a leading trial axis."""
+    """Pytrees of the same structure as one, with a leading axis of seeds."""
 
     def join(*leaves: Any) -> Any:
         on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
@@ -36,17 +37,24 @@ def stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(join, *trees)
 
 
-def member(tree: Any, trial: int) -> Any:
-    """One trial of a stacked pytree."""
-    return jax.tree.map(lambda a: a[trial], tree)
+def member(tree: Any, seed: int) -> Any:
+    """One seed of a stacked pytree, by its number there."""
+    return jax.tree.map(lambda a: a[seed], tree)
 
 
-class TrialLoaders:
-    """The loaders of several trials as one whose batches have a leading trial axis."""
+def observe(plateau: Plateau, rule: Any, scores: Sequence[float], n_seeds: int | None) -> Any:
+    """The plateau rule of each seed after an epoch; ``n_seeds`` is ``None`` without a seed axis."""
+    if n_seeds is None:
+        return plateau.observe(rule, scores[0])
+    return stack([plateau.observe(member(rule, i), s) for i, s in enumerate(scores)])
+
+
+class SeedLoaders:
+    """The loaders of several seeds as one whose batches have a leading axis of seeds."""
 
     def __init__(self, loaders: Sequence[Any]) -> None:
         if len({len(loader) for loader in loaders}) != 1:
-            raise NotAlike("the trials have different numbers of batches")
+            raise NotAlike("the seeds have different numbers of batches")
         self.loaders = list(loaders)
 
     def __len__(self) -> int:
@@ -61,28 +69,28 @@ class TrialLoaders:
             loader.set_epoch(epoch)
 
 
-class TrialPrograms:
-    """:class:`~snnlab.training.programs.Programs` of several trials, vmapped.
+class SeedPrograms:
+    """:class:`~snnlab.training.programs.Programs` of several seeds, vmapped.
 
-    Every argument and result has a leading axis of length ``n_trials``.
+    Every argument and result has a leading axis of length ``n_seeds``.
 
     Args:
-        members: the programs of each trial; their own compiled programs are not used.
+        members: the programs of each seed; their own compiled programs are not used.
     """
 
     def __init__(self, members: Sequence[Programs]) -> None:
         self.members = list(members)
-        self.n_trials = len(self.members)
+        self.n_seeds = len(self.members)
         self.compile_seconds = 0.0
         self._compiled: dict[Any, Any] = {}
 
     def train(self, state: Any, stream: Any, targets: Any) -> tuple[Any, dict[str, jax.Array]]:
-        """One batch of every trial; ``state`` is consumed."""
+        """One batch of every seed; ``state`` is consumed."""
         args = (state, stream, targets)
         return self.program("train", [m.train_fn for m in self.members], args)(*args)
 
     def evaluate(self, params: Params, stream: Any, targets: Any) -> dict[str, jax.Array]:
-        """Loss, accuracy, rates and predictions of one batch of every trial."""
+        """Loss, accuracy, rates and predictions of one batch of every seed."""
         args = (params, stream, targets)
         return self.program("eval", [m.evaluate_fn for m in self.members], args)(*args)
 
@@ -120,7 +128,7 @@ class _Program:
         treedef = jax.tree.structure(traced[0][1])
         signatures = [_signature(j.jaxpr) for j in jaxprs]
         if any(s != signatures[0] for s in signatures):
-            raise NotAlike("the trials' programs are not the same computation")
+            raise NotAlike("the seeds' programs are not the same computation")
         columns = list(zip(*(j.consts for j in jaxprs)))
         shared = [all(_same(c, column[0]) for c in column) for column in columns]
         self._consts = [c[0] if same else jnp.stack(c) for c, same in zip(columns, shared)]
@@ -170,10 +178,10 @@ def _bytes(value: Any) -> bytes:
 
 
 def aggregate(results: Sequence[dict[str, Any]], goal: float) -> dict[str, Any]:
-    """Figures over trials: every seed, mean, standard deviation, how many reached the goal.
+    """Figures over seeds: every seed, mean, standard deviation, how many reached the goal.
 
     Args:
-        results: what ``results.json`` of each trial holds; one that failed has ``error`` and
+        results: what ``results.json`` of each seed holds; one that failed has ``error`` and
             counts as not reached, and in no mean.
         goal: test accuracy to be reached; 0 for none.
     """

@@ -1,0 +1,165 @@
+"""Begin a run, or go on with one: from its folder to where training starts."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from snnlab import config as configs
+from snnlab import interrupts, runs
+from snnlab.errors import UsageError
+from snnlab.experiment.parts import Parts
+from snnlab.experiment.problem import Problem
+from snnlab.experiment.show import pretrained
+from snnlab.experiment.state import Progressed, Run, on_host, stopped
+from snnlab.interrupts import Interrupted
+from snnlab.training.averages import Averages
+from snnlab.training.checkpoints import START, Place, Reader, Writer, places
+from snnlab.training.hooks import Moment
+from snnlab.training.programs import TrainState
+
+
+@contextlib.contextmanager
+def opened(
+    config: Any, problem: Problem, parts: Parts, console: Console, at: Place | None = None
+) -> Iterator[tuple[Run, Moment]]:
+    """Make (or, with ``--resume``, open) the run folder, and hold its lock meanwhile.
+
+    Args:
+        at: the checkpoint to resume from, if not the newest sound one.
+
+    Yields:
+        The run, and where its training begins.
+
+    Raises:
+        UsageError: the folder cannot be used or written, or the run has finished.
+        Interrupted: a signal came; it says which command goes on.
+    """
+    initial, saved = parts.state, []
+    if config.run.resume:
+        folder = runs.RunFolder.existing(config.run.resume)
+        saved = places(folder.checkpoints)
+        trained = max((row["epoch"] for row in folder.metrics.rows()), default=0)
+        if not saved and (trained or folder.results.is_file()):
+            raise UsageError(
+                f"{folder.path} has lost its checkpoints: it was trained for {trained} epochs; to "
+                "train it anew, choose another --filepath"
+            )
+    if config.run.load_exp_folder and not saved:
+        initial = pretrained(config, parts, console)
+    if config.run.resume:
+        folder.lock()
+    else:
+        folder = runs.RunFolder.create(
+            config.run.filepath, problem.task, config.learner.method, config.run.exp_name
+        )
+    this = None
+    try:
+        with runs.disk_errors(folder.path), interrupts.leaving(go_on(folder)):
+            writer = Writer(folder.checkpoints, config.run.max_to_keep)
+            this = Run(config, problem, parts, folder, writer, on_host(initial.params))
+            if saved:
+                start = _resumed(this, console, at)
+            else:
+                start = _begun(this, initial)
+            yield this, start
+    except Interrupted as error:
+        raise Interrupted(error.signum, error.told or go_on(folder)) from None
+    finally:
+        if this is not None:
+            with contextlib.suppress(OSError):
+                this.writer.close()
+        folder.unlock()
+
+
+def go_on(folder: runs.RunFolder) -> str:
+    """What the user types to go on with a run."""
+    script = sys.argv[0] or "the same task"
+    return f"go on with: python {shlex.quote(script)} --resume {shlex.quote(str(folder.path))}"
+
+
+def _facts(problem: Problem) -> dict[str, str]:
+    return {**runs.provenance(), **problem.identity}
+
+
+def _begun(this: Run, initial: TrainState) -> Moment:
+    """A new run, or one that was ended before its first checkpoint."""
+    facts = _facts(this.problem)
+    this.folder.write_config(configs.to_yaml(this.config, facts))
+    this.folder.logger().info("started %s", facts)
+    this.folder.metrics.write(())
+    if this.problem.measure:
+        measured = this.problem.measure(initial.params)
+        this.note({"epoch": 0, "split": "initial", **measured})
+    this.save(START, initial, None)
+    return Moment(initial)
+
+
+def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
+    """Go on from a checkpoint.
+
+    Raises:
+        UsageError: no sound one, other recordings, or a run that has finished.
+    """
+    config, folder = this.config, this.folder
+    log = folder.logger()
+
+    def tell(line: str) -> None:
+        log.warning("%s", line)
+        console.print(line, markup=False, highlight=False)
+
+    reader = Reader(folder.checkpoints, tell)
+    place = at or reader.newest()[0]
+    state, best, meta = reader.restore(this.parts.state, place)
+    other = [
+        f"{name}: {meta['identity'].get(name, 'none')} != {this.problem.identity.get(name, 'none')}"
+        for name in {**meta["identity"], **this.problem.identity}
+        if meta["identity"].get(name) != this.problem.identity.get(name)
+    ]
+    if other:
+        raise UsageError(
+            f"--resume {folder.path} was trained on other recordings (there != here): "
+            + "; ".join(other)
+        )
+    this.progress, this.rows = Progressed(**meta["progress"]), meta["rows"]
+    this.best, this.saved = on_host(best), place
+    stop = stopped(config.training, this.progress.epoch, this.progress.best_accuracy)
+    if place.batch == 0 and (stop or place.epoch >= config.training.epochs):
+        if folder.finished and place == max(places(folder.checkpoints)):
+            raise UsageError(_has_finished(this, place, stop))
+        this.done, this.pruned = bool(stop), stop == "pruned"
+    this.problem.train.load_state_dict(meta["loader"])
+    if meta["epochs"] != config.training.epochs and config.training.schedule == "cosine":
+        tell(
+            f"--epochs {config.training.epochs} instead of {meta['epochs']}: the cosine schedule "
+            "now ends there, so this is neither the run that began nor one of that many epochs"
+        )
+    folder.metrics.write(this.rows)
+    folder.write_config(configs.to_yaml(config, _facts(this.problem)))
+    this.writer.begin_at(place)
+    log.info("resumed after %s", place)
+    averages = meta["averages"]
+    return Moment(state, place, None if averages is None else [Averages.of(averages)])
+
+
+def _has_finished(this: Run, place: Place, stop: str) -> str:
+    training, progress, path = this.config.training, this.progress, this.folder.path
+    if place.epoch >= training.epochs:
+        return (
+            f"{path} has finished its {place.epoch} epochs; --epochs {2 * place.epoch} would "
+            "continue it"
+        )
+    if stop == "goal":
+        return (
+            f"{path} has finished: its validation accuracy of {progress.best_accuracy:.2%} reached "
+            f"--acc_th {training.acc_th:g}; a higher --acc_th, or 0, would continue it"
+        )
+    return (
+        f"{path} was given up after epoch {place.epoch} (--pruning_epochs); "
+        "--pruning_epochs 0 --pruning_threshold 0 would continue it"
+    )

@@ -1,0 +1,133 @@
+"""A run that is being made: what it is, where it is written, how far it got."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from snnlab import config as configs
+from snnlab import runs
+from snnlab.experiment.parts import Parts, n_parameters
+from snnlab.experiment.problem import Problem
+from snnlab.learners.functional import Params
+from snnlab.training.alarms import alarms
+from snnlab.training.averages import Averages
+from snnlab.training.checkpoints import Place, Writer
+from snnlab.training.config import TrainingConfig
+from snnlab.training.evaluation import Diverged
+from snnlab.training.programs import TrainState
+
+
+@dataclasses.dataclass
+class Progressed:
+    """What a run has reached; saved with every checkpoint."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = float(np.finfo(np.float32).max)
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    vmapped: bool = False
+
+
+@dataclasses.dataclass
+class Run:
+    """A run that is being made: what it is, where it is written, how far it got.
+
+    Attributes:
+        rows: all that ``metrics.jsonl`` holds.
+        best: parameters of the best epoch so far, on the host.
+        saved: place of the last checkpoint.
+        done: it needs no more training.
+        pruned: because it was hopeless.
+    """
+
+    config: Any
+    problem: Problem
+    parts: Parts
+    folder: runs.RunFolder
+    writer: Writer
+    best: Params
+    progress: Progressed = dataclasses.field(default_factory=Progressed)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    saved: Place | None = None
+    done: bool = False
+    pruned: bool = False
+
+    def note(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.folder.metrics.append(row)
+
+    def save(self, place: Place, state: TrainState, averages: Averages | None) -> None:
+        """Write a checkpoint of ``place``; the state may be consumed when this returns."""
+        meta = {
+            "progress": dataclasses.asdict(self.progress),
+            "rows": self.rows,
+            "averages": None if averages is None else averages.state_dict(),
+            "loader": self.problem.train.state_dict(),
+            "config": configs.to_yaml(self.config),
+            "epochs": self.config.training.epochs,
+            "identity": self.problem.identity,
+        }
+        self.writer.save(place, state, self.best, meta)
+        self.saved = place
+
+    def note_stop(self) -> None:
+        """Look whether it needs no more training."""
+        progress = self.progress
+        stop = stopped(self.config.training, progress.epoch, progress.best_accuracy)
+        self.done, self.pruned = bool(stop), stop == "pruned"
+
+    def warnings(self) -> list[str]:
+        """All so far, those of its data first."""
+        found = alarms(self.rows, self.problem.layer_names, self.config)
+        return [*self.problem.facts.get("warnings", ()), *found]
+
+
+def on_host(params: Params) -> dict[str, Any]:
+    return {name: np.array(value, copy=True) for name, value in params.items()}
+
+
+def stopped(training: TrainingConfig, epoch: int, best_accuracy: float) -> str:
+    """Why a run that got this far needs no more training: ``goal``, ``pruned``, or nothing."""
+    if 0 < training.acc_th <= best_accuracy:
+        return "goal"
+    given_up = 0 < training.pruning_epochs <= epoch
+    return "pruned" if given_up and best_accuracy < training.pruning_threshold else ""
+
+
+def facts_of(this: Run) -> dict[str, Any]:
+    config, problem, progress = this.config, this.problem, this.progress
+    return {
+        "val_accuracy": progress.best_accuracy if progress.best_epoch else None,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "batches": progress.epoch * len(problem.train),
+        "seconds": round(progress.seconds, 2),
+        "compile_seconds": round(progress.compile_seconds, 2),
+        "n_parameters": n_parameters(this.parts),
+        "method": config.learner.method,
+        "backend": this.parts.programs.learner.backend,
+        "dataset": problem.dataset,
+        "seed": config.run.seed,
+        "bin_ms": problem.step_ms(this.parts.network),
+        "dt_ms": this.parts.network.dt_ms,
+        **({"pruned": True} if this.pruned else {}),
+        **({"vmapped": True} if progress.vmapped else {}),
+        **problem.facts,
+        "warnings": this.warnings(),
+    }
+
+
+def note_divergence(this: Run, error: Diverged) -> str:
+    """Write down that a run diverged; the line that says so."""
+    this.writer.wait()
+    this.folder.logger().error("%s", error)
+    this.folder.write_results({**facts_of(this), "error": str(error)})
+    return (
+        f"training stopped: {error}; the checkpoint of {this.saved} is kept in "
+        f"{this.folder.checkpoints}; try a smaller --lr or --clip_norm"
+    )

@@ -1,0 +1,49 @@
+"""Running means over the samples of a split."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Averages:
+    """Running means over the samples of a split."""
+
+    samples: float = 0.0
+    loss: float = 0.0
+    correct: float = 0.0
+    rates: np.ndarray | None = None
+    grad_norm: float | None = None  # of training alone
+
+    def add(self, numbers: dict[str, Any]) -> None:
+        count = float(numbers["count"])
+        self.samples += count
+        self.loss += count * float(numbers["loss"])
+        self.correct += float(numbers["correct"])
+        if "grad_norm" in numbers:
+            self.grad_norm = (self.grad_norm or 0.0) + count * float(numbers["grad_norm"])
+        rates = count * np.asarray(numbers["rates"])
+        self.rates = rates if self.rates is None else self.rates + rates
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able; :meth:`of` makes the same averages of it."""
+        rates = None if self.rates is None else self.rates.tolist()
+        return {**dataclasses.asdict(self), "rates": rates}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Averages:
+        rates = state["rates"]
+        return cls(**{**state, "rates": None if rates is None else np.asarray(rates, np.float32)})
+
+    def row(self, epoch: int, split: str) -> dict[str, Any]:
+        """One object of ``metrics.jsonl``; rates in Hz, exactly 0 only where nothing spiked."""
+        n = max(self.samples, 1.0)
+        rates = [] if self.rates is None else [float(f"{r:.6g}") for r in self.rates / n]
+        return {
+            "epoch": epoch, "split": split, "loss": self.loss / n,
+            "accuracy": self.correct / n, "samples": int(self.samples), "firing_rates": rates,
+            **({} if self.grad_norm is None else {"grad_norm": self.grad_norm / n}),
+        }  # fmt: skip
