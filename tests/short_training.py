@@ -45,11 +45,11 @@ class FakeLoader:
             yield FakeBatch(stream, np.asarray(targets.labels), np.asarray(targets.mask))
 
 
-def make_programs(update_every: int = 0, warmup: int = 0, **learner):
-    config, training = model_config(), TrainingConfig()
+def make_programs(update_every: int = 0, warmup: int = 0, model: str = "lif-delta", **learner):
+    config, training = model_config(model), TrainingConfig()
     make, goal = make_network_fn(config), objective(2, warmup)
     optimizer = make_optimizer(training, 3)
-    made = make_learner(LearnerConfig(**learner), make, BATCH, goal)
+    made = make_learner(LearnerConfig(update_every=update_every, **learner), make, BATCH, goal)
     plain = make("plain")
     programs = Programs(made, optimizer, goal, PureNetwork(plain, BATCH), STEPS, update_every)
     params = jax.tree.map(jnp.copy, get_params(plain))

@@ -7,7 +7,10 @@ algebra is done there in few large operations.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 
@@ -89,6 +92,25 @@ ACCELERATOR = dataclasses.replace(
 )
 
 
+_PLANNED: contextvars.ContextVar[Tuning | None] = contextvars.ContextVar("planned", default=None)
+
+
 def current() -> Tuning:
-    """The policies of the device that JAX runs on."""
+    """The policies of the device that JAX runs on, or those of :func:`planned_for`."""
+    planned = _PLANNED.get()
+    if planned is not None:
+        return planned
     return CPU if jax.default_backend() == "cpu" else ACCELERATOR
+
+
+@contextlib.contextmanager
+def planned_for(tuning: Tuning) -> Iterator[None]:
+    """Build and trace programs in this block as on another kind of device.
+
+    With ``jax.export`` a machine without accelerator makes the programs of one.
+    """
+    token = _PLANNED.set(tuning)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
