@@ -6,10 +6,9 @@ PROG = "task-balanced-rsnn.py"
 
 
 def main() -> int:
-    from snnlab.experiment import command
-    from snnlab.problems.balanced import BalancedRSNN, build, defaults
+    from snnlab.problems.tasks import run_task
 
-    return command(BalancedRSNN, build, prog=PROG, description=__doc__, adapt=defaults)
+    return run_task("balanced-rsnn", prog=PROG, description=__doc__)
 
 
 if __name__ == "__main__":

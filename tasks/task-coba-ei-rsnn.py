@@ -6,10 +6,9 @@ PROG = "task-coba-ei-rsnn.py"
 
 
 def main() -> int:
-    from snnlab.experiment import command
-    from snnlab.problems.evidence import CobaEI, build
+    from snnlab.problems.tasks import run_task
 
-    return command(CobaEI, build, prog=PROG, description=__doc__)
+    return run_task("coba-ei", prog=PROG, description=__doc__)
 
 
 if __name__ == "__main__":

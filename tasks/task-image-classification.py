@@ -1,9 +1,4 @@
-"""Classify events (event-digits, spoken-digits, N-MNIST, SHD) with a recurrent spiking network.
-
-Without --dataset the embedded event-digits are used, with defaults of their own: --data_length
-60 --batch_size 64 --n_layer 1 --n_rec 256 --epochs 14 --lr 0.002 --lr_schedule cosine
---aug_shift 1.
-"""
+"""Classify events (event-digits, spoken-digits, N-MNIST, SHD) with a recurrent spiking network."""
 
 from snnlab.errors import run_command
 
@@ -11,10 +6,9 @@ PROG = "task-image-classification.py"
 
 
 def main() -> int:
-    from snnlab.experiment import command
-    from snnlab.problems.image_classification import ImageClassification, adapt, build
+    from snnlab.problems.tasks import run_task
 
-    return command(ImageClassification, build, prog=PROG, description=__doc__, adapt=adapt)
+    return run_task("image-classification", prog=PROG, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ PROG = "task-rsnn-long-term-dependency.py"
 
 
 def main() -> int:
-    from snnlab.experiment import command
-    from snnlab.problems.delayed_match import LongTermDependency, build
+    from snnlab.problems.tasks import run_task
 
-    return command(LongTermDependency, build, prog=PROG, description=__doc__)
+    return run_task("long-term-dependency", prog=PROG, description=__doc__)
 
 
 if __name__ == "__main__":

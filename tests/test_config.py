@@ -160,7 +160,7 @@ def test_choices_may_be_numbers() -> None:
 
 def test_unknown_flag_names_the_nearest() -> None:
     assert fault("--batchsize", "3") == (
-        "unknown flag --batchsize (did you mean 'batch_size'?); --help lists all"
+        "unknown flag --batchsize (did you mean 'batch_size'?); --help_all lists all"
     )
     assert fault("--learning-rat=3").startswith("unknown flag --learning-rat (did you mean 'learn")
     assert fault("--dryrun").startswith("unknown flag --dryrun (did you mean 'dry_run'?)")
@@ -386,6 +386,27 @@ def test_help_shows_each_option_once_with_unit_bound_default_and_alias(capsys) -
     assert "--tau-mem-ms" not in shown
 
 
+def test_help_shows_the_defaults_beside_the_flags_given(capsys) -> None:
+    def adapt(given):
+        return {"limit": 6} if str(given.get("batch_size")) == "7" else {}
+
+    for argv, limit in ((["--help"], "3"), (["--help", "--batch-size", "7"], "6")):
+        with pytest.raises(SystemExit):
+            config.parse(Config, argv, prog="p", description="d", adapt=adapt)
+        assert f"[>= 1; default {limit}]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_to_yaml_marks_what_differs_from_a_default(yaml_file) -> None:
+    given = ["--lr", "2", "--limit", "5"]
+    made = read(*given)
+    text = config.to_yaml(made, defaults=config.defaults_beside(Config, {}, {"limit": 4}))
+    plain = config.to_yaml(made).splitlines()
+    assert [line.partition("  # default")[0] for line in text.splitlines()] == plain
+    marked = [line.strip() for line in text.splitlines() if "#" in line]
+    assert marked == ["learning_rate: 2.0  # default 0.001", "limit: 5  # default 4"]
+    assert read("--config", yaml_file(text)) == made
+
+
 @pytest.mark.parametrize("flag", ["--dry_run", "--dry-run"])
 def test_dry_run(flag: str) -> None:
     made, dry = config.parse(Config, [flag, "--lr", "2"], prog="p", description="d")
@@ -436,7 +457,7 @@ def test_a_command_leaves_with_code_2_and_one_line(tmp_path: Path) -> None:
 
     assert call("--lr", "-1") == (2, "", "task: error: --lr -1: must be greater than 0\n")
     assert call("--rl", "1")[0] == 2
-    assert call("--lr", "2", "--dry_run") == (0, "a:\n  lr: 2.0\n", "")
+    assert call("--lr", "2") == (0, "a:\n  lr: 2.0\n", "")
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--load_exp_folder", "--filepath", "--config"])

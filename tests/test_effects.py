@@ -212,9 +212,44 @@ def test_a_condition_on_an_option_that_is_none_is_a_bug() -> None:
 
 def test_help_says_where_an_option_counts(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
-        parse(ImageClassification, "--help")
+        parse(ImageClassification, "--help_all")
     text = "".join(capsys.readouterr().out.split())  # lines may break at a hyphen
     assert "[ms;>0;onlywith--modelalif-delta,alif-exp-cuwith--beta;default100.0]" in text
+
+
+def all_flags(capsys: pytest.CaptureFixture, *argv: str) -> tuple[list[str], str]:
+    """Flags that ``--help_all`` lists beside ``argv``, and all that it says."""
+    with pytest.raises(SystemExit) as left:
+        parse(ImageClassification, "--help_all", *argv)
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    return [line.split()[0] for line in text.splitlines() if line.startswith("  --")], text
+
+
+def test_options_that_cannot_count_beside_the_flags_given_are_not_shown(capsys) -> None:
+    every, text = all_flags(capsys)
+    assert {f"--{name}" for name in configs.entries(ImageClassification)} <= set(every)
+    assert "Without effect" not in text
+    some, text = all_flags(capsys, "--model", "lif-delta")
+    # tau_a depends on beta, which depends on the model.
+    gone = {"--beta", "--tau_a", "--A2", "--tau_I2", "--tau_std", "--tau_f", "--release"}
+    assert set(every) - set(some) == {*gone, "--tau_syn"}
+    assert "Without effect with --model lif-delta, and not shown:" in text
+    here, text = all_flags(capsys, "--model", "alif-delta", "--beta", "0")
+    assert "--beta" in here
+    assert "--tau_a" not in here
+    # Of several conditions one is enough.
+    assert "--lr_gamma" in all_flags(capsys, "--lr_schedule", "milestones")[0]
+    assert "--lr_gamma" in all_flags(capsys, "--lr_schedule", "constant")[0]
+    assert "--lr_gamma" not in all_flags(capsys, "--lr_schedule", "cosine")[0]
+    assert "--lr_patience" not in all_flags(capsys, "--lr_schedule", "cosine")[0]
+
+
+def test_help_beside_flags_that_are_refused(capsys: pytest.CaptureFixture) -> None:
+    for flags in (["--model", "lif"], ["--modl", "x"], ["--seed"]):
+        flags_shown, text = all_flags(capsys, *flags)
+        assert "--tau_a" in flags_shown
+        assert "The flags given were not used: " in text
 
 
 def attributes_read() -> set[str]:

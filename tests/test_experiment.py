@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from snnlab.errors import UsageError
-from snnlab.experiment import command
+from snnlab.experiment.command import command
 from snnlab.problems.image_classification import ImageClassification, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,7 +180,7 @@ def test_the_script_from_another_folder(tmp_path: Path) -> None:
             timeout=120,
         )  # fmt: skip
 
-    shown = shell("--help")
+    shown = shell("--help_all")
     assert shown.returncode == 0
     assert "--etrace_decay" in shown.stdout
     assert "ms" in shown.stdout

@@ -34,7 +34,7 @@ def test_a_home_is_used_and_a_wish_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/none"])
 def test_help_needs_no_home(home: str) -> None:
     task = Path(__file__).resolve().parents[1] / "tasks" / "task-coba-ei-rsnn.py"
-    code = f"import runpy, sys; sys.argv = ['t', '--help']; runpy.run_path({str(task)!r}, "
+    code = f"import runpy, sys; sys.argv = ['t', '--help_all']; runpy.run_path({str(task)!r}, "
     done = run(code + "run_name='__main__')", HOME=home)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--w_ei_ratio" in done.stdout

@@ -13,9 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "snnlab"
 LAYERS = (
-    {"interrupts"},
+    {"interrupts", "lazy"},
     {"errors"},
-    {"yaml_files", "console", "options"},
+    {"yaml_files", "console", "options", "registry"},
+    {"flags"},
     {"config", "devices"},
     {"models", "data"},
     {"learners"},
@@ -27,7 +28,7 @@ LAYERS = (
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Read by every command before it knows what to do: `--help` must not wait for JAX.
-LIGHT = {"interrupts", "errors", "yaml_files", "options", "config"}
+LIGHT = {"interrupts", "lazy", "errors", "yaml_files", "options", "registry", "flags", "config"}
 HEAVY = {"jax", "brainstate", "brainpy", "brainunit", "torch", "tonic", "numpy", "matplotlib"}
 # Only the training loop repeats, and only the learners compile.
 COMPILE = {"jit", "pjit", "grad", "value_and_grad", "vmap", "scan", "for_loop", "fori_loop"}

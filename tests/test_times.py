@@ -18,7 +18,8 @@ from recorded import write_nmnist
 from snnlab import config as configs
 from snnlab.analysis import figures
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts, command
+from snnlab.experiment import build_parts
+from snnlab.experiment.command import command
 from snnlab.experiment.show import record
 from snnlab.problems import balanced, evidence, image_classification
 from snnlab.training import seeds

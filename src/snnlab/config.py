@@ -10,11 +10,10 @@ no model, no dataset and no learner: each package declares its own section.
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import sys
-import typing
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -23,6 +22,7 @@ import pydantic
 import pydantic.dataclasses
 
 from snnlab.errors import UsageError, nearest, one_line, shown
+from snnlab.flags import Guide, help_text, make_parser, respelled
 from snnlab.options import (
     GENERAL,
     SET,
@@ -40,19 +40,20 @@ from snnlab.options import (
     option,
     section,
     sections,
-    show_conditions,
     void_options,
     without_void,
 )
 from snnlab.yaml_files import read_yaml_file, write_yaml
 
 __all__ = [
-    "SET", "NameText", "Over", "PathText", "as_dict", "build", "differences", "entries", "flat",
-    "given_values", "make_parser", "notes", "option", "parse", "read_yaml", "section", "sections",
-    "to_yaml", "void_options",
+    "SET", "Guide", "NameText", "Over", "PathText", "as_dict", "build", "defaults_beside",
+    "differences", "entries", "flat", "given_values", "notes", "option", "parse", "read_yaml",
+    "section", "sections", "to_yaml", "void_options",
 ]  # fmt: skip
 
 T = TypeVar("T")
+#: From the options given to further defaults.
+Adapt = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 # --------------------------------------------------------------------- reading
 
@@ -99,101 +100,6 @@ def read_yaml(path: str | Path, config_type: type) -> dict[str, Any]:
     return values
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with one line for an error."""
-
-    def error(self, message: str) -> typing.NoReturn:
-        raise UsageError(shown(message, 200))
-
-
-class _Formatter(argparse.HelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-
-def _help_text(entry: Entry, default: Any) -> str:
-    notes = []
-    if entry.unit:
-        notes.append(entry.unit)
-    if entry.constraints:
-        notes.append(entry.constraints)
-    if entry.only:
-        notes.append("only with " + show_conditions(entry.only))
-    notes.append(f"default {'none' if default is None else default!s}")
-    if entry.aliases:
-        notes.append("also " + ", ".join(f"--{a}" for a in entry.aliases))
-    return f"{entry.help} [{'; '.join(notes)}]".replace("%", "%%")
-
-
-def make_parser(
-    config_type: type, prog: str, description: str, defaults: Mapping[str, Any] | None = None
-) -> argparse.ArgumentParser:
-    """The command line of ``config_type``, grouped by section.
-
-    The parser knows each flag in its canonical spelling; :func:`parse` respells its arguments.
-    ``defaults`` are shown by ``--help`` in place of the sections' own.
-    """
-    parser = _Parser(
-        prog=prog, description=description, formatter_class=_Formatter, allow_abbrev=False,
-        usage=f"{prog} [--flag value ...]",
-        epilog="In flags, '-' and '_' are the same.",
-    )  # fmt: skip
-    known = entries(config_type)
-    shown = {name: entry.default for name, entry in known.items()} | dict(defaults or {})
-    general = parser.add_argument_group("configuration")
-    general.add_argument(
-        "--config", action="append", default=[], metavar="YAML",
-        help="options from a YAML file, below flags and above defaults; may be repeated",
-    )  # fmt: skip
-    general.add_argument(
-        "--dry_run", action="store_true", help="print the resolved config as YAML and leave"
-    )
-    for sec_name, sec in sections(config_type).items():
-        group = parser.add_argument_group(getattr(sec, "__section_title__", sec_name))
-        for entry in known.values():
-            if entry.section != sec_name:
-                continue
-            kwargs: dict[str, Any] = {"metavar": "X"}
-            if entry.choices:
-                kwargs["metavar"] = "{" + ",".join(entry.choices) + "}"
-            if entry.is_flag:
-                kwargs = {"metavar": "0|1", "nargs": "?", "const": "true"}
-            group.add_argument(
-                f"--{entry.name}", default=argparse.SUPPRESS,
-                help=_help_text(entry, shown[entry.name]), **kwargs,
-            )  # fmt: skip
-    return parser
-
-
-def _respell(argv: Sequence[str], known: Mapping[str, Entry]) -> list[str]:
-    """``argv`` with flags in their canonical spelling, and negative numbers tied to theirs.
-
-    Unknown flags stay as they are. ``--x -1e-3`` becomes ``--x=-1e-3``, which argparse would
-    take for a flag.
-    """
-    left, out = list(argv), []
-    while left:
-        token = left.pop(0)
-        spelling, equals, value = token.partition("=")
-        if spelling.startswith("--") and len(spelling) > 2:
-            plain = spelling[2:].replace("-", "_")
-            name = plain if plain in GENERAL else canonical(plain, known)
-            if name is not None:
-                token = f"--{name}{equals}{value}"
-                if not equals and left and left[0].startswith("-") and _is_number(left[0]):
-                    token += f"={left.pop(0)}"
-        out.append(token)
-    return out
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def parse(
     config_type: type[T],
     argv: Sequence[str] | None = None,
@@ -201,10 +107,12 @@ def parse(
     prog: str,
     description: str,
     defaults: Mapping[str, Any] | None = None,
-    adapt: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    adapt: Adapt | None = None,
     note: Callable[[str], object] | None = None,
+    examples: Mapping[str, str] | None = None,
+    files: str = "",
 ) -> tuple[T, bool]:
-    """Read the command line.
+    """Read the command line; ``--help`` and ``--help_all`` print, and leave with exit code 0.
 
     Args:
         config_type: the experiment's config.
@@ -214,6 +122,8 @@ def parse(
         defaults: this task's own defaults (below YAML and flags).
         adapt: given the values set so far, further defaults that depend on them.
         note: takes the lines that the user should see (not with ``--dry_run``).
+        examples: for ``--help``: flags -> what this command line does.
+        files: for ``--help``: folder of ``configs/`` whose files belong to this command.
 
     Returns:
         The config, and whether ``--dry_run`` was given.
@@ -221,11 +131,26 @@ def parse(
     Raises:
         UsageError: an unknown flag, or a value that is not valid.
     """
-    values, dry_run = given_values(
-        config_type, argv, prog=prog, description=description, defaults=defaults
-    )
-    merged = {**(defaults or {}), **(adapt(values) if adapt else {}), **values}
+    argv = list(sys.argv[1:] if argv is None else argv)
     known = entries(config_type)
+    asked = {"--help_all", "--help", "-h"} & set(respelled(argv, known))
+    if asked:
+        guide = Guide(examples or {})
+        given: dict[str, Any] = {}
+        try:
+            values, _ = given_values(config_type, argv, prog=prog)
+            found = defaults_beside(config_type, values, defaults, adapt)
+            options = flat(build(config_type, {**found, **values}))
+            given = {name: options[name] for name in values}
+            guide = guide._replace(files=_files_that_fit(config_type, files, given, found))
+        except UsageError as error:  # the help of a command line without flags is one as well
+            guide = guide._replace(problem=str(error))
+            found = defaults_beside(config_type, {}, defaults, adapt)
+        everything = "--help_all" in asked
+        print(help_text(config_type, known, prog, description, found, given, everything, guide))
+        raise SystemExit(0)
+    values, dry_run = given_values(config_type, argv, prog=prog)
+    merged = {**(defaults or {}), **(adapt(values) if adapt else {}), **values}
     continues = any(known[name].continues and value for name, value in values.items())
     made = build(config_type, merged, None if continues else values)
     if note is not None and not dry_run:
@@ -234,13 +159,46 @@ def parse(
     return made, dry_run
 
 
+def defaults_beside(
+    config_type: type, given: dict[str, Any], defaults: Mapping[str, Any] | None = None,
+    adapt: Adapt | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Option -> the value that it has unless it is given, on a command line with ``given``."""
+    own = {name: entry.default for name, entry in entries(config_type).items()}
+    return {**own, **(defaults or {}), **(adapt(given) if adapt else {})}
+
+
+def _files_that_fit(
+    config_type: type, folder: str, given: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, str]:
+    """Files of a folder of ``configs/`` that say nothing else than ``given``: path -> first line.
+
+    Of them those that say most of what is given, and first what is nearest to the defaults.
+    """
+    homes = [Path.cwd(), *Path(sys.argv[0]).resolve().parents[1:2]] if folder else []
+    places = (home / "configs" / folder for home in homes)
+    place = next((path for path in places if path.is_dir()), None)
+    fit: list[tuple[int, int, Path]] = []
+    for path in sorted(place.glob("*.yaml")) if place else ():
+        try:
+            says = read_yaml(path, config_type)
+        except UsageError:
+            continue
+        both = set(says) & set(given)
+        if all(says[name] == given[name] for name in both):
+            other = sum(says[name] != defaults[name] for name in says)
+            fit.append((-len(both), other, path))
+    nearest_files = sorted(entry for entry in fit if entry[0] == min(fit)[0])[:3]
+    shown_files: dict[str, str] = {}
+    for _, _, path in nearest_files:
+        name = path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
+        head = path.read_text(encoding="utf-8").partition("\n")[0]
+        shown_files[str(name)] = head.lstrip("# ") if head.startswith("#") else ""
+    return shown_files
+
+
 def given_values(
-    config_type: type,
-    argv: Sequence[str] | None = None,
-    *,
-    prog: str,
-    description: str = "",
-    defaults: Mapping[str, Any] | None = None,
+    config_type: type, argv: Sequence[str] | None = None, *, prog: str
 ) -> tuple[Given, bool]:
     """The options that the command line and its YAML files set, and whether ``--dry_run`` is.
 
@@ -248,14 +206,14 @@ def given_values(
         UsageError: an unknown flag, or a YAML file that cannot be used.
     """
     known = entries(config_type)
-    parser = make_parser(config_type, prog, description, defaults)
-    space, rest = parser.parse_known_args(_respell(sys.argv[1:] if argv is None else argv, known))
+    parser = make_parser(config_type, known, prog)
+    space, rest = parser.parse_known_args(respelled(sys.argv[1:] if argv is None else argv, known))
     if rest:
         flag = rest[0].split("=")[0]
         if flag.startswith("--"):
             names = [n for e in known.values() for n in (e.name, *e.aliases)]
             hint = nearest(flag[2:].replace("-", "_"), [*names, *GENERAL])
-            raise UsageError(f"unknown flag {shown(flag)}{hint}; --help lists all")
+            raise UsageError(f"unknown flag {shown(flag)}{hint}; --help_all lists all")
         raise UsageError(f"unexpected argument '{shown(rest[0])}'; options start with --")
     given = vars(space)
     values = Given()
@@ -268,6 +226,7 @@ def given_values(
         values.update(found)
         values.files.update(dict.fromkeys(found, path))
     dry_run = bool(given.pop("dry_run"))
+    del given["help"], given["help_all"]
     values.update(given)
     for name in given:
         values.files.pop(name, None)
@@ -371,7 +330,9 @@ def _problem(item: Any, known: Mapping[str, Entry]) -> str:
 # --------------------------------------------------------------------- writing
 
 
-def to_yaml(config: Any, extra: Mapping[str, Any] | None = None) -> str:
+def to_yaml(
+    config: Any, extra: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> str:
     """The resolved config as YAML that ``--config`` reads back.
 
     Options without effect are left out; read back, they have their defaults.
@@ -379,6 +340,7 @@ def to_yaml(config: Any, extra: Mapping[str, Any] | None = None) -> str:
     Args:
         config: an experiment's config.
         extra: further facts (versions, commit) written as comments at the head.
+        defaults: option -> default: an option that differs has a comment that says so.
     """
     out = io.StringIO()
     for key, value in (extra or {}).items():
@@ -386,7 +348,18 @@ def to_yaml(config: Any, extra: Mapping[str, Any] | None = None) -> str:
     void = void_options(config)
     used = {s: {k: v for k, v in o.items() if k not in void} for s, o in as_dict(config).items()}
     plain = pydantic.TypeAdapter(dict).dump_python(used, mode="json")
-    return out.getvalue() + write_yaml(plain)
+    if defaults is None:
+        return out.getvalue() + write_yaml(plain)
+    for name, options in plain.items():
+        out.write(f"{name}:\n" if options else f"{name}: {{}}\n")
+        for option_name, value in options.items():
+            line = textwrap.indent(write_yaml({option_name: value}), "  ")
+            default = defaults[option_name]
+            if used[name][option_name] != default:
+                shown_default = one_line(write_yaml([default])).removeprefix("- ")
+                line = f"{line.rstrip()}  # default {shown_default}\n"
+            out.write(line)
+    return out.getvalue()
 
 
 def differences(a: Any, b: Any, ignore: Sequence[str] = ()) -> list[str]:

@@ -46,6 +46,7 @@ def option(
     accepted: tuple[Any, ...] | None = None,
     says: Mapping[Any, str] | None = None,
     continues: bool = False,
+    basic: bool = False,
     **constraints: Any,
 ) -> Any:
     """A field of a section.
@@ -61,11 +62,13 @@ def option(
             holds anyway (``help`` says why); none for all values. A user is told so.
         says: value -> line for a user who gives it.
         continues: a value takes all others from elsewhere, so that conditions are not checked.
+        basic: shown by the short ``--help``.
         **constraints: pydantic's ``gt, ge, lt, le, pattern ...``.
     """
     extra: Any = {
         "unit": unit, "aliases": list(aliases), "accepted": accepted, "says": says or {},
         "only": (only,) if isinstance(only, Mapping) else tuple(only), "continues": continues,
+        "basic": basic,
     }  # fmt: skip
     return pydantic.Field(default=default, description=help, json_schema_extra=extra, **constraints)
 
@@ -136,6 +139,7 @@ class Entry:
     says: Mapping[Any, str] = dataclasses.field(default_factory=dict)
     continues: bool = False
     is_path: bool = False
+    basic: bool = False
 
     @property
     def is_flag(self) -> bool:
@@ -162,7 +166,7 @@ def literals(annotation: Any) -> tuple[Any, ...]:
     return tuple(c for arg in get_args(annotation) for c in literals(arg))
 
 
-GENERAL = ("config", "dry_run", "help")  # flags that are no options
+GENERAL = ("config", "dry_run", "help", "help_all")  # flags that are no options
 
 
 def sections(config_type: type) -> dict[str, type]:
@@ -189,6 +193,7 @@ def entries(config_type: type) -> dict[str, Entry]:
                 sec.__section_only__.get(name, extra.get("only", ())),  # type: ignore[attr-defined]
                 extra.get("accepted"), extra.get("says", {}), extra.get("continues", False),
                 any(getattr(m, "func", None) is _usable_path for m in info.metadata),
+                extra.get("basic", False),
             )  # fmt: skip
             for key in (name, *(a.replace("-", "_") for a in entry.aliases)):
                 if key in taken:
@@ -252,16 +257,9 @@ def show_conditions(conditions: Sequence[Condition]) -> str:
 
 def _unmet(conditions: Sequence[Condition], values: Mapping[str, Any]) -> str:
     """What keeps an option from having an effect, if something does: ``to --model lif-delta``."""
-
-    def holds(name: str, wanted: Any) -> bool:
-        value = values[name]
-        if isinstance(wanted, Over):
-            return value > wanted.bound
-        return bool(value) if wanted == SET else value in wanted
-
     first = ""
     for condition in conditions:
-        name = next((n for n, wanted in condition.items() if not holds(n, wanted)), "")
+        name = next((n for n, wanted in condition.items() if not _met(values[n], wanted)), "")
         if not name:
             return ""
         off = f"without --{name}" if condition[name] == SET else ""
@@ -285,6 +283,39 @@ def _void(values: Mapping[str, Any], known: Mapping[str, Entry]) -> dict[str, st
             return found
         found |= more
         values |= {k: known[k].default for k in more}
+
+
+def void_by(given: Mapping[str, Any], known: Mapping[str, Entry]) -> list[str]:
+    """Options that cannot count, whatever else is set: each of their conditions names one that is
+    ``given`` another value, or that cannot count itself.
+
+    Args:
+        given: option -> value.
+        known: all options.
+    """
+    void: list[str] = []
+
+    def fails(name: str, wanted: Any) -> bool:
+        if name in void:
+            return True
+        return name in given and not _met(given[name], wanted)
+
+    while True:
+        more = [
+            k for k, e in known.items()
+            if k not in void and k not in given and e.only
+            and all(any(fails(*item) for item in c.items()) for c in e.only)
+        ]  # fmt: skip
+        if not more:
+            return void
+        void += more
+
+
+def _met(value: Any, wanted: Any) -> bool:
+    """Whether a value is one for which an option counts."""
+    if isinstance(wanted, Over):
+        return value > wanted.bound
+    return bool(value) if wanted == SET else value in wanted
 
 
 def given_in_vain(made: Mapping[str, Any], known: Mapping[str, Entry], given: Given) -> list[str]:

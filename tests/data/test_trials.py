@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from snnlab.data.periods import n_steps, period_steps, steps_of
 from snnlab.data.stream import Stream
-from snnlab.data.trials import TrialLoader, draw_batch, n_steps, period_steps, steps_of
+from snnlab.data.trials import TrialLoader, draw_batch
 from snnlab.errors import UsageError
 from snnlab.problems.delayed_match import DelayedMatch
 

@@ -12,7 +12,8 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.analysis.balance import balance
-from snnlab.experiment import build_parts, command
+from snnlab.experiment import build_parts
+from snnlab.experiment.command import command
 from snnlab.learners import get_params
 from snnlab.learners.functional import Pure, param_states
 from snnlab.problems.balanced import BalancedRSNN, build, defaults

@@ -11,7 +11,7 @@ import scipy.io.wavfile
 
 from snnlab import config as configs
 from snnlab.errors import UsageError
-from snnlab.experiment import command
+from snnlab.experiment.command import command
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 
 SMALL = ["--data-length", "16", "--batch-size", "4", "--neurons", "6", "--devices", "cpu",

@@ -13,7 +13,8 @@ import pytest
 from snnlab import config as configs
 from snnlab.data.repeated import RepeatedStream
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts, command
+from snnlab.experiment import build_parts
+from snnlab.experiment.command import command
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.checkpoints import Reader
 from snnlab.training.evaluation import evaluate

@@ -13,7 +13,8 @@ import pytest
 from snnlab import config as configs
 from snnlab.analysis.balance import balance
 from snnlab.errors import UsageError
-from snnlab.problems.boerlin import Boerlin, command, input_bins, make_network, simulate
+from snnlab.problems.boerlin import Boerlin, command
+from snnlab.problems.boerlin_simulation import input_bins, make_network, simulate
 
 
 def parsed(*flags: str) -> Boerlin:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab.experiment import run
+from snnlab.experiment.run import run
 from snnlab.problems import delayed_match, evidence
 from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI

@@ -15,7 +15,9 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab.data.trials import draw_batch
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts, command, run, run_seeds
+from snnlab.experiment import build_parts, run_seeds
+from snnlab.experiment.command import command
+from snnlab.experiment.run import run
 from snnlab.problems.delayed_match import DelayedMatch, LongTermDependency, build, task_of
 from snnlab.training.evaluation import targets_of
 

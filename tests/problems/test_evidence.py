@@ -13,9 +13,12 @@ import pytest
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab.data.trials import draw_batch, n_steps, period_steps
+from snnlab.data.periods import n_steps, period_steps
+from snnlab.data.trials import draw_batch
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts, command, run
+from snnlab.experiment import build_parts
+from snnlab.experiment.command import command
+from snnlab.experiment.run import run
 from snnlab.learners import get_params
 from snnlab.problems.evidence import CobaEI, Evidence, build, task_of
 from snnlab.training.evaluation import targets_of

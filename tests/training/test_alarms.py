@@ -11,7 +11,7 @@ import pytest
 
 from recorded import write_nmnist
 from snnlab import config as configs
-from snnlab.experiment import command
+from snnlab.experiment.command import command
 from snnlab.problems import balanced, image_classification
 from snnlab.training.alarms import alarms, new_alarms
 from snnlab.training.averages import Averages

@@ -21,14 +21,15 @@ phase and so leaves their correlation as it is, but for the two ends of the reco
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.signal
 
-Metric = Literal["lowpass", "median", "raw"]
+from snnlab.analysis.config import Metric
+
 ORDER = 4
 PAD = 3 * (ORDER + 1)  # steps added at each end, scipy's default
 

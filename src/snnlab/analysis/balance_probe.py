@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.analysis.balance import Balance, BalanceTracker, Metric
+from snnlab.analysis.balance import Balance, BalanceTracker
+from snnlab.analysis.config import Metric
 from snnlab.learners.base import Stream
 from snnlab.learners.functional import Params, Pure, param_states
 from snnlab.models.balanced import BalancedNetwork

@@ -19,12 +19,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from snnlab.data import Data, DataConfig, EventStore, build_data
 from snnlab.errors import UsageError, run_command
+
+if TYPE_CHECKING:
+    from snnlab.data import Data, EventStore
 
 BOUND = 10.0
 PASSES = 3
@@ -73,7 +73,7 @@ def run(
         "dataset": dataset,
         "data_length": data_length,
         "batch_size": batch_size,
-        "events_per_sample": float(np.mean(store.ends - store.starts)),
+        "events_per_sample": float((store.ends - store.starts).mean()),
         "samples_per_s": statistics.median(own),
         "tonic_samples_per_s": statistics.median(other),
         "passes": own,
@@ -86,6 +86,8 @@ def run(
 
 
 def _data(common: dict[str, Any]) -> Data:
+    from snnlab.data import DataConfig, build_data
+
     return build_data(DataConfig(**common, binary_bins=False), seed=0)
 
 

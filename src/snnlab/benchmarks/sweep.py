@@ -15,20 +15,22 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pydantic
 
 from snnlab import __version__, runs
 from snnlab import config as configs
-from snnlab.analysis import figures
 from snnlab.benchmarks.cells import Cell, in_fresh_process
 from snnlab.config import NameText, PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError, one_line, shown
 from snnlab.learners import LearnerConfig
-from snnlab.models import LAYER_MODELS
+from snnlab.models.config import ModelName
 from snnlab.training.metrics import write_atomically
+
+if TYPE_CHECKING:
+    from snnlab.analysis import figures
 
 #: What ``--preset`` sets, below flags and files.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -38,6 +40,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data_length": "100,50,200,500,1000",
     },
 }  # fmt: skip
+#: For ``--help``.
+EXAMPLES = {
+    "--devices cpu": "BPTT, D-RTRL and ES-D-RTRL, three lengths and three sizes; minutes",
+    "--method expsm_diag --data_length 100,1000,10000 --memory_eval": "memory against length",
+    "--preset paper": "the published sizes, on an accelerator",
+}
 #: Cells of one sweep.
 MOST_CELLS = 10_000
 SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
@@ -54,15 +62,15 @@ IDENTITY = {
 class SweepConfig:
     """What is measured. A list is separated by commas; its first value is the base."""
 
-    method: str = option(default="bptt,diag,expsm_diag", help="list of learners")
+    method: str = option(basic=True, default="bptt,diag,expsm_diag", help="list of learners")
     backend: str = option(default="auto", help="list of their implementations")
     chunk_size: str = option(default="auto", help="list of chunk sizes", unit="steps")
     model: str = option(default="lif-delta", help="list of layer models")
-    data_length: str = option(default="100,200,400", help="list of sequence lengths T")
-    n_rec: str = option(default="128,64,256", help="list of neurons per layer")
-    n_layer: str = option(default="3", help="list of depths")
-    batch_size: str = option(default="16", help="list of batch sizes")
-    n_in: str = option(default="512", help="list of numbers of inputs")
+    data_length: str = option(basic=True, default="100,200,400", help="list of sequence lengths T")
+    n_rec: str = option(basic=True, default="128,64,256", help="list of neurons per layer")
+    n_layer: str = option(basic=True, default="3", help="list of depths")
+    batch_size: str = option(basic=True, default="16", help="list of batch sizes")
+    n_in: str = option(basic=True, default="512", help="list of numbers of inputs")
     density: float = option(default=0.02, help="share of inputs active in a step", ge=0, le=1)
     connectivity: float = option(
         default=1.0, help="share of the connections onto each layer that exist", gt=0, le=1
@@ -76,8 +84,9 @@ class SweepConfig:
         only={"memory_eval": (False,)},
         aliases=("epochs", "repeats"),
     )  # fmt: skip
-    memory_eval: bool = option(default=False, help="compile only: memory without times")
+    memory_eval: bool = option(basic=True, default=False, help="compile only: memory without times")
     preset: Literal["small", "paper"] = option(
+        basic=True,
         default="small",
         help="sizes that are not given: small fits two cores and five minutes; paper is 32768 "
         "inputs, 3 x 512 neurons, batch 128, T 50 to 1000",
@@ -88,8 +97,12 @@ class SweepConfig:
 class SweepRun:
     """Where it goes."""
 
-    devices: str = option(default="0", help="an accelerator's id, all, or cpu", aliases=("gpu",))
-    filepath: PathText = option(default="", help="folder; empty: runs/memory-and-speed-<time>")
+    devices: str = option(
+        basic=True, default="0", help="an accelerator's id, all, or cpu", aliases=("gpu",)
+    )
+    filepath: PathText = option(
+        basic=True, default="", help="folder; empty: runs/memory-and-speed-<time>"
+    )
     exp_name: NameText = option(default="", help="name that the folder carries")
     compare: PathText = option(
         default="", help="results.json of an earlier sweep: show ratios to it"
@@ -105,6 +118,10 @@ class MemoryAndSpeed:
 
     def __post_init__(self) -> None:
         cells_of(self.sweep)
+
+
+def _of_preset(given: dict[str, Any]) -> dict[str, Any]:
+    return PRESETS.get(str(given.get("preset", "small")), {})
 
 
 def cells_of(config: Any) -> list[Cell]:
@@ -183,8 +200,9 @@ def _chunk(name: str, value: str) -> int:
 
 
 def _model(name: str, value: str) -> str:
-    if value not in LAYER_MODELS:
-        raise UsageError(f"--model {shown(value)}: no such model; valid: {', '.join(LAYER_MODELS)}")
+    valid = get_args(ModelName)
+    if value not in valid:
+        raise UsageError(f"--model {shown(value)}: no such model; valid: {', '.join(valid)}")
     return value
 
 
@@ -204,12 +222,17 @@ def main(prog: str, description: str, argv: list[str] | None = None) -> int:
     config: Any
     config, dry_run = configs.parse(
         MemoryAndSpeed, argv, prog=prog, description=description,
-        adapt=lambda given: PRESETS.get(str(given.get("preset", "small")), {}),
+        adapt=_of_preset, examples=EXAMPLES,
     )  # fmt: skip
     console = make_console()
     if dry_run:
-        console.print(configs.to_yaml(config), markup=False, highlight=False, end="")
+        given, _ = configs.given_values(MemoryAndSpeed, argv, prog=prog)
+        defaults = configs.defaults_beside(MemoryAndSpeed, given, adapt=_of_preset)
+        text = configs.to_yaml(config, defaults=defaults)
+        console.print(text, markup=False, highlight=False, end="")
         return 0
+    from snnlab.analysis import figures
+
     old = read_rows(config.run.compare) if config.run.compare else []
     cells = cells_of(config.sweep)
     folder = runs.RunFolder.create(config.run.filepath, "memory-and-speed", "", config.run.exp_name)
@@ -306,6 +329,8 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[figures.Panel]:
 
     A line is one learner at the sizes of the first row, but for the one that is varied.
     """
+    from snnlab.analysis import figures
+
     if not rows:
         return []
     wanted = (
@@ -331,6 +356,8 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[figures.Panel]:
 
 def exponents(drawn: Sequence[figures.Panel]) -> dict[str, dict[str, float]]:
     """Fitted exponents by panel and line, for ``results.json``."""
+    from snnlab.analysis import figures
+
     return {
         f"{panel.y} against {panel.x}": {
             name: round(found, 3)

@@ -4,55 +4,45 @@ Public names are loaded when they are first used: a worker process that cuts bat
 this package, and must not load JAX with it.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from snnlab.lazy import exports
 
 if TYPE_CHECKING:
-    from snnlab.data.augment import Augment
-    from snnlab.data.build import Data, build_data, data_of
-    from snnlab.data.config import DataConfig
-    from snnlab.data.event_digits import load_event_digits
-    from snnlab.data.features import build_features
-    from snnlab.data.loader import Batch, Loader
-    from snnlab.data.recordings import load_recordings
-    from snnlab.data.speech.spoken_digits import load_spoken_digits
-    from snnlab.data.store import EventStore, Sensor, StoreWriter, cache_root, cached
-    from snnlab.data.stream import DenseStream, EventStream, Stream
-    from snnlab.data.transform import Transform
-
-_HOME = {
-    "Augment": "augment",
-    "Batch": "loader",
-    "Data": "build",
-    "DataConfig": "config",
-    "DenseStream": "stream",
-    "EventStore": "store",
-    "EventStream": "stream",
-    "Loader": "loader",
-    "Sensor": "store",
-    "StoreWriter": "store",
-    "Stream": "stream",
-    "Transform": "transform",
-    "build_data": "build",
-    "build_features": "features",
-    "cache_root": "store",
-    "cached": "store",
-    "data_of": "build",
-    "load_event_digits": "event_digits",
-    "load_recordings": "recordings",
-    "load_spoken_digits": "speech.spoken_digits",
-}
-
-__all__ = [
-    "Augment", "Batch", "Data", "DataConfig", "DenseStream", "EventStore", "EventStream",
-    "Loader", "Sensor", "StoreWriter", "Stream", "Transform", "build_data", "build_features",
-    "cache_root", "cached", "data_of", "load_event_digits", "load_recordings", "load_spoken_digits",
-]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"snnlab.data.{_HOME[name]}"), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from snnlab.data.augment import Augment as Augment
+    from snnlab.data.build import Data as Data
+    from snnlab.data.build import build_data as build_data
+    from snnlab.data.build import data_of as data_of
+    from snnlab.data.config import DataConfig as DataConfig
+    from snnlab.data.event_digits import load_event_digits as load_event_digits
+    from snnlab.data.features import build_features as build_features
+    from snnlab.data.loader import Batch as Batch
+    from snnlab.data.loader import Loader as Loader
+    from snnlab.data.recordings import load_recordings as load_recordings
+    from snnlab.data.speech.spoken_digits import load_spoken_digits as load_spoken_digits
+    from snnlab.data.store import EventStore as EventStore
+    from snnlab.data.store import Sensor as Sensor
+    from snnlab.data.store import StoreWriter as StoreWriter
+    from snnlab.data.store import cache_root as cache_root
+    from snnlab.data.store import cached as cached
+    from snnlab.data.stream import DenseStream as DenseStream
+    from snnlab.data.stream import EventStream as EventStream
+    from snnlab.data.stream import Stream as Stream
+    from snnlab.data.transform import Transform as Transform
+else:
+    __getattr__ = exports(
+        __name__,
+        {
+            "augment": ("Augment",),
+            "build": ("Data", "build_data", "data_of"),
+            "config": ("DataConfig",),
+            "event_digits": ("load_event_digits",),
+            "features": ("build_features",),
+            "loader": ("Batch", "Loader"),
+            "recordings": ("load_recordings",),
+            "speech.spoken_digits": ("load_spoken_digits",),
+            "store": ("EventStore", "Sensor", "StoreWriter", "cache_root", "cached"),
+            "stream": ("DenseStream", "EventStream", "Stream"),
+            "transform": ("Transform",),
+        },
+    )

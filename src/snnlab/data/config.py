@@ -17,17 +17,20 @@ class DataConfig:
     """
 
     dataset: Literal["event-digits", "nmnist", "shd", "ssc", "spoken-digits"] = option(
+        basic=True,
         default="event-digits",
         help="recordings: event-digits is made offline, and so is spoken-digits (needs the extra "
         "'speech'); nmnist, shd and ssc are read or downloaded",
     )
     data_path: PathText = option(
+        basic=True,
         default="",
         only={"dataset": ("nmnist", "shd", "ssc")},
         help="folder of the recordings, read-only is fine (nmnist: or a zip); empty: the user's "
         "cache folder, into which they are downloaded",
     )
     data_length: int = option(
+        basic=True,
         default=200,
         help="time bins of a recording, one a step; a step is then (length of the dataset's "
         "recordings) / data_length of recorded time, the time of rates and axes, however long "
@@ -36,7 +39,7 @@ class DataConfig:
         gt=0,
         le=100_000,
     )
-    batch_size: int = option(default=128, help="recordings of a batch", gt=0, le=65_536)
+    batch_size: int = option(basic=True, default=128, help="recordings of a batch", gt=0, le=65_536)
     n_data_worker: int = option(
         default=0, help="processes that cut batches; 0: in the training process", ge=0, le=256
     )

@@ -9,7 +9,6 @@ number). Nothing of length T is stored and no host loop or worker process takes 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -17,44 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from snnlab.data.periods import Period
 from snnlab.data.positions import Positioned
 from snnlab.data.stream import Stream
-from snnlab.errors import UsageError
-
-
-def steps_of(flag: str, duration_ms: float, dt_ms: float, *, zero: bool = False) -> int:
-    """Steps of a duration.
-
-    Args:
-        flag: name of the option, for messages.
-        duration_ms: ms, a whole number of steps.
-        dt_ms: length of a step.
-        zero: whether there may be no step at all.
-
-    Raises:
-        UsageError: negative, zero where that has no meaning, or not a multiple of ``dt_ms``.
-    """
-    if not math.isfinite(duration_ms):
-        raise UsageError(f"--{flag} {duration_ms:g}: not a duration in ms")
-    steps = round(duration_ms / dt_ms)
-    if duration_ms < 0:
-        raise UsageError(f"--{flag} {duration_ms:g} ms: a duration cannot be negative")
-    if abs(steps * dt_ms - duration_ms) > 1e-6 * max(dt_ms, duration_ms):
-        raise UsageError(
-            f"--{flag} {duration_ms:g} ms is not a multiple of the step --dt {dt_ms:g} ms "
-            f"({steps * dt_ms:g} ms would be)"
-        )
-    if steps == 0 and not zero:
-        raise UsageError(f"--{flag} {duration_ms:g} ms: must be at least one step of {dt_ms:g} ms")
-    return steps
-
-
-class Period(NamedTuple):
-    """A stretch of a trial: ``steps`` long, with the firing rates of row ``level``."""
-
-    name: str
-    steps: int
-    level: int
 
 
 class Trials(NamedTuple):
@@ -79,21 +43,6 @@ class TrialTask(Protocol):
     @property
     def n_in(self) -> int: ...
     def draw(self, key: jax.Array, batch_size: int) -> Trials: ...
-
-
-def n_steps(task: TrialTask) -> int:
-    """Steps of a whole trial."""
-    return sum(p.steps for p in task.periods)
-
-
-def period_steps(task: TrialTask, name: str) -> slice:
-    """Steps of the first period of that name."""
-    start = 0
-    for period in task.periods:
-        if period.name == name:
-            return slice(start, start + period.steps)
-        start += period.steps
-    raise KeyError(name)
 
 
 def _mix(x: jax.Array) -> jax.Array:

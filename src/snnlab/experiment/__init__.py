@@ -1,13 +1,24 @@
 """The composition root: from a config to a finished run.
 
 A *task* (image classification, ...) provides a :class:`Problem`; everything after it, training,
-checkpoints, figures, results, is the same for all of them.
+checkpoints, figures, results, is the same for all of them. Names are loaded when first used.
 """
 
-from snnlab.experiment.command import command as command
-from snnlab.experiment.command import proceed as proceed
-from snnlab.experiment.parts import build_parts as build_parts
-from snnlab.experiment.problem import Problem as Problem
-from snnlab.experiment.problem import RunConfig as RunConfig
-from snnlab.experiment.run import run as run
-from snnlab.experiment.seeds import run_seeds as run_seeds
+from typing import TYPE_CHECKING
+
+from snnlab.lazy import exports
+
+if TYPE_CHECKING:
+    from snnlab.experiment.parts import build_parts as build_parts
+    from snnlab.experiment.problem import Problem as Problem
+    from snnlab.experiment.problem import RunConfig as RunConfig
+    from snnlab.experiment.seeds import run_seeds as run_seeds
+else:
+    __getattr__ = exports(
+        __name__,
+        {
+            "parts": ("build_parts",),
+            "problem": ("Problem", "RunConfig"),
+            "seeds": ("run_seeds",),
+        },
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from snnlab import config as configs
@@ -16,8 +16,6 @@ from snnlab.console import make_console
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, shown
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
-from snnlab.experiment.run import run
-from snnlab.experiment.seeds import run_seeds
 from snnlab.training.checkpoints import Reader, places
 from snnlab.yaml_files import parse_yaml
 
@@ -32,7 +30,9 @@ def command(
     prog: str,
     description: str,
     argv: list[str] | None = None,
-    adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    adapt: configs.Adapt | None = None,
+    examples: Mapping[str, str] | None = None,
+    files: str = "",
 ) -> int:
     """The whole command line of a task: parse, build, run.
 
@@ -43,12 +43,14 @@ def command(
         prog, description: for ``--help`` and messages.
         argv: arguments; those of the process by default.
         adapt: defaults that depend on other options.
+        examples, files: for ``--help``, see :func:`snnlab.config.parse`.
     """
     config: Any
     console = make_console()
     config, dry_run = configs.parse(
-        config_type, argv, prog=prog, description=description, adapt=adapt, note=console.print
-    )
+        config_type, argv, prog=prog, description=description, adapt=adapt, note=console.print,
+        examples=examples, files=files,
+    )  # fmt: skip
     if config.run.resume and config.run.load_exp_folder:
         raise UsageError(
             "--load_exp_folder starts a new run, --resume continues one: give one of the two"
@@ -56,12 +58,19 @@ def command(
     if config.run.resume:
         config = _resumed_config(config_type, config, argv, prog, console)
     elif config.run.seed < 0:
-        seed = int(np.random.default_rng().integers(2**31 - config.run.trials))
+        seed = secrets.randbelow(2**31 - config.run.trials)
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         console.print(f"--seed -1: {seed} drawn", highlight=False)
     config = _from_anywhere(config)
-    if not proceed(config, dry_run, console):
+    defaults = None
+    if dry_run:
+        given, _ = configs.given_values(config_type, argv, prog=prog)
+        defaults = configs.defaults_beside(config_type, given, adapt=adapt)
+    if not proceed(config, dry_run, console, defaults):
         return 0
+    from snnlab.experiment.run import run
+    from snnlab.experiment.seeds import run_seeds
+
     if config.run.trials > 1:
         run_seeds(config, build, console)
     else:
@@ -69,10 +78,21 @@ def command(
     return 0
 
 
-def proceed(config: Any, dry_run: bool, console: Console) -> bool:
-    """Print the config of a dry run, or choose the device; whether there is more to do."""
+def proceed(
+    config: Any, dry_run: bool, console: Console, defaults: Mapping[str, Any] | None = None
+) -> bool:
+    """Print the config of a dry run, or choose the device; whether there is more to do.
+
+    Args:
+        config: of the command.
+        dry_run: print it, with what differs from ``defaults`` (of its options) marked.
+        console: where.
+        defaults: option -> default.
+    """
     if dry_run:
-        console.print(configs.to_yaml(config), markup=False, highlight=False, end="")
+        defaults = configs.defaults_beside(type(config), {}) | dict(defaults or {})
+        text = configs.to_yaml(config, defaults=defaults)
+        console.print(text, markup=False, highlight=False, end="")
         return False
     note = select_device(config.run.devices)
     if note:

@@ -6,14 +6,17 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
-from rich.console import Console
 
 from snnlab.config import NameText, Over, PathText, option, section
-from snnlab.models import Network
-from snnlab.models.maps import Operator
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 #: Said where nothing is trained.
 NOT_TRAINED = "nothing is trained: options of learner, training and checkpoints have no effect"
@@ -24,18 +27,27 @@ class RunConfig:
     """Where a run goes, and what is done."""
 
     mode: Literal["train", "sim", "probe"] = option(
+        basic=True,
         default="train",
         help="train; sim: run the untrained (or --resume'd) network on a batch and draw it; probe: "
         "the task's own measurements of the --resume'd network",
         says=dict.fromkeys(("sim", "probe"), NOT_TRAINED),
     )
     seed: int = option(
-        default=0, help="of parameters, splits, order and augmentation; -1: drawn", ge=-1, lt=2**31
+        basic=True,
+        default=0,
+        help="of parameters, splits, order and augmentation; -1: drawn",
+        ge=-1,
+        lt=2**31,
     )
     devices: str = option(
-        default="0", help="comma list of accelerator ids, all, or cpu (also -1)", aliases=("gpu",)
+        basic=True,
+        default="0",
+        help="comma list of accelerator ids, all, or cpu (also -1)",
+        aliases=("gpu",),
     )
     filepath: PathText = option(
+        basic=True,
         default="",
         help="folder of the run; empty: runs/<task>-<method>-<time>",
         aliases=("new_exp_folder",),
@@ -44,7 +56,10 @@ class RunConfig:
         default="", help="name that the run's folder carries, without --filepath"
     )
     resume: PathText = option(
-        default="", help="folder of a run to continue (with sim: to draw)", continues=True
+        basic=True,
+        default="",
+        help="folder of a run to continue (with sim: to draw)",
+        continues=True,
     )
     load_exp_folder: PathText = option(
         default="",
@@ -60,7 +75,7 @@ class RunConfig:
         says={True: NOT_TRAINED},
     )  # fmt: skip
     trials: int = option(
-        default=1, gt=0, le=1000,
+        basic=True, default=1, gt=0, le=1000,
         help="train this many seeds, from --seed on; results.json then holds all of them",
     )  # fmt: skip
     vmap_trials: Literal["auto", "yes", "no"] = option(

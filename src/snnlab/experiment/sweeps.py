@@ -36,7 +36,6 @@ from snnlab import interrupts
 from snnlab.config import PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError, nearest, one_line, shown
-from snnlab.experiment.comparison import compare
 from snnlab.runs import RunFolder
 from snnlab.training.metrics import write_atomically
 from snnlab.yaml_files import read_yaml_file, write_yaml
@@ -44,6 +43,12 @@ from snnlab.yaml_files import read_yaml_file, write_yaml
 Value = bool | int | float | str
 #: Flags that the sweep itself gives to its runs.
 RESERVED = ("filepath", "new_exp_folder", "resume", "config")
+#: For ``--help``.
+EXAMPLES = {
+    "--sweep configs/sweeps/balanced.yaml": "all its runs; a second time, those that are not done",
+    "--sweep configs/sweeps/balanced.yaml --list": "what they are, and what became of them",
+    "--sweep configs/sweeps/balanced.yaml --set 'epochs=1 samples=30'": "the same, small",
+}
 #: Runs of one sweep.
 MOST_RUNS = 2000
 #: Characters of a folder's name that are left as they are.
@@ -56,24 +61,30 @@ OWN_FILES = ("sweep.yaml", "table.md", "results.csv", "comparison.png")
 class SweepOptions:
     """Which sweep, and which part of it."""
 
-    sweep: PathText = option(default="", help="the sweep file; configs/sweeps/ has some")
+    sweep: PathText = option(
+        basic=True, default="", help="the sweep file; configs/sweeps/ has some"
+    )
     filepath: PathText = option(
-        default="", help="folder of the sweep; empty: runs/<name of the sweep file>"
+        basic=True, default="", help="folder of the sweep; empty: runs/<name of the sweep file>"
     )
     only: str = option(
-        default="", help="comma list of runs by name; empty: all",
+        basic=True, default="", help="comma list of runs by name; empty: all",
         only={"index": (-1,), "list": (False,), "collect": (False,)},
     )  # fmt: skip
     index: int = option(
-        default=-1, ge=-1, only={"list": (False,), "collect": (False,)},
+        basic=True, default=-1, ge=-1, only={"list": (False,), "collect": (False,)},
         help="run this one alone, counted from 0 (array jobs: --index $SLURM_ARRAY_TASK_ID)",
     )  # fmt: skip
     set: str = option(
-        default="", help='flags of every run, above those of the file: "epochs=1 samples=30"'
+        basic=True,
+        default="",
+        help='flags of every run, above those of the file: "epochs=1 samples=30"',
     )
-    list: bool = option(default=False, help="show the runs and what became of them, and leave")
+    list: bool = option(
+        basic=True, default=False, help="show the runs and what became of them, and leave"
+    )
     collect: bool = option(
-        default=False, help="table and figure of what is there, without running",
+        basic=True, default=False, help="table and figure of what is there, without running",
         only={"list": (False,)},
     )  # fmt: skip
 
@@ -373,7 +384,9 @@ def _free(folder: Path) -> Path:
 def main(prog: str, description: str, argv: Sequence[str] | None = None) -> int:
     """The command line of ``tasks/task-sweep.py``; 1 if a run failed."""
     config: Any
-    config, dry_run = configs.parse(Sweeping, argv, prog=prog, description=description)
+    config, dry_run = configs.parse(
+        Sweeping, argv, prog=prog, description=description, examples=EXAMPLES
+    )
     options = config.sweep
     sweep = Sweep(options)
     chosen = sweep.chosen(options)
@@ -385,6 +398,8 @@ def main(prog: str, description: str, argv: Sequence[str] | None = None) -> int:
         return 0
     failed = [] if options.collect else _run_all(sweep, chosen, console)
     if options.index < 0 or options.collect:
+        from snnlab.experiment.comparison import compare
+
         written = compare({m.name: (m, sweep.folder / m.slug) for m in sweep.members}, sweep.folder)
         console.print(f"comparison {', '.join(str(p) for p in written)}", markup=False)
     if failed:

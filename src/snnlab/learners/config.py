@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pydantic
 
 from snnlab.config import option, section
+from snnlab.errors import UsageError
 from snnlab.learners.methods import METHODS, canonical, having
 
 ChunkSize = Annotated[
@@ -33,6 +34,7 @@ class LearnerConfig:
     """Which gradient, and how often it is used."""
 
     method: Method = option(
+        basic=True,
         default="bptt",
         help="the learning rule: "
         + "; ".join(
@@ -48,6 +50,7 @@ class LearnerConfig:
         "task-balanced-rsnn.py); auto: snnlab, or layerwise where the network needs it",
     )
     etrace_decay: float | None = option(
+        basic=True,
         default=None,
         help=f"decay in [0, 1) of {', '.join(DECAYING)}, or an integer rank k > 1, which stands "
         "for the decay (k-1)/(k+1); without it 0.9",
@@ -105,6 +108,7 @@ class LearnerConfig:
         "states between steps too",
     )
     update_every: int = option(
+        basic=True,
         default=0,
         help="update the weights every so many steps, online; 0 = once after the sequence",
         unit="steps",
@@ -191,3 +195,17 @@ class LearnerConfig:
         """The smoothing factor in [0, 1) that ``etrace_decay`` stands for."""
         value = 0.9 if self.etrace_decay is None else self.etrace_decay
         return (value - 1) / (value + 1) if value > 1 else value
+
+
+def require_layerwise(config: LearnerConfig) -> None:
+    """Refuse a learner that goes step by step through a network of whole sequences.
+
+    Raises:
+        UsageError: BPTT in the order of steps.
+    """
+    stepwise = config.remat or config.checkpoint_block or config.precision != "float32"
+    if config.backend not in ("auto", "layerwise") or stepwise:
+        raise UsageError(
+            "batch normalisation and bidirectional layers need whole sequences: --backend "
+            "layerwise, without --remat, --checkpoint_block and --precision"
+        )

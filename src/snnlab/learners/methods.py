@@ -25,7 +25,9 @@ class Method(NamedTuple):
     file: str = ""
 
 
-TRACES, BOTH = "online chunks windows", ("braintrace", "brainscale")
+#: Backends that are the online rules of other libraries.
+LIBRARIES = ("braintrace", "brainscale")
+TRACES, BOTH = "online chunks windows", LIBRARIES
 SMOOTH = f"{TRACES} decay"
 METHODS: dict[str, Method] = {
     "bptt": Method("backpropagation through time", has=""),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from snnlab.learners.backends import LIBRARIES, make_library
+from snnlab.learners.backends import make_library
 from snnlab.learners.base import Learner, Objective
 from snnlab.learners.config import LearnerConfig
-from snnlab.learners.methods import METHODS
+from snnlab.learners.methods import LIBRARIES, METHODS
 from snnlab.learners.rules.build import Request
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator

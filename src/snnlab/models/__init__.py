@@ -1,8 +1,22 @@
-"""Networks: neurons, synapses, maps, layers, readouts."""
+"""Networks: neurons, synapses, maps, layers, readouts. Names are loaded when first used."""
 
-from snnlab.models.base import Network as Network
-from snnlab.models.base import StepOutput as StepOutput
-from snnlab.models.config import ModelConfig as ModelConfig
-from snnlab.models.networks import LAYER_MODELS as LAYER_MODELS
-from snnlab.models.networks import LayeredNetwork as LayeredNetwork
-from snnlab.models.networks import build_network as build_network
+from typing import TYPE_CHECKING
+
+from snnlab.lazy import exports
+
+if TYPE_CHECKING:
+    from snnlab.models.base import Network as Network
+    from snnlab.models.base import StepOutput as StepOutput
+    from snnlab.models.config import ModelConfig as ModelConfig
+    from snnlab.models.networks import LAYER_MODELS as LAYER_MODELS
+    from snnlab.models.networks import LayeredNetwork as LayeredNetwork
+    from snnlab.models.networks import build_network as build_network
+else:
+    __getattr__ = exports(
+        __name__,
+        {
+            "base": ("Network", "StepOutput"),
+            "config": ("ModelConfig",),
+            "networks": ("LAYER_MODELS", "LayeredNetwork", "build_network"),
+        },
+    )

@@ -48,14 +48,17 @@ class BalancedConfig:
     """Layers, their initial values, and what of them is trained."""
 
     model: BalancedModel = option(
+        basic=True,
         default="RLIF",
         help="LIF; adLIF: adaptive; RLIF: recurrent; RadLIF: both; MLP, RNN, LiGRU, GRU: baselines "
         "without spikes",
     )
     neurons: int = option(
-        default=128, help="neurons of each hidden layer", aliases=("n", "n_rec"), gt=0
+        basic=True, default=128, help="neurons of each hidden layer", aliases=("n", "n_rec"), gt=0
     )
-    n_layer: int = option(default=1, help="hidden layers", aliases=("n_layers",), gt=0, le=100)
+    n_layer: int = option(
+        basic=True, default=1, help="hidden layers", aliases=("n_layers",), gt=0, le=100
+    )
     dropout: float = option(
         default=0.0,
         help="training only: share of the hidden layers' outputs set to 0, anew in every step",
@@ -96,6 +99,7 @@ class BalancedConfig:
     )
     trainable: str = trainable("theta, bias (of spiking models; beside what --fix_ leaves free)")
     balance: bool = option(
+        basic=True,
         default=False,
         help="RLIF: thresholds, recurrent weights and time constants of a balanced network",
     )

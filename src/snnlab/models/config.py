@@ -21,6 +21,10 @@ ADAPTIVE = ("alif-delta", "alif-exp-cu")
 GIF_MODEL, DEPRESSING, FACILITATING = (
     ("gif-delta",), ("lif-std-exp-cu", "lif-stp-exp-cu"), ("lif-stp-exp-cu",),
 )  # fmt: skip
+#: Decoding weights, see :func:`snnlab.models.integrator.decoders`.
+DecoderInit = Literal[
+    "boerlin-fix", "boerlin-rand", "rand", "kaiming-normal", "kaiming-uniform", "custom"
+]  # fmt: skip
 #: Shortest and longest step, ms.
 DT_MIN, DT_MAX = 1e-3, 1000.0
 
@@ -62,12 +66,17 @@ class ModelConfig:
     """Neurons, synapses and size of the layered recurrent network."""
 
     model: ModelName = option(
+        basic=True,
         default="lif-delta",
         help="layer model: neuron, then synapse (delta, exp-cu = exponential current, "
         "exp-co = exponential conductance; std/stp = short-term depression/plasticity)",
     )
-    n_rec: int = option(default=200, help="neurons of each recurrent layer", gt=0, le=1_000_000)
-    n_layer: int = option(default=2, help="recurrent layers", aliases=("n_layers",), gt=0, le=100)
+    n_rec: int = option(
+        basic=True, default=200, help="neurons of each recurrent layer", gt=0, le=1_000_000
+    )
+    n_layer: int = option(
+        basic=True, default=2, help="recurrent layers", aliases=("n_layers",), gt=0, le=100
+    )
     connectivity: float = option(
         default=1.0,
         help="share of a layer's neurons that each input and each neuron of the layer connects to, "
@@ -175,7 +184,7 @@ class ModelConfig:
 class GIFConfig:
     """One recurrent population of GIF neurons, read out from its standardised membrane."""
 
-    n_rec: int = option(default=200, help="neurons", gt=0, le=1_000_000)
+    n_rec: int = option(basic=True, default=200, help="neurons", gt=0, le=1_000_000)
     spk_fun: Literal["relu", "s2nn", "multi_gaussian", "boxcar"] = option(
         default="relu", help="surrogate gradient of the spike"
     )
@@ -254,9 +263,11 @@ class EIConfig(GIFConfig):
     """Excitatory and inhibitory GIF neurons with sign-constrained sparse projections."""
 
     net: Literal["coba", "cuba"] = option(
-        default="coba", help="synapses are conductances with reversal potentials, or currents"
+        basic=True,
+        default="coba",
+        help="synapses are conductances with reversal potentials, or currents",
     )
-    n_rec: int = option(default=800, help="neurons of both kinds", gt=1, le=1_000_000)
+    n_rec: int = option(basic=True, default=800, help="neurons of both kinds", gt=1, le=1_000_000)
     n_exc: int = option(default=0, help="excitatory ones among them; 0: 80 %", ge=0, le=1_000_000)
     sparsity: float = option(
         default=1.0,

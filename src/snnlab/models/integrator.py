@@ -30,15 +30,14 @@ the same decoder there, here every neuron decodes one dimension.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Init = Literal[
-    "boerlin-fix", "boerlin-rand", "rand", "kaiming-normal", "kaiming-uniform", "custom"
-]  # fmt: skip
+from snnlab.models.config import DecoderInit
+
 #: Decoder weights are up to ``(1-a) / UNIT``: 0.1 at a = 0.9999.
 UNIT = 0.001
 #: Neurons of ``custom`` that decode anything: so many of either sign.
@@ -86,7 +85,7 @@ class State(NamedTuple):
 
 
 def decoders(
-    init: Init, n: int, n_dim: int, decay: float, sparsity: float, key: jax.Array
+    init: DecoderInit, n: int, n_dim: int, decay: float, sparsity: float, key: jax.Array
 ) -> jax.Array:
     """``(N, J)`` decoding weights.
 

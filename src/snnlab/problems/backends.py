@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig
-from snnlab.learners.backends import LIBRARIES
+from snnlab.learners.methods import LIBRARIES
 
 
 def require_maps_alone(learner: LearnerConfig, others: Sequence[str], remedy: str) -> None:

@@ -11,15 +11,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from snnlab.analysis.balance_probe import balance_program
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
-from snnlab.learners import LearnerConfig, require_layerwise
+from snnlab.experiment.task import Task
+from snnlab.learners.config import LearnerConfig, require_layerwise
 from snnlab.models.balanced_config import BalancedConfig
-from snnlab.models.balanced_networks import build_balanced_network, refit_program
 from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.balanced_data import BalancedData, Splits, make_splits
 from snnlab.training.config import TrainingConfig
@@ -127,6 +123,8 @@ def _is_set(values: dict[str, Any], name: str) -> bool:
 
 def build(config: BalancedRSNN) -> Problem:
     """Trials and network of a config."""
+    from snnlab.models.balanced_networks import build_balanced_network, refit_program
+
     data, model, seed = config.data, config.model, config.run.seed
     bptt = config.learner.method == "bptt"
     splits = make_splits(data, seed, N_TRACKED)
@@ -152,6 +150,11 @@ def build(config: BalancedRSNN) -> Problem:
 
 def _measure(config: BalancedRSNN, make_network: Any, splits: Splits) -> Any:
     """Parameters -> balance of each layer on the first validation samples, for a metrics row."""
+    import jax
+    import jax.numpy as jnp
+
+    from snnlab.analysis.balance_probe import balance_program
+
     stream, metric = splits.few, config.data.balance_metric
     made: list[Any] = []
 
@@ -172,3 +175,14 @@ def _measure(config: BalancedRSNN, make_network: Any, splits: Splits) -> Any:
         }
 
     return measure
+
+
+TASK = Task(
+    BalancedRSNN, build, "Balanced networks and their baselines on cues and on speech.", defaults,
+    {
+        "--balance --track_balance": "cue accumulation with the thresholds of a balanced network",
+        "--model LIF --method expsm_diag --fix_tau_rec --fix_tau_out": "an online learner",
+        "--dataset shd --data_path FOLDER --model RadLIF": "spoken digits under BPTT",
+    },
+    "balanced",
+)  # fmt: skip

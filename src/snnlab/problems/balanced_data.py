@@ -7,21 +7,19 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import jax
-import numpy as np
-
-from snnlab.analysis.balance import Metric
+from snnlab.analysis.config import Metric
 from snnlab.config import SET, option, section
-from snnlab.data import DataConfig, DenseStream, build_data, build_features
-from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
-from snnlab.data.loader import Batch
-from snnlab.data.repeated import RepeatedStream
+from snnlab.data import DataConfig
 
 #: What :func:`snnlab.data.build_data` knows.
 RECORDINGS = typing.get_args(typing.get_type_hints(DataConfig)["dataset"])
 #: What :func:`snnlab.data.build_features` knows.
 AUDIO = ("hd", "sc")
 if TYPE_CHECKING:
+    from snnlab.data.cue import CueLoader
+    from snnlab.data.loader import Batch
+    from snnlab.data.repeated import RepeatedStream
+
     Dataset = str
 else:
     Dataset = Literal[("cue", *RECORDINGS, *AUDIO)]
@@ -48,13 +46,15 @@ def _read_by(name: str) -> tuple[str, ...]:
 class BalancedData(DataConfig):
     """Cue accumulation or recordings; options of the other kind are refused."""
 
-    dataset: Dataset = option(  # type: ignore[assignment]
+    dataset: Dataset = option(
+        basic=True,  # type: ignore[assignment]
         default="cue",
         help="cue: cue accumulation; recordings (--data_path): shd and ssc as published; hd and "
         "sc: the words behind them, as 40 log-mel features every 10 ms; the others as in "
         "task-image-classification.py",
     )
     data_length: int = option(
+        basic=True,
         default=100,
         help="time bins of a recording (hd, sc: frames of 10 ms; hd: 140 by default); rates and "
         "axes are in the recorded time of these",
@@ -62,15 +62,17 @@ class BalancedData(DataConfig):
         gt=0,
         le=100_000,
     )
-    batch_size: int = option(default=30, help="trials of a batch", gt=0, le=65_536)
+    batch_size: int = option(basic=True, default=30, help="trials of a batch", gt=0, le=65_536)
     samples: int = option(
-        default=200, help="cue: trials of each split", gt=0, le=10_000_000,
+        basic=True, default=200, help="cue: trials of each split", gt=0, le=10_000_000,
         only={"dataset": ("cue",)},
     )  # fmt: skip
-    repeat: int = option(default=1, help="steps of a ms (cue) or of a time bin", gt=0, le=1000)
+    repeat: int = option(
+        basic=True, default=1, help="steps of a ms (cue) or of a time bin", gt=0, le=1000
+    )
     dataset_scale: float = option(default=1.0, help="input of a spike")
     track_balance: bool = option(
-        default=False, help="measure the balance of excitation and inhibition"
+        basic=True, default=False, help="measure the balance of excitation and inhibition"
     )
     balance_metric: Metric = option(
         default="median", help="filter of the two currents", only={"track_balance": SET}
@@ -128,6 +130,9 @@ def make_splits(config: BalancedData, seed: int, n_few: int) -> Splits:
 
 
 def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
+    from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
+    from snnlab.data.repeated import RepeatedStream
+
     task, repeat, scale = CueTask(), config.repeat, config.dataset_scale
 
     def loader(split: int) -> CueLoader:
@@ -146,6 +151,12 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
 
 
 def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
+    import jax
+    import numpy as np
+
+    from snnlab.data import DenseStream, build_data, build_features
+    from snnlab.data.repeated import RepeatedStream
+
     if config.dataset in AUDIO:
         data = build_features(config.dataset, config.recordings(), seed)
     else:
@@ -182,6 +193,8 @@ class RepeatedLoader:
         return getattr(self._loader, name)
 
     def __iter__(self) -> Iterator[Batch]:
+        from snnlab.data.repeated import RepeatedStream
+
         for batch in self._loader:
             if self._repeat == 1 and self._scale == 1:
                 yield batch

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
-
-import jax
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
-from snnlab.data.trials import Period, TrialLoader, Trials, n_steps, period_steps, steps_of
+from snnlab.data.periods import Period, n_steps, period_steps, steps_of
 from snnlab.experiment import Problem, RunConfig
+from snnlab.experiment.task import Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
-from snnlab.models.gif_networks import build_memory_network
 from snnlab.problems.backends import require_maps_alone
-from snnlab.problems.match_probe import probe
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import jax
+
+    from snnlab.data.trials import TrialLoader, Trials
 
 N_DIRECTIONS = 8
 BACKGROUND, SAMPLE, TEST = range(3)
@@ -31,7 +32,7 @@ class MatchConfig(TrialConfig):
     t_fixation: float = option(default=10.0, help="before the sample (0: none)", unit="ms")
     t_sample: float = option(default=500.0, help="sample stimulus", unit="ms")
     t_delay: float = option(
-        default=1000.0, help="between sample and test; at least a step", unit="ms"
+        basic=True, default=1000.0, help="between sample and test; at least a step", unit="ms"
     )
     t_test: float = option(
         default=500.0, help="test stimulus; the loss is on this period", unit="ms"
@@ -86,12 +87,19 @@ class DelayedMatch:
 
     def rates(self) -> jax.Array:
         """``(8, n_in)`` Hz, of every direction."""
+        import jax.numpy as jnp
+
         preferred = jnp.arange(self.n_in) * (2 * jnp.pi / self.n_in)
         direction = jnp.arange(N_DIRECTIONS) * (2 * jnp.pi / N_DIRECTIONS)
         tuning = jnp.exp(self.kappa * (jnp.cos(direction[:, None] - preferred) - 1.0))
         return self.background + self.peak * tuning
 
     def draw(self, key: jax.Array, batch_size: int) -> Trials:
+        import jax
+        import jax.numpy as jnp
+
+        from snnlab.data.trials import Trials
+
         of_sample, of_match, of_other = jax.random.split(key, 3)
         sample = jax.random.randint(of_sample, (batch_size,), 0, N_DIRECTIONS)
         match = jax.random.bernoulli(of_match, 0.5, (batch_size,))
@@ -143,6 +151,10 @@ def task_of(config: Any) -> DelayedMatch:
 
 def build(config: LongTermDependency) -> Problem:
     """Trials and network of a config."""
+    from snnlab.data.trials import TrialLoader
+    from snnlab.models.gif_networks import build_memory_network
+    from snnlab.problems.match_probe import probe
+
     task, data, seed = task_of(config), config.data, config.run.seed
 
     def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
@@ -161,3 +173,14 @@ def build(config: LongTermDependency) -> Problem:
         facts={"t_delay_ms": data.t_delay},
         probe=lambda *args: probe(config, build, *args),
     )  # fmt: skip
+
+
+TASK = Task(
+    LongTermDependency, build, "Delayed match to sample with GIF neurons.",
+    examples={
+        "--method expsm_diag --etrace_decay 0.99": "a delay of 1 s under ES-D-RTRL",
+        "--method diag --t_delay 100 --epochs 2": "a short delay under D-RTRL",
+        "--resume runs/NAME --mode probe": "what a trained network keeps over longer delays",
+    },
+    files="long-term-dependency",
+)  # fmt: skip

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import jax
-import jax.numpy as jnp
-
-from snnlab.analysis.balance_probe import balance_program
+from snnlab.analysis.config import Metric
 from snnlab.config import option, section
-from snnlab.data.trials import Period, TrialLoader, Trials, n_steps, period_steps, steps_of
+from snnlab.data.periods import Period, n_steps, period_steps, steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
+from snnlab.experiment.task import Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
-from snnlab.models.gif_networks import build_ei_network
 from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import jax
+
+    from snnlab.data.trials import TrialLoader, Trials
 
 #: Trials on which the balance of currents is measured, and the number of their split.
 N_BALANCE, BALANCE_SPLIT = 16, 4
@@ -31,11 +33,11 @@ class EvidenceConfig(TrialConfig):
     """Periods and stimuli of a trial. Durations are whole steps of --dt."""
 
     dataset: Literal["evidence"] = option(default="evidence", help="the task of this script")
-    n_cue: int = option(default=7, help="cues of a trial, an odd number", gt=0, le=1001)
+    n_cue: int = option(basic=True, default=7, help="cues of a trial, an odd number", gt=0, le=1001)
     t_interval: float = option(default=50.0, help="gap before every cue (0: none)", unit="ms")
     t_cue: float = option(default=100.0, help="a cue", unit="ms")
     t_delay: float = option(
-        default=1000.0, help="between last cue and recall; at least a step", unit="ms"
+        basic=True, default=1000.0, help="between last cue and recall; at least a step", unit="ms"
     )
     t_recall: float = option(
         default=150.0, help="recall signal; the loss is on this period", unit="ms"
@@ -48,7 +50,7 @@ class EvidenceConfig(TrialConfig):
     noise_rate: float = option(
         default=10.0, help="rate of the noise group", unit="Hz", ge=0, le=1000
     )
-    balance_metric: Literal["lowpass", "median", "raw"] = option(
+    balance_metric: Metric = option(
         default="lowpass", help="filter of the currents whose balance is measured after every epoch"
     )
 
@@ -99,6 +101,11 @@ class Evidence:
         return (*cues, *end)
 
     def draw(self, key: jax.Array, batch_size: int) -> Trials:
+        import jax
+        import jax.numpy as jnp
+
+        from snnlab.data.trials import Trials
+
         of_side, of_cues = jax.random.split(key)
         mostly_right = jax.random.bernoulli(of_side, 0.5, (batch_size,))
         p_left = jnp.where(mostly_right, self.prob, 1.0 - self.prob)
@@ -163,6 +170,9 @@ def task_of(config: Any) -> Evidence:
 
 def build(config: CobaEI) -> Problem:
     """Trials and network of a config."""
+    from snnlab.data.trials import TrialLoader
+    from snnlab.models.gif_networks import build_ei_network
+
     task, data, seed = task_of(config), config.data, config.run.seed
 
     def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
@@ -186,6 +196,11 @@ def build(config: CobaEI) -> Problem:
 
 def _measure(config: CobaEI, make_network: Any, task: Evidence) -> Any:
     """Parameters -> balance of excitation and inhibition over a few trials, for a metrics row."""
+    import jax
+
+    from snnlab.analysis.balance_probe import balance_program
+    from snnlab.data.trials import TrialLoader
+
     made: list[Any] = []
 
     def measure(params: Any) -> dict[str, Any]:
@@ -202,3 +217,13 @@ def _measure(config: CobaEI, make_network: Any, task: Evidence) -> Any:
         }
 
     return measure
+
+
+TASK = Task(
+    CobaEI, build, "Evidence accumulation with excitatory and inhibitory neurons.",
+    examples={
+        "--net coba --method expsm_diag --etrace_decay 0.99": "conductances under ES-D-RTRL",
+        "--net cuba --n_rec 200 --method diag": "currents, a small network, under D-RTRL",
+    },
+    files="coba-ei",
+)  # fmt: skip

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from snnlab.data import DataConfig, build_data
+from snnlab.data import DataConfig
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
+from snnlab.experiment.task import Task
 from snnlab.learners import LearnerConfig
-from snnlab.models import ModelConfig, build_network
+from snnlab.models import ModelConfig
 from snnlab.problems.backends import require_maps_alone
 from snnlab.training.config import TrainingConfig
 
@@ -60,6 +61,9 @@ def build(config: ImageClassification) -> Problem:
     Raises:
         UsageError: data that is missing or does not fit.
     """
+    from snnlab.data import build_data
+    from snnlab.models import build_network
+
     data = build_data(config.data, config.run.seed)
 
     def make_network(operator: Any):
@@ -74,3 +78,14 @@ def build(config: ImageClassification) -> Problem:
         facts=data.facts(), class_names=data.class_names, identity=data.identity, note=data.note,
         bin_ms=data.bin_ms,
     )  # fmt: skip
+
+
+TASK = Task(
+    ImageClassification, build, "Classify events with a recurrent spiking network.", adapt,
+    {
+        "--method expsm_diag": "event-digits under ES-D-RTRL, 98 % in a minute on two cores",
+        "--method bptt --epochs 1 --filepath runs/first": "one epoch of BPTT, in a chosen folder",
+        "--dataset shd --data_path FOLDER --method diag": "spoken digits under D-RTRL",
+    },
+    "image-classification",
+)  # fmt: skip

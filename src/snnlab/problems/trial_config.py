@@ -13,8 +13,9 @@ MOST_STEPS = 10_000_000
 class TrialConfig:
     """Batches of generated trials."""
 
-    batch_size: int = option(default=128, help="trials of a batch", gt=0, le=65_536)
+    batch_size: int = option(basic=True, default=128, help="trials of a batch", gt=0, le=65_536)
     epoch_batches: int = option(
+        basic=True,
         default=100,
         help="training batches of an epoch, all of new trials; one optimiser update each",
         aliases=("epoch_per_step",),

@@ -31,17 +31,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
+from typing import TYPE_CHECKING, Any
 
 from snnlab import interrupts
 from snnlab.errors import UsageError, one_line
-from snnlab.learners.functional import Params
 from snnlab.training.metrics import finite, write_atomically
-from snnlab.training.programs import TrainState
+
+if TYPE_CHECKING:  # JAX and orbax are imported where arrays are read or written
+    import orbax.checkpoint as ocp
+
+    from snnlab.learners.functional import Params
+    from snnlab.training.programs import TrainState
 
 FORMAT = 1
 SUMS = "SHA256SUMS"
@@ -258,6 +258,11 @@ class Reader:
         Raises:
             UsageError: there is none, it is damaged, or it holds another network.
         """
+        import jax
+        import orbax.checkpoint as ocp
+
+        from snnlab.training.programs import TrainState
+
         with self._copied(place) as (path, meta, where):
             wanted = {"best": like.params, **like._asdict()}
             _compare(_shapes(_saved(path)), _shapes(wanted), where, "does not fit this experiment")
@@ -272,10 +277,13 @@ class Reader:
         Raises:
             UsageError: there is no sound checkpoint, or it holds another network.
         """
+        import jax.numpy as jnp
+        import orbax.checkpoint as ocp
+
         with self._copied(None) as (path, _, where):
             saved = _handler().restore(path, args=ocp.args.StandardRestore())["best"]
             _compare(_shapes(saved), _shapes(like), where, "holds another network")
-            return {name: jax.numpy.asarray(saved[name]) for name in like}
+            return {name: jnp.asarray(saved[name]) for name in like}
 
     @contextlib.contextmanager
     def _copied(self, place: Place | None):
@@ -314,6 +322,8 @@ class Reader:
 
 
 def _handler() -> ocp.Checkpointer:
+    import orbax.checkpoint as ocp
+
     return ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
 
@@ -323,6 +333,8 @@ def _saved(path: Path) -> Any:
 
 def _shapes(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     """Path -> shape and type of every array of a tree, or of orbax's metadata of one."""
+    import jax
+
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): (tuple(leaf.shape), str(leaf.dtype))
         for path, leaf in jax.tree.leaves_with_path(tree)
@@ -350,6 +362,8 @@ class Writer:
     """
 
     def __init__(self, folder: Path, max_to_keep: int = 2) -> None:
+        import orbax.checkpoint as ocp
+
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised
         self.folder = folder
         self._keep = max_to_keep
@@ -383,6 +397,9 @@ class Writer:
         Raises:
             OSError: this save, or the one before, could not be written.
         """
+        import jax
+        import numpy as np
+
         self.wait()
         tree = jax.tree.map(lambda a: np.array(a, copy=True), {"best": best, **state._asdict()})
         text = json.dumps(
@@ -416,6 +433,8 @@ class Writer:
         try:
             state = (scratch / "state").absolute()
             state.mkdir()
+            import orbax.checkpoint as ocp
+
             self._handler.save(state, args=ocp.args.PyTreeSave(tree))
             self._handler.finalize(state)
             write_atomically(scratch / "meta.json", text)
@@ -449,6 +468,8 @@ def _need_space(folder: Path, tree: dict[str, Any], text: str) -> None:
     Raises:
         OSError: no space.
     """
+    import jax
+
     leaves = jax.tree.leaves(tree)
     room = os.statvfs(folder)
     files = 2 * len(leaves) + 30

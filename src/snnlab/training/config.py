@@ -14,7 +14,11 @@ class TrainingConfig:
     """Loss, optimiser, schedule, regularisers, stopping."""
 
     epochs: int = option(
-        default=16, help="passes over the training set", aliases=("epoch", "n_epochs"), gt=0
+        basic=True,
+        default=16,
+        help="passes over the training set",
+        aliases=("epoch", "n_epochs"),
+        gt=0,
     )
     acc_th: float = option(
         default=0.0,
@@ -47,9 +51,9 @@ class TrainingConfig:
         ge=0,
     )
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = option(
-        default="adam", help="optax optimiser"
+        basic=True, default="adam", help="optax optimiser"
     )
-    lr: float = option(default=1e-3, help="learning rate", gt=0)
+    lr: float = option(basic=True, default=1e-3, help="learning rate", gt=0)
     lr_rec_factor: float = option(
         default=1.0,
         help="factor of the learning rate of all parameters but the readout's (0: the readout "
@@ -57,6 +61,7 @@ class TrainingConfig:
         ge=0,
     )
     lr_schedule: Literal["constant", "milestones", "cosine", "plateau"] = option(
+        basic=True,
         default="constant",
         help="milestones: times --lr_gamma after each of --lr_milestones; cosine: to zero "
         "at the last epoch; plateau: times --lr_gamma when validation accuracy stalls",

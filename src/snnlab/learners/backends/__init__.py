@@ -15,8 +15,6 @@ from snnlab.learners.rules.hybrid import exact_trace_is_smaller
 from snnlab.models.base import Network
 from snnlab.models.maps import SparseMap
 
-LIBRARIES = ("braintrace", "brainscale")
-
 
 def make_library(
     config: LearnerConfig, make_network: Callable[[Any], Network], batch_size: int,

@@ -13,9 +13,10 @@ Source: Werbos 1990 (Proc. IEEE 78:1550).
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner
+from snnlab.learners.config import require_layerwise
 from snnlab.learners.rules.block_bptt import BPTT
 from snnlab.learners.rules.build import Request
-from snnlab.learners.rules.layerwise import LayerwiseBPTT, require_layerwise
+from snnlab.learners.rules.layerwise import LayerwiseBPTT
 from snnlab.learners.rules.scan_bptt import ScanBPTT
 from snnlab.learners.tuning import current
 from snnlab.models.base import Network

@@ -14,9 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.data.stream import Stream
-from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, sum_over_steps, template
-from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import Params, PureSequence
 from snnlab.models.base import Network
 
@@ -48,17 +46,3 @@ class LayerwiseBPTT(Learner):
 
         gradients, (end, renewed, metrics) = jax.grad(loss_of, has_aux=True)(params)
         return Segment(end, gradients, metrics, renewed)
-
-
-def require_layerwise(config: LearnerConfig) -> None:
-    """Refuse a learner that goes step by step through a network of whole sequences.
-
-    Raises:
-        UsageError: BPTT in the order of steps.
-    """
-    stepwise = config.remat or config.checkpoint_block or config.precision != "float32"
-    if config.backend not in ("auto", "layerwise") or stepwise:
-        raise UsageError(
-            "batch normalisation and bidirectional layers need whole sequences: --backend "
-            "layerwise, without --remat, --checkpoint_block and --precision"
-        )

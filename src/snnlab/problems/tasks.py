@@ -1,0 +1,41 @@
+"""The tasks by name. A user's package joins with an entry point of the group ``snnlab.tasks``."""
+
+from __future__ import annotations
+
+from snnlab.experiment.command import command
+from snnlab.experiment.task import Task
+from snnlab.registry import Registry
+
+TASKS = Registry("task", "snnlab.tasks", Task, {
+    "image-classification": "snnlab.problems.image_classification:TASK",
+    "long-term-dependency": "snnlab.problems.delayed_match:TASK",
+    "coba-ei": "snnlab.problems.evidence:TASK",
+    "balanced-rsnn": "snnlab.problems.balanced:TASK",
+})  # fmt: skip
+
+
+def task_of(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        UsageError: there is none; the message lists all.
+    """
+    return TASKS.get(name)
+
+
+def run_task(
+    name: str, *, prog: str, description: str | None = None, argv: list[str] | None = None
+) -> int:
+    """The whole command line of a task; its exit code.
+
+    Args:
+        name: of the task.
+        prog: name in messages.
+        description: head of ``--help``; the task's title by default.
+        argv: arguments; those of the process by default.
+    """
+    task = task_of(name)
+    return command(
+        task.config, task.build, prog=prog, description=description or task.title, argv=argv,
+        adapt=task.adapt, examples=task.examples, files=task.files,
+    )  # fmt: skip
