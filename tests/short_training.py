@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.data.batch import Batch
 from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
 from snnlab.training.config import TrainingConfig
 from snnlab.training.hooks import Moment
@@ -15,13 +14,6 @@ from snnlab.training.loop import fit
 from snnlab.training.optim import Plateau, make_optimizer
 from snnlab.training.programs import Programs, TrainState
 from zoo import BATCH, STEPS, make_network_fn, make_stream, make_targets, model_config, objective
-
-
-@dataclasses.dataclass
-class FakeBatch:
-    stream: object
-    labels: np.ndarray
-    mask: np.ndarray
 
 
 class FakeLoader:
@@ -42,7 +34,7 @@ class FakeLoader:
             targets = make_targets(seed)
             stream = make_stream(seed)
             stream = type(stream)(stream.xs * self.scale)
-            yield FakeBatch(stream, np.asarray(targets.labels), np.asarray(targets.mask))
+            yield Batch(stream, jax.tree.map(np.asarray, targets))
 
 
 def make_programs(update_every: int = 0, warmup: int = 0, model: str = "lif-delta", **learner):

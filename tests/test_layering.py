@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "snnlab"
 LAYERS = (
     {"interrupts", "lazy"},
     {"errors"},
-    {"yaml_files", "console", "options", "registry"},
+    {"yaml_files", "console", "options", "registry", "scores"},
     {"flags"},
     {"config", "devices"},
     {"models", "data"},
@@ -28,7 +28,10 @@ LAYERS = (
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Read by every command before it knows what to do: `--help` must not wait for JAX.
-LIGHT = {"interrupts", "lazy", "errors", "yaml_files", "options", "registry", "flags", "config"}
+LIGHT = {
+    "interrupts", "lazy", "errors", "yaml_files", "options", "registry", "scores", "flags",
+    "config",
+}  # fmt: skip
 HEAVY = {"jax", "brainstate", "brainpy", "brainunit", "torch", "tonic", "numpy", "matplotlib"}
 # Only the training loop repeats, and only the learners compile.
 COMPILE = {"jit", "pjit", "grad", "value_and_grad", "vmap", "scan", "for_loop", "fori_loop"}

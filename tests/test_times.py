@@ -23,7 +23,6 @@ from snnlab.experiment.command import command
 from snnlab.experiment.show import record
 from snnlab.problems import balanced, evidence, image_classification
 from snnlab.training import seeds
-from snnlab.training.evaluation import targets_of
 
 RATE = 2 / 0.31
 SMALL = [
@@ -55,7 +54,7 @@ def image(folder: Path, *flags: str) -> tuple[Any, Any, Any]:
 
 def measured(problem: Any, parts: Any) -> dict[str, Any]:
     batch = next(iter(problem.test))
-    return parts.programs.evaluate(parts.state.params, batch.stream, targets_of(batch))
+    return parts.programs.evaluate(parts.state.params, batch.stream, batch.targets)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,7 @@ def test_several_seeds_in_one_program(folder: Path) -> None:
     programs = seeds.SeedPrograms([parts.programs for _, _, parts in members])
     params = seeds.stack([parts.state.params for _, _, parts in members])
     batch = next(iter(seeds.SeedLoaders([problem.test for _, problem, _ in members])))
-    found = programs.evaluate(params, batch.stream, targets_of(batch))
+    found = programs.evaluate(params, batch.stream, batch.targets)
     np.testing.assert_allclose(found["rates"], [[RATE], [RATE]], rtol=1e-6)
 
 
@@ -141,7 +140,7 @@ def test_repeated_bins_share_their_time(folder: Path) -> None:
     recording, shown = record(config, problem, parts, parts.state.params)
     assert figures.samples_figure(recording, shown).axes[-1].get_xlim() == (0.0, 310.0)
     batch = next(iter(problem.test))
-    assert batch.mask.all()
+    assert batch.targets.mask.all()
     _, out = parts.programs.record(parts.state.params, batch.stream, np.arange(4, dtype=np.int32))
     n_spikes = float(np.asarray(out.spikes[0]).sum())
     assert n_spikes > 0

@@ -19,7 +19,7 @@ from snnlab.learners.rules.expsm_diag import ESDRTRL
 from snnlab.learners.signals import Window
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification, Targets
+from snnlab.training.objectives import Classification, Targets
 
 N_IN, N_OUT, BATCH, STEPS = 24, 4, 3, 20
 
@@ -95,7 +95,7 @@ def gradients(
     goal = objective(config.n_layer, warmup, **(training or {}))
     plain = learner.get("method", "bptt") == "bptt"
     learner.setdefault("backend", "plain" if plain else "braintrace")
-    made = make_learner(LearnerConfig(**learner), make, targets.labels.shape[0], goal)
+    made = make_learner(LearnerConfig(**learner), make, targets.values.shape[0], goal)
     params = {**get_params(make("plain")), **made.parameters()}
     lengths = segments or (stream.n_steps,)
 

@@ -103,6 +103,35 @@ def test_several_samples_are_columns_that_compare() -> None:
     assert [ax.get_ylabel() for ax in fig.axes[:3]] == ["input", "", ""]
 
 
+def test_readouts_that_follow_targets(tmp_path: Path) -> None:
+    """Curves over curves, all within the axes; the error of the scored steps in the title."""
+    rec = recording()
+    wanted = rec.readout + 0.5
+    rec = dataclasses.replace(rec, targets=wanted, predictions=None)
+    fig = figures.samples_figure(rec, [0, 1])
+    last = fig.axes[-1]
+    drawn = [line.get_ydata() for line in last.lines]
+    np.testing.assert_array_equal(drawn, [*wanted[:, 1].T, *rec.readout[:, 1].T])
+    low, high = last.get_ylim()
+    assert low < min(map(np.min, drawn))
+    assert high > max(map(np.max, drawn))
+    counts = wanted[10:, 1]
+    error = 0.25 * counts.size / (counts**2).sum()
+    assert fig.axes[1].get_title(loc="left") == f"normalised MSE {error:.4f}"
+    figures.save(fig, tmp_path / "a.png")
+
+
+def test_curves_of_an_error_are_logarithmic() -> None:
+    rows = [{"epoch": e, "split": s, "nmse": 2.0**-e + (s == "val") * (e == 3)}
+            for e in (1, 2, 3) for s in ("train", "val")]  # fmt: skip
+    rows.append({"epoch": 2, "split": "test", "nmse": 0.123})
+    (ax,) = figures.learning_curves(rows).axes
+    assert (ax.get_ylabel(), ax.get_yscale()) == ("normalised MSE", "log")
+    assert ax.get_title(loc="right") == "test 0.1230"
+    ring = next(line for line in ax.lines if line.get_label() == "best epoch")
+    assert list(ring.get_xdata()) == [2]  # the lowest of validation
+
+
 def test_a_silent_network_is_drawn(tmp_path: Path) -> None:
     fig = figures.sample_figure(recording(layers=2, sensor=GRID, p=0.0), 0)
     words = [t.get_text() for ax in fig.axes for t in ax.texts]

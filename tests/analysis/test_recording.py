@@ -46,6 +46,7 @@ def test_sizes_names_and_thresholds() -> None:
         ({"thresholds": (1.0,)}, "1 thresholds for 2 layers"),
         ({"targets": np.zeros(3)}, "targets, predictions has shape"),
         ({"predictions": np.zeros((2, 1))}, "targets, predictions has shape"),
+        ({"predictions": None}, "targets has shape"),
         ({"scored": np.ones(3, bool)}, "scored has shape"),
         ({"class_names": ("a",)}, "1 names for 3 classes"),
         ({"sensor": SensorShape(3, 3, 2)}, "has not 8 inputs"),

@@ -75,11 +75,13 @@ def test_batches_cover_the_split_once_and_the_last_is_padded() -> None:
     for epoch in (1, 2):
         made.set_epoch(epoch)
         batches = list(made)
-        seen = np.concatenate([b.indices[b.mask > 0] for b in batches])
+        seen = np.concatenate([b.indices[b.targets.mask > 0] for b in batches])
         assert sorted(seen) == list(range(20))
-        assert batches[-1].mask.sum() == 4
+        assert batches[-1].targets.mask.sum() == 4
         for b in batches:
-            np.testing.assert_array_equal(b.labels[b.mask > 0], made.labels[b.indices[b.mask > 0]])
+            np.testing.assert_array_equal(
+                b.targets.values[b.targets.mask > 0], made.labels[b.indices[b.targets.mask > 0]]
+            )
         orders.append(seen)
     assert (orders[0] != orders[1]).any()
     # A trial is the same in every batch.

@@ -110,7 +110,7 @@ def test_batches(hd: Path, own_cache: Path, capsys) -> None:
     assert "features of 16 hd recordings" in said
     assert "longer than 12 frames (--data_length), cut behind them: 8" in said
     assert "not there: 1\n" in said
-    assert (data.n_in, data.n_classes, data.n_steps, data.bin_ms) == (40, 20, 12, 10.0)
+    assert (data.n_in, data.n_out, data.n_steps, data.bin_ms) == (40, 20, 12, 10.0)
     assert data.counts == {"train": 8, "val": 4, "test": 4, "cut": 8, "absent": 1, "unlisted": 0}
     assert sorted(data.val.labels) == [3, 4, 13, 14]  # stratified
     store, batch = data.train.store, next(iter(data.train))
@@ -121,7 +121,7 @@ def test_batches(hd: Path, own_cache: Path, capsys) -> None:
         np.testing.assert_array_equal(xs[: len(own), place], own)
         assert own.any(axis=1).all()
         assert not xs[len(own) :, place].any()
-        assert store.labels[i] == batch.labels[place]
+        assert store.labels[i] == batch.targets.values[place]
     build_features("hd", config, seed=2)
     assert "made once" not in capsys.readouterr().err
     assert len(list((own_cache / "features").iterdir())) == 1
@@ -143,12 +143,12 @@ def test_the_short_last_batch_and_the_order(sc: Path, own_cache: Path) -> None:
     assert data.counts == {"train": 6, "val": 3, "test": 3, "cut": 0, "absent": 0, "unlisted": 0}
     assert data.class_names == ("bed", "no", "yes")
     val = next(iter(data.val))
-    assert val.mask.tolist() == [1, 1, 1, 0]
+    assert val.targets.mask.tolist() == [1, 1, 1, 0]
     assert val.indices.tolist() == [0, 1, 2, -1]
     assert not val.stream.window(0, 12)[:, 3].any()
-    seen = [np.concatenate([b.indices[b.mask > 0] for b in data.train])]
+    seen = [np.concatenate([b.indices[b.targets.mask > 0] for b in data.train])]
     data.train.set_epoch(1)
-    seen.append(np.concatenate([b.indices[b.mask > 0] for b in data.train]))
+    seen.append(np.concatenate([b.indices[b.targets.mask > 0] for b in data.train]))
     assert [sorted(s) for s in seen] == [list(range(6))] * 2
     assert seen[0].tolist() != seen[1].tolist()
     dropped = build_features("sc", dataclasses.replace(config, drop_last=True), seed=1)
@@ -176,7 +176,7 @@ def test_a_restored_position_goes_on(sc: Path, own_cache: Path) -> None:
     assert len(pairs) == 2
     for a, b in pairs:
         np.testing.assert_array_equal(a.stream.xs, b.stream.xs)
-        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_array_equal(a.targets.values, b.targets.values)
     with pytest.raises(UsageError, match="of seed 5, this run has 6"):
         made(6).load_state_dict(state)
 

@@ -283,8 +283,8 @@ def test_some_of_the_classes(tmp_path, own_cache):
     assert _labels(tmp_path)[2] == [1, 2, 0] * 4
     config = dataclasses.replace(CONFIG, dataset="shd", data_path=str(tmp_path))
     data = build_data(config, 0)
-    assert (data.n_classes, data.class_names) == (4, ("bird", "cat", "dog", "owl"))
-    assert data.facts()["classes"] == ["bird", "cat", "dog", "owl"]
+    assert (data.n_out, data.class_names) == (4, ("bird", "cat", "dog", "owl"))
+    assert data.facts["classes"] == ["bird", "cat", "dog", "owl"]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_labels_go_with_their_events(toy):
         for row, i in enumerate(batch.indices):
             if i >= 0:
                 store = loader.cutter.store
-                assert batch.labels[row] == store.labels[i]
+                assert batch.targets.values[row] == store.labels[i]
                 assert per_row[row] == (store.events_of(i)["t"] < 1000).sum()
 
 
@@ -101,14 +101,14 @@ def test_short_batch_is_padded_and_masked(toy):
     *full, last = list(loader)
     n = loader.n_samples % 4
     assert n
-    assert all(b.mask.tolist() == [1] * 4 for b in full)
-    assert last.mask.tolist() == [1.0] * n + [0.0] * (4 - n)
+    assert all(b.targets.mask.tolist() == [1] * 4 for b in full)
+    assert last.targets.mask.tolist() == [1.0] * n + [0.0] * (4 - n)
     assert (last.indices[n:] == -1).all()
-    assert (last.labels[n:] == 0).all()
+    assert (last.targets.values[n:] == 0).all()
     assert not np.asarray(last.stream.window(0, 10))[:, n:].any()
     shapes = {tuple(x.shape for x in jax.tree.leaves(b)) for b in (*full, last)}
     assert len(shapes) == 1
-    assert [x.dtype for x in (last.labels, last.mask)] == [np.int32, np.float32]
+    assert [x.dtype for x in (last.targets.values, last.targets.mask)] == [np.int32, np.float32]
     short = _train(toy, drop_last=True)
     assert len(short) == len(list(short)) == len(full)
 
@@ -253,7 +253,7 @@ def test_script_is_not_imported_by_its_workers(toy, tmp_path):
 
 def test_build_event_digits(digits):
     data = build_data(DataConfig(downsample=2, data_length=60), seed=3)
-    assert (data.name, data.n_in, data.n_classes, data.n_steps) == ("event-digits", 578, 10, 60)
+    assert (data.dataset, data.n_in, data.n_out, data.n_steps) == ("event-digits", 578, 10, 60)
     assert data.bin_ms == 5.0
     assert data.sensor == (17, 17, 2)
     assert {k: data.counts[k] for k in ("train", "val", "test")} == {

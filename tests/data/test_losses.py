@@ -89,7 +89,7 @@ def test_real_nmnist_loses_some_and_says_so(real_data):
     assert sum(lost.values()) == data.counts["late_events"] == 334
     assert "334 of 3," in data.note
     assert data.lost["silent_recordings"] == {"train": 0, "val": 0, "test": 0}
-    assert data.facts()["late_events"] == lost
+    assert data.facts["late_events"] == lost
     assert build_data(DataConfig(dataset="shd", data_path=str(real_data)), seed=0).note == ""
 
 
@@ -140,7 +140,7 @@ def test_words_that_are_digital_silence(tmp_path, own_cache):
         data = build_features("sc", config, 0)
         assert data.lost == {"silent_recordings": {"train": 1, "val": 0, "test": 1}}
         assert "sc: 2 recordings are digital silence (train 1, test 1)" in data.note
-    assert data.facts()["silent_recordings"]["test"] == 1
+    assert data.facts["silent_recordings"]["test"] == 1
 
 
 # ------------------------------------------------- share of validation recordings

@@ -114,7 +114,7 @@ def test_build_from_a_read_only_folder(real_data):
     for name, n_in, n_classes in (("nmnist", 2312, 10), ("shd", 700, 10)):
         config = DataConfig(dataset=name, data_path=str(real_data), batch_size=16, data_length=50)
         data = build_data(config, seed=0)
-        assert (data.n_in, data.n_classes, data.name) == (n_in, n_classes, name)
+        assert (data.n_in, data.n_out, data.dataset) == (n_in, n_classes, name)
         assert data.counts["train"] + data.counts["val"] == len(data.train.labels) + len(
             data.val.labels
         )
@@ -309,7 +309,7 @@ def test_ssc_has_its_own_validation_split(tmp_path, own_cache):
         _shd_file(tmp_path / "SSC" / f"ssc_{split}.h5", labels=own, keys=None)
     config = DataConfig(dataset="ssc", data_path=str(tmp_path), data_length=50, batch_size=2)
     data = build_data(config, seed=0)
-    assert (data.name, data.n_in, data.n_classes) == ("ssc", 700, 35)
+    assert (data.dataset, data.n_in, data.n_out) == ("ssc", 700, 35)
     for split, own in {**labels, "val": labels["valid"]}.items():
         if split != "valid":
             assert sorted(getattr(data, split).labels) == sorted(own)

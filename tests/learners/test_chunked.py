@@ -31,7 +31,7 @@ from snnlab.models.gif_networks import build_ei_network
 from snnlab.models.maps import DenseMap, kaiming_normal
 from snnlab.models.readouts import LeakyReadout
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification, Targets
+from snnlab.training.objectives import Classification, Targets
 from zoo import drtrl, es_drtrl, own_learner
 
 T, B, N_IN, N, N_OUT = 16, 2, 6, 8, 3

@@ -23,7 +23,7 @@ from snnlab.learners.stores.kernels import events
 from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.models import ModelConfig, build_network
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification, Targets
+from snnlab.training.objectives import Classification, Targets
 from zoo import drtrl, es_drtrl
 
 #: More rows than ``kernels.AT_ONCE`` holds at once, and samples than are passed together; no

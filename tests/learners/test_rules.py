@@ -30,7 +30,7 @@ from snnlab.models.gif_networks import build_memory_network
 from snnlab.models.maps import DenseMap, SparseMap, kaiming_normal, stacked
 from snnlab.models.readouts import LeakyReadout
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification, Targets
+from snnlab.training.objectives import Classification, Targets
 
 T, B, N_IN, N, N_OUT = 13, 3, 6, 7, 3
 #: Bound of the relative error of each parameter's gradient.
@@ -294,7 +294,7 @@ def recorded(case: Case, params: Sequence[dict[str, Any]], segments: Sequence[in
     stream, batch = data()
     twins = [case.twin(p) for p, length in zip(params, segments) for _ in range(length)]
     xs = np.asarray(stream.window(0, sum(segments)), np.float64)
-    return record(case.net, twins, xs, np.asarray(batch.labels), sample_weight())
+    return record(case.net, twins, xs, np.asarray(batch.values), sample_weight())
 
 
 def by_segment(values: Sequence[Any], segments: Sequence[int]) -> list[Sequence[Any]]:
@@ -336,7 +336,7 @@ def oracle(
     steps = recorded(case, got.params, segments)
     assert_same_run(steps, got, segments)
     setting = Setting(
-        np.asarray(data()[1].labels), sample_weight(), segments, window, DECAY,
+        np.asarray(data()[1].values), sample_weight(), segments, window, DECAY,
         exists=case.exists(got.params[0]),
     )  # fmt: skip
     if feedback in ("random", "adaptive") or method == "decolle":
@@ -580,7 +580,7 @@ def whole(case: Case, variant: str, window: int = 3) -> Gradients:
     rng = np.random.default_rng(1)
     matrices = [rng.standard_normal((N, N_OUT)) for _ in range(case.net.layers)]
     setting = Setting(
-        np.asarray(data()[1].labels), sample_weight(), (T,), window, DECAY,
+        np.asarray(data()[1].values), sample_weight(), (T,), window, DECAY,
         feedback=None if feedback == "symmetric" else lambda t: matrices,
         signs=np.sign(rng.standard_normal((T, B, _states(steps)))),
     )  # fmt: skip
@@ -831,7 +831,7 @@ def test_braintrace(algorithm: str, options: dict[str, Any], same: Any, other: A
     params = get_params(case.network)
     found = jax.jit(lambda p: made.segment(p, made.fresh(), stream, batch, 0, T).gradients)(params)
     steps = recorded(case, [params], [T])
-    setting = Setting(np.asarray(batch.labels), sample_weight(), (T,))
+    setting = Setting(np.asarray(batch.values), sample_weight(), (T,))
     for name, mine in case.names.items():
         if mine == "out" and "kappa_filter_decay" in options:
             continue  # filtered too

@@ -25,7 +25,7 @@ from snnlab.models.balanced_config import FixedPoint
 from snnlab.models.balanced_networks import build_balanced_network, quantizer, refit_program
 from snnlab.models.baselines import BaselineLayer
 from snnlab.models.maps import DenseMap
-from snnlab.problems.balanced import BalancedRSNN
+from snnlab.problems.balanced import BalancedRSNN, defaults
 
 
 def fixed(*values: float) -> VectorParam:
@@ -295,12 +295,13 @@ def test_refit_follows_the_weights(fixed_v: bool) -> None:
             "--backend braintrace trains maps alone, not time constants: add --fix_tau_rec "
             "--fix_tau_out, or use --backend snnlab",
         ),
-        (["--update_every", "10"], "the loss is taken once"),
+        (["--method", "diag", "--loss_of", "softmax"], "the softmax mixes the readout's units"),
+        (["--update_every", "10"], "--update_every does not apply to --loss_steps end"),
     ],
 )
 def test_input_that_cannot_be_used(flags: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        configs.parse(BalancedRSNN, flags, prog="x", description="")
+        configs.parse(BalancedRSNN, flags, prog="x", description="", adapt=defaults)
 
 
 def test_a_dense_map_takes_a_transform() -> None:

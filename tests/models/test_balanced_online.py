@@ -12,7 +12,7 @@ from snnlab.learners import LearnerConfig, get_params, make_learner
 from snnlab.models.balanced_networks import build_balanced_network
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification
+from snnlab.training.objectives import Classification
 from zoo import N_IN, N_OUT, make_stream, make_targets
 
 STEPS, BATCH, CROP = 16, 3, 6

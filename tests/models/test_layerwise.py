@@ -30,7 +30,7 @@ from snnlab.models.dropout import Dropout
 from snnlab.models.normalization import BatchNorm
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification, Targets
+from snnlab.training.objectives import Classification, Targets
 from snnlab.training.optim import Plateau
 from snnlab.training.programs import Programs, TrainState
 from zoo import N_IN, N_OUT, make_stream, make_targets
@@ -315,8 +315,8 @@ def test_statistics_are_renewed_by_training_and_used_in_evaluation() -> None:
 def test_padding_changes_nothing() -> None:
     flags = ("--normalization", "batchnorm", *LIVE, "RadLIF")
     targets = make_targets(batch=BATCH)
-    masked = Targets(targets.labels, targets.mask.at[0].set(0))
-    relabelled = Targets(masked.labels.at[0].add(1) % N_OUT, masked.mask)
+    masked = Targets(targets.values, targets.mask.at[0].set(0))
+    relabelled = Targets(masked.values.at[0].add(1) % N_OUT, masked.mask)
     a, b, c = (learned(flags, targets=t, scale=5.0)[0] for t in (masked, relabelled, targets))
     for name in a:
         np.testing.assert_array_equal(a[name], b[name])

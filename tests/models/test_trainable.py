@@ -37,7 +37,7 @@ from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification
+from snnlab.training.objectives import Classification
 from zoo import BATCH, LIVE, N_IN, N_OUT, STEPS, make_stream, make_targets
 
 Make = Callable[[Any], Network]

@@ -142,7 +142,6 @@ def gradients(*flags: str):
     parts = build_parts(config, problem)
     problem.train.set_epoch(1)
     batch = problem.train.batch(0)
-    from snnlab.training.evaluation import targets_of
 
     learner = parts.programs.learner
 
@@ -152,7 +151,7 @@ def gradients(*flags: str):
         made = learner.segment(params, start, stream, targets, 0, problem.n_steps)
         return made.gradients, made.metrics
 
-    return run(parts.state.params, batch.stream, targets_of(batch))
+    return run(parts.state.params, batch.stream, batch.targets)
 
 
 def test_blocks_do_not_change_the_gradient() -> None:

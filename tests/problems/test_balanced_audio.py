@@ -69,7 +69,7 @@ def test_options_of_other_data_are_refused(dataset: str, flags: list[str]) -> No
 def test_the_network_is_that_of_the_recordings(hd: Path) -> None:
     flags = [*SMALL, "--dataset", "hd", "--data-path", str(hd), "--repeat", "2"]
     problem = build(parsed(*flags, "--dataset-scale", "0.5"))
-    assert (problem.n_in, problem.n_classes, problem.n_steps) == (40, 20, 32)
+    assert (problem.n_in, problem.n_out, problem.n_steps) == (40, 20, 32)
     assert problem.class_names[:2] == ("zero", "one")
     assert problem.facts["samples"] == {
         "train": 10,

@@ -111,9 +111,10 @@ def test_options_of_the_other_kind_are_refused(flags: list[str], words: str) -> 
 
 def test_the_network_is_that_of_the_recordings(folder: Path) -> None:
     flags = (*SMALL, "--data-path", str(folder), "--repeat", "3", "--dataset-scale", "7")
-    problem = build(parsed(*flags))
-    assert (problem.n_in, problem.n_classes, problem.n_steps) == (7, 3, 60)
-    assert problem.first_scored == 59
+    config = parsed(*flags)
+    problem = build(config)
+    assert (problem.n_in, problem.n_out, problem.n_steps) == (7, 3, 60)
+    assert build_parts(config, problem).programs.objective.warmup == 59
     assert problem.facts["samples"] == {"train": 9, "val": 3, "test": 5}
     batch = next(iter(problem.test))
     plain = next(iter(build(parsed(*flags[:-4])).test))

@@ -19,7 +19,6 @@ from snnlab.experiment import build_parts, run_seeds
 from snnlab.experiment.command import command
 from snnlab.experiment.run import run
 from snnlab.problems.delayed_match import DelayedMatch, LongTermDependency, build, task_of
-from snnlab.training.evaluation import targets_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED_COMMANDS = [
@@ -116,14 +115,14 @@ def batch():
 
 def test_half_of_the_trials_match(batch) -> None:
     _, trials = batch
-    share = np.mean(np.asarray(trials.labels) == 0)
+    share = np.mean(np.asarray(trials.targets.values) == 0)
     assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(2000)
 
 
 def test_labels_say_whether_sample_and_test_are_the_same(batch) -> None:
     _, trials = batch
     sample, test = (np.asarray(trials.conditions[k]) for k in ("sample", "test"))
-    assert np.array_equal(np.asarray(trials.labels) == 0, sample == test)
+    assert np.array_equal(np.asarray(trials.targets.values) == 0, sample == test)
 
 
 def test_directions_are_uniform(batch) -> None:
@@ -230,18 +229,18 @@ def test_steps_without_loss_take_no_gradient_but_advance_traces() -> None:
 
     def gradient(start: Any) -> Any:
         return jax.jit(
-            lambda p, s: learner.segment(p, learner.fresh(), batch.stream, targets_of(batch), s, 70)
+            lambda p, s: learner.segment(p, learner.fresh(), batch.stream, batch.targets, s, 70)
         )(parts.state.params, start)
 
     short = jax.jit(
-        lambda p: learner.segment(p, learner.fresh(), batch.stream, targets_of(batch), 0, 70)
+        lambda p: learner.segment(p, learner.fresh(), batch.stream, batch.targets, 0, 70)
     )(parts.state.params)
     full = gradient(0)  # a traced start: every step takes its gradient
     for name in short.gradients:
         size = np.abs(full.gradients[name]).max()
         assert size > 0
         np.testing.assert_allclose(short.gradients[name], full.gradients[name], atol=1e-5 * size)
-    np.testing.assert_allclose(short.metrics.readout, full.metrics.readout, rtol=1e-5)
+    np.testing.assert_allclose(short.metrics.measured, full.metrics.measured, rtol=1e-5)
     np.testing.assert_allclose(short.metrics.spikes, full.metrics.spikes, rtol=1e-6)
 
 
@@ -256,7 +255,7 @@ def test_the_reset_is_detached_unless_asked() -> None:
         parts = build_parts(config, problem)
         learner, batch = parts.programs.learner, problem.train.batch(0)
         return jax.jit(
-            lambda p: learner.segment(p, learner.fresh(), batch.stream, targets_of(batch), 0, 70)
+            lambda p: learner.segment(p, learner.fresh(), batch.stream, batch.targets, 0, 70)
         )(parts.state.params).gradients
 
     detached, full = gradient(), gradient("--diff_spike", "1")

@@ -21,7 +21,6 @@ from snnlab.experiment.command import command
 from snnlab.experiment.run import run
 from snnlab.learners import get_params
 from snnlab.problems.evidence import CobaEI, Evidence, build, task_of
-from snnlab.training.evaluation import targets_of
 
 SEED_COMMAND = (
     "--tau_neu 200 --tau_syn 10 --tau_I2 2000 --ff_scale 4.0 --rec_scale 2.0 --method esd-rtrl "
@@ -63,8 +62,8 @@ def test_the_label_is_the_more_frequent_side(batch) -> None:
     _, trials = batch
     right = np.asarray(trials.conditions["right"])
     assert right.shape == (1000, 7)
-    assert np.array_equal(np.asarray(trials.labels), right.sum(1) > 3.5)
-    assert abs(np.mean(trials.labels) - 0.5) < 4 * 0.5 / np.sqrt(1000)
+    assert np.array_equal(np.asarray(trials.targets.values), right.sum(1) > 3.5)
+    assert abs(np.mean(trials.targets.values) - 0.5) < 4 * 0.5 / np.sqrt(1000)
 
 
 def test_cues_are_drawn_with_the_two_probabilities(batch) -> None:
@@ -157,7 +156,7 @@ def test_no_weight_crosses_zero_in_100_updates(net: str, method: str) -> None:
     raw = {name: np.asarray(value) for name, value in parts.state.params.items()}
     state, batch = parts.state, problem.train.batch(0)
     for _ in range(100):
-        state, _ = parts.programs.train(state, batch.stream, targets_of(batch))
+        state, _ = parts.programs.train(state, batch.stream, batch.targets)
     crossed = [
         np.any(raw[n] * np.asarray(state.params[n]) < 0) for n in raw if n.startswith("layer")
     ]

@@ -97,7 +97,7 @@ def test_a_rate_is_zero_only_without_a_spike() -> None:
     """One spike of 200 neurons in 60,000 recordings of 0.3 s."""
     totals = Averages()
     rate = 1 / (200 * 60_000 * 0.3)
-    totals.add({"count": 4, "loss": 1.0, "correct": 0, "rates": [rate, 0.0], "grad_norm": 0.5})
+    totals.add({"count": 4, "loss": 1.0, "measures": {}, "rates": [rate, 0.0], "grad_norm": 0.5})
     made = totals.row(1, "train")
     assert made["firing_rates"] == [pytest.approx(rate, rel=1e-5), 0.0]
     assert made["grad_norm"] == 0.5

@@ -9,6 +9,7 @@ import pytest
 
 from snnlab.config import build
 from snnlab.errors import UsageError
+from snnlab.scores import NMSE
 from snnlab.training.config import TrainingConfig
 from snnlab.training.optim import Plateau, learning_rate, make_optimizer, norm, norms
 
@@ -130,6 +131,24 @@ def test_plateau_is_that_of_pytorch(patience: int) -> None:
         expected.append(optimizer.param_groups[0]["lr"])
         scales.append(float(state.scale))
     assert expected[-1] < 1.0
+    assert scales == pytest.approx(expected)
+
+
+def test_plateau_of_a_score_that_falls() -> None:
+    """As PyTorch's ``mode="min"``, whose relative threshold this is."""
+    import torch
+
+    errors = (1.2, 0.9, 0.95, 0.5, 0.5, 0.4, 0.41, 0.42, 0.39, 0.39)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.7, patience=0)
+    rule = Plateau(TrainingConfig(lr_schedule="plateau", lr_gamma=0.7, lr_patience=0), NMSE)
+    state, scales, expected = rule.init(), [], []
+    for error in errors:
+        reference.step(error)
+        state = rule.observe(state, error)
+        expected.append(optimizer.param_groups[0]["lr"])
+        scales.append(float(state.scale))
+    assert len(set(expected)) == 6
     assert scales == pytest.approx(expected)
 
 

@@ -10,8 +10,8 @@ import pytest
 from short_training import FakeLoader, make_programs, run
 from snnlab.training.evaluation import Diverged
 from snnlab.training.hooks import Hook, Moment
-from snnlab.training.losses import Targets
 from snnlab.training.metrics import MetricsFile
+from snnlab.training.objectives import Targets
 from zoo import STEPS, make_stream, make_targets
 
 
@@ -53,12 +53,12 @@ def test_evaluation_counts_only_real_samples() -> None:
     programs, state, _ = make_programs(method="bptt")
     targets = make_targets()
     numbers = programs.evaluate(state.params, make_stream(), targets)
-    right = np.asarray(numbers["predictions"] == targets.labels)
-    assert numbers["correct"] == right.sum()
-    masked = Targets(targets.labels, jnp.asarray([1.0, 0.0, 0.0]))
+    right = np.asarray(numbers["predictions"] == targets.values)
+    assert numbers["measures"]["accuracy"].above == right.sum()
+    masked = Targets(targets.values, jnp.asarray([1.0, 0.0, 0.0]))
     numbers = programs.evaluate(state.params, make_stream(), masked)
     assert numbers["count"] == 1
-    assert numbers["correct"] == right[0]
+    assert numbers["measures"]["accuracy"].above == right[0]
 
 
 @pytest.mark.parametrize(("layer", "expected"), [(0, "layer 1"), (1, "layer 2")])

@@ -12,8 +12,8 @@ import pytest
 from snnlab import config as configs
 from snnlab.experiment import build_parts
 from snnlab.problems import evidence
+from snnlab.scores import ACCURACY
 from snnlab.training import seeds
-from snnlab.training.evaluation import targets_of
 
 LINE = (
     "--n_cue 1 --t_interval 5 --t_cue 10 --t_delay 5 --t_recall 10 --n_group 5 --cue_rate 200 "
@@ -38,18 +38,18 @@ def test_a_vmapped_update_is_that_of_each_trial(net: str) -> None:
     programs = seeds.SeedPrograms([parts.programs for _, parts in members])
     state = seeds.stack([parts.state for _, parts in members])
     batch = next(iter(seeds.SeedLoaders([problem.train for problem, _ in members])))
-    together, numbers = programs.train(state, batch.stream, targets_of(batch))
-    measured = programs.evaluate(together.params, batch.stream, targets_of(batch))
+    together, numbers = programs.train(state, batch.stream, batch.targets)
+    measured = programs.evaluate(together.params, batch.stream, batch.targets)
     for i, (problem, parts) in enumerate(members):
         problem.train.set_epoch(-1)
         problem.train.set_epoch(0)
         own = problem.train.batch(0)
-        alone, alone_numbers = parts.programs.train(parts.state, own.stream, targets_of(own))
+        alone, alone_numbers = parts.programs.train(parts.state, own.stream, own.targets)
         for name, value in alone.params.items():
             np.testing.assert_allclose(together.params[name][i], value, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(numbers["loss"][i], alone_numbers["loss"], rtol=1e-5)
     # Of the last one alone, which differs from the first: each is a compilation of its own.
-    check = parts.programs.evaluate(alone.params, own.stream, targets_of(own))
+    check = parts.programs.evaluate(alone.params, own.stream, own.targets)
     np.testing.assert_allclose(measured["loss"][i], check["loss"], rtol=1e-4)
     assert np.array_equal(measured["predictions"][i], check["predictions"])
 
@@ -59,7 +59,7 @@ def test_other_networks_are_not_alike() -> None:
     programs = seeds.SeedPrograms([parts.programs for _, parts in members])
     state = members[0][1].state
     batch = members[0][0].train.batch(0)
-    args = jax.tree.map(lambda a: jnp.stack([a, a]), (state, batch.stream, targets_of(batch)))
+    args = jax.tree.map(lambda a: jnp.stack([a, a]), (state, batch.stream, batch.targets))
     with pytest.raises(seeds.NotAlike):
         programs.train(*args)
 
@@ -76,11 +76,11 @@ def test_the_aggregate_counts_failures() -> None:
         {"seed": 1, "test_accuracy": 0.7, **base},
         {"seed": 2, "error": "epoch 1, batch 3: ...", **base},
     ]
-    found = seeds.aggregate(results, goal=0.8)
+    found = seeds.aggregate(results, ACCURACY, goal=0.8)
     assert found["trials"] == 3
     assert found["failed"] == 1
     assert found["test_accuracy"] == pytest.approx(0.8)
     assert found["test_accuracy_sd"] == pytest.approx(0.1414, abs=1e-4)
     assert found["reached_goal"] == 1
     assert found["test_accuracies"] == [0.9, 0.7, None]
-    assert "goal" not in seeds.aggregate(results, goal=0.0)
+    assert "goal" not in seeds.aggregate(results, ACCURACY, goal=0.0)

@@ -12,17 +12,18 @@ from matplotlib.ticker import MaxNLocator
 
 from snnlab.analysis import style
 from snnlab.analysis._curves import Measure, Rows, curve, value_of
+from snnlab.scores import SCORES
 
 #: Panels: label -> (splits, measure).
 PANELS: dict[str, tuple[tuple[str, ...], Measure]] = {
-    "validation accuracy (%)": (("val",), value_of("accuracy", 100.0)),
+    **{f"validation {s.axis}": (("val",), value_of(s.name, s.scale)) for s in SCORES.values()},
     "firing rate (Hz)": (("val",), value_of("firing_rates")),
     "balance": (("initial", "val"), value_of("balance")),
 }
 
 
 def comparison_figure(experiments: Mapping[str, Sequence[Rows]]) -> Figure:
-    """Validation accuracy, firing rate and balance over the epochs, a colour per experiment.
+    """Validation score, firing rate and balance over the epochs, a colour per experiment.
 
     Args:
         experiments: name -> rows of ``metrics.jsonl`` of each of its seeds. Drawn are the mean

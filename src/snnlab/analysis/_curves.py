@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from snnlab.analysis import style
+from snnlab.scores import Score, score_of
 
 Rows = Sequence[Mapping[str, Any]]
 Measure = Callable[[Mapping[str, Any]], Any]
@@ -26,16 +27,16 @@ def learning_curves(
     best_epoch: int | Sequence[int] | None = None,
     rate_label: str = "firing rate (Hz)",
 ) -> Figure:
-    """Loss, accuracy and firing rates over the epochs.
+    """Loss, score (accuracy, normalised error) and firing rates over the epochs.
 
     Args:
         metrics: rows of ``metrics.jsonl``, or such rows of several seeds: then the mean of the
             seeds with a band of one standard deviation. A row has ``epoch``, ``split``
-            (``train``, ``val`` or ``test``) and what was measured of ``loss``, ``accuracy``
-            (a fraction) and ``firing_rates`` (one per hidden layer). Rows of no epoch are left
-            out. A panel without measurements is not drawn.
-        best_epoch: the epoch that was kept, per seed; by default that of the highest
-            validation accuracy (lowest loss without accuracies), the first of equals.
+            (``train``, ``val`` or ``test``) and what was measured of ``loss``, the score by its
+            name (``accuracy`` is a fraction) and ``firing_rates`` (one per hidden layer). Rows of
+            no epoch are left out. A panel without measurements is not drawn.
+        best_epoch: the epoch that was kept, per seed; by default that of the best validation
+            score (lowest loss where there is none), the first of equals.
         rate_label: label of the firing rates, with the unit of ``firing_rates``.
 
     Raises:
@@ -43,21 +44,22 @@ def learning_curves(
     """
     runs = _as_runs(metrics)
     layers = max((len(r.get("firing_rates") or ()) for run in runs for r in run), default=0)
+    score = score_of(row for run in runs for row in run)
     measured = [
         name
-        for name in ("loss", "accuracy")
+        for name in ("loss", score.name)
         if any(_at(run, split, value_of(name)) for run in runs for split in SPLITS)
     ]
     panels = measured + (["rates"] if layers else [])
     if not panels:
-        raise ValueError("metrics hold no loss, accuracy or firing rates of train or val")
-    bests = _bests(runs, best_epoch)
+        raise ValueError("metrics hold no loss, score or firing rates of train or val")
+    bests = _bests(runs, score, best_epoch)
     fig = style.figure(2.5 * len(panels) + 0.4, 2.15)
     axes = dict(zip(panels, fig.subplots(1, len(panels), squeeze=False)[0]))
-    labels = {"loss": "loss", "accuracy": "accuracy (%)"}
+    labels = {"loss": "loss", score.name: score.axis}
     best = "best epoch" if len(runs) == 1 else "best epoch per seed"
     for name in measured:
-        ax, scale = axes[name], 100.0 if name == "accuracy" else 1.0
+        ax, scale = axes[name], score.scale if name == score.name else 1.0
         value = value_of(name, scale)
         drawn = [curve(ax, runs, s, value, SPLITS[s]) for s in SPLITS]
         handles = [line for line in drawn if line is not None]
@@ -67,11 +69,17 @@ def learning_curves(
             style.legend_above(ax, handles + marks)
     if "rates" in axes:
         _rates(axes["rates"], runs, layers, rate_label)
-    if "accuracy" in axes:
-        _test_title(axes["accuracy"], runs, above_legend=measured[0] == "accuracy")
-    for ax in axes.values():
+    if score.name in axes:
+        _test_title(axes[score.name], runs, score, above_legend=measured[0] == score.name)
+    for name, ax in axes.items():
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-        ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        if name == score.name and not score.rises:
+            ax.set_yscale("log")  # an error falls by factors
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
         ax.margins(x=0.03)
     return fig
 
@@ -140,13 +148,15 @@ def curve(
     return line
 
 
-def _bests(runs: Sequence[Rows], given: int | Sequence[int] | None) -> list[int | None]:
+def _bests(
+    runs: Sequence[Rows], score: Score, given: int | Sequence[int] | None
+) -> list[int | None]:
     if given is not None:
         return [given] * len(runs) if isinstance(given, int) else list(given)
     bests: list[int | None] = []
     for run in runs:
-        high, low = _at(run, "val", value_of("accuracy")), _at(run, "val", value_of("loss", -1.0))
-        scores = high or low
+        known = _at(run, "val", value_of(score.name, score.key(1.0)))
+        scores = known or _at(run, "val", value_of("loss", -1.0))
         bests.append(min(scores, key=lambda e: (-scores[e], e)) if scores else None)
     return bests
 
@@ -192,19 +202,19 @@ def _rates(ax: Axes, runs: Sequence[Rows], layers: int, label: str) -> None:
     )
 
 
-def _test_title(ax: Axes, runs: Sequence[Rows], above_legend: bool) -> None:
-    """The test accuracy in words, above the panel."""
-    found = [
-        100.0 * float(row["accuracy"])
+def _test_title(ax: Axes, runs: Sequence[Rows], score: Score, above_legend: bool) -> None:
+    """The test score in words, above the panel."""
+    tests = [
+        [row for row in run if row.get("split") == "test" and row.get(score.name) is not None]
         for run in runs
-        for row in [r for r in run if r.get("split") == "test" and r.get("accuracy") is not None][
-            -1:
-        ]
     ]
+    found = [score.scale * float(rows[-1][score.name]) for rows in tests if rows]
     if not found:
         return
-    text = f"test {np.mean(found):.1f} %"
+    digits, unit = (1, " %") if score.percent else (4, "")
+    text = f"test {np.mean(found):.{digits}f}{unit}"
     if len(found) > 1:
-        text = f"test {np.mean(found):.1f} ± {np.std(found, ddof=1):.1f} % ({len(found)} seeds)"
+        sd = np.std(found, ddof=1)
+        text = f"test {np.mean(found):.{digits}f} ± {sd:.{digits}f}{unit} ({len(found)} seeds)"
     pad = 16.0 if above_legend else 4.0
     ax.set_title(text, loc="right", fontsize=style.LABEL_PT, color=style.INK, pad=pad)

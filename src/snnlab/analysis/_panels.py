@@ -271,6 +271,49 @@ def readout_traces(
     return lines
 
 
+def following_traces(
+    ax: Axes,
+    readout: np.ndarray,
+    targets: np.ndarray,
+    scored: np.ndarray | None = None,
+    *,
+    step_ms: float,
+    limits: tuple[float, float] | None = None,
+    x: str = TIME,
+    y: str = "readout",
+) -> list[Line2D]:
+    """Readouts in colours over the targets that they are to follow, grey and wider.
+
+    Args:
+        ax: drawn into.
+        readout, targets: ``(T, C)``.
+        scored: ``(T,)`` bool; steps that are not are shaded; all where ``None``.
+        step_ms: length of a step.
+        limits: smallest and largest value of the axis; those of both by default.
+        x, y: axis labels; an empty ``x`` hides the numbers too.
+
+    Returns:
+        C lines of targets, then C of readouts.
+    """
+    n_steps, n_out = readout.shape
+    at = times_ms(n_steps, step_ms)
+    lines = ax.plot(at, targets, color=style.FAINT, linewidth=2.4, zorder=2)
+    for k in range(n_out):
+        colour = style.CYCLE[k % len(style.CYCLE)]
+        lines += ax.plot(at, readout[:, k], color=colour, linewidth=0.9, zorder=3)
+    both = np.concatenate([readout, targets])
+    low, high = limits or (float(both.min()), float(both.max()))
+    margin = 0.06 * _span(low, high)
+    ax.set(xlim=(0, n_steps * step_ms), ylim=(low - margin, high + margin))
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    if scored is not None:
+        _shade(ax, ~np.asarray(scored, bool), step_ms)
+    style.tidy(ax, x=x, y=y, time=True)
+    ends = [(float(targets[-1].max()), "target", style.GREY)] * (n_out <= 4)
+    style.notes_right(ax, ends)
+    return lines
+
+
 def _runs(values: np.ndarray) -> list[tuple[int, int]]:
     """``(start, stop)`` of every run of equal values."""
     cuts = [0, *(np.nonzero(np.diff(values))[0] + 1).tolist(), len(values)]

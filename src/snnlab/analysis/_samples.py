@@ -16,11 +16,13 @@ from snnlab.analysis._panels import (
     SIMULATED,
     activity,
     event_image,
+    following_traces,
     full_count,
     membrane_traces,
     readout_traces,
 )
 from snnlab.analysis.recording import Recording, event_counts
+from snnlab.scores import NMSE
 
 
 def sample_figure(
@@ -66,8 +68,12 @@ def _figure(
     grid = fig.subplots(
         len(rows), len(indices), squeeze=False, gridspec_kw={"height_ratios": list(rows.values())}
     )
-    shown = rec.readout[:, indices]
-    limits = (float(shown.min()), float(shown.max()))  # the same for all, so that samples compare
+    shown = [rec.readout[:, indices]]
+    if rec.predictions is None:
+        shown.append(rec.targets[:, indices])
+    limits = (  # the same for all, so that samples compare
+        float(min(part.min() for part in shown)), float(max(part.max() for part in shown)),
+    )  # fmt: skip
     for column, index in enumerate(indices):
         axes = dict(zip(rows, grid[:, column]))
         _column(axes, rec, index, n_show, n_frames, limits, first=column == 0)
@@ -94,7 +100,6 @@ def _column(
     def named(text: str) -> str:
         return text if first else ""
 
-    target, prediction = int(rec.targets[index]), int(rec.predictions[index])
     inputs, dt = rec.inputs[:, index], rec.step_ms
     two = rec.sensor is not None and rec.sensor.polarities == 2
     if "image" in axes:
@@ -111,19 +116,36 @@ def _column(
             rec.threshold(last, index), n_show, step_ms=dt, x="",
             y=named(f"layer {last + 1}, membrane"),
         )  # fmt: skip
-    readout_traces(
-        axes["readout"], rec.readout[:, index], target, prediction, rec.class_names, rec.scored,
-        step_ms=dt, limits=limits, y=named("readout"),
-        x=SIMULATED if rec.bin_ms is None else RECORDED,
-    )  # fmt: skip
+    title, right = _readout(axes["readout"], rec, index, limits, named("readout"))
     for row, ax in axes.items():
         if not first and row not in ("image", "membrane"):  # neurons differ, the rest is the same
             ax.tick_params(axis="y", labelleft=False)
     top = next(iter(axes.values()))
     top.set_title(
-        f"true {rec.name(target)}, predicted {rec.name(prediction)}", loc="left",
-        fontsize=style.TITLE_PT, color=style.INK if target == prediction else style.VERMILION,
+        title, loc="left", fontsize=style.TITLE_PT, color=style.INK if right else style.VERMILION
+    )
+
+
+def _readout(
+    ax: Axes, rec: Recording, index: int, limits: tuple[float, float], y: str
+) -> tuple[str, bool]:
+    """Draw the readout of a sample; what it came to in words, and whether that is right."""
+    x = SIMULATED if rec.bin_ms is None else RECORDED
+    readout = rec.readout[:, index]
+    if rec.predictions is None:
+        wanted = rec.targets[:, index]
+        following_traces(
+            ax, readout, wanted, rec.scored, step_ms=rec.step_ms, limits=limits, x=x, y=y
+        )
+        counts = slice(None) if rec.scored is None else rec.scored
+        error = np.sum((readout - wanted)[counts] ** 2) / np.sum(wanted[counts] ** 2)
+        return f"{NMSE.words} {NMSE.show(float(error))}", True
+    target, prediction = int(rec.targets[index]), int(rec.predictions[index])
+    readout_traces(
+        ax, readout, target, prediction, rec.class_names, rec.scored, step_ms=rec.step_ms,
+        limits=limits, x=x, y=y,
     )  # fmt: skip
+    return f"true {rec.name(target)}, predicted {rec.name(prediction)}", target == prediction
 
 
 def _frames(ax: Axes, rec: Recording, index: int, n_frames: int, legend: bool) -> None:

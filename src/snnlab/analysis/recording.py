@@ -30,8 +30,8 @@ class Recording:
         spikes: per hidden layer ``(T, B, n)``, non-zero at a spike.
         membrane: per hidden layer ``(T, B, n)``, after the step's reset.
         readout: ``(T, B, C)``.
-        targets: ``(B,)`` true classes.
-        predictions: ``(B,)`` the network's decisions.
+        targets: ``(B,)`` true classes, or ``(T, B, C)`` sequences that the readout is to follow.
+        predictions: ``(B,)`` the network's decisions; ``None`` beside sequences.
         dt_ms: length of a step that the network simulates.
         sensor: grid of the inputs, if they are an event sensor's.
         class_names: C names; the class numbers where empty.
@@ -49,7 +49,7 @@ class Recording:
     membrane: tuple[np.ndarray, ...]
     readout: np.ndarray
     targets: np.ndarray
-    predictions: np.ndarray
+    predictions: np.ndarray | None
     dt_ms: float
     sensor: SensorShape | None = None
     class_names: tuple[str, ...] = ()
@@ -68,8 +68,12 @@ class Recording:
             raise ValueError(f"membrane {[v.shape for v in self.membrane]}: not as spikes {layers}")
         if len(self.thresholds) not in (0, len(layers)):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(layers)} layers")
-        for array in (self.targets, self.predictions):
-            _need(array.shape == lead[1:], "targets, predictions", array, f"{lead[1:]}")
+        if self.predictions is None:
+            shape = self.readout.shape
+            _need(self.targets.shape == shape, "targets", self.targets, f"{shape}")
+        else:
+            for array in (self.targets, self.predictions):
+                _need(array.shape == lead[1:], "targets, predictions", array, f"{lead[1:]}")
         if self.scored is not None:
             _need(self.scored.shape == lead[:1], "scored", self.scored, f"{lead[:1]}")
         if len(self.class_names) not in (0, self.readout.shape[2]):

@@ -111,7 +111,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
     from snnlab.models import ModelConfig, build_network
     from snnlab.training.config import TrainingConfig
-    from snnlab.training.losses import Classification, Targets
+    from snnlab.training.objectives import Classification, Targets
     from snnlab.training.optim import Plateau, make_optimizer
     from snnlab.training.programs import Programs, TrainState
 

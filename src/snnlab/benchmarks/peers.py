@@ -90,7 +90,7 @@ def own_run(cell: Cell) -> Run:
 
     from snnlab.learners import LearnerConfig, make_learner
     from snnlab.training.config import TrainingConfig
-    from snnlab.training.losses import Classification, Targets
+    from snnlab.training.objectives import Classification, Targets
 
     make, params, case = make_case(cell)
     goal = Classification(N_OUT, cell.n_layer, 0, 1.0, TrainingConfig())

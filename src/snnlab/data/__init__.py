@@ -10,13 +10,15 @@ from snnlab.lazy import exports
 
 if TYPE_CHECKING:
     from snnlab.data.augment import Augment as Augment
+    from snnlab.data.batch import Batch as Batch
+    from snnlab.data.batch import Splits as Splits
+    from snnlab.data.batch import Targets as Targets
     from snnlab.data.build import Data as Data
     from snnlab.data.build import build_data as build_data
     from snnlab.data.build import data_of as data_of
     from snnlab.data.config import DataConfig as DataConfig
     from snnlab.data.event_digits import load_event_digits as load_event_digits
     from snnlab.data.features import build_features as build_features
-    from snnlab.data.loader import Batch as Batch
     from snnlab.data.loader import Loader as Loader
     from snnlab.data.recordings import load_recordings as load_recordings
     from snnlab.data.speech.spoken_digits import load_spoken_digits as load_spoken_digits
@@ -34,11 +36,12 @@ else:
         __name__,
         {
             "augment": ("Augment",),
+            "batch": ("Batch", "Splits", "Targets"),
             "build": ("Data", "build_data", "data_of"),
             "config": ("DataConfig",),
             "event_digits": ("load_event_digits",),
             "features": ("build_features",),
-            "loader": ("Batch", "Loader"),
+            "loader": ("Loader",),
             "recordings": ("load_recordings",),
             "speech.spoken_digits": ("load_spoken_digits",),
             "store": ("EventStore", "Sensor", "StoreWriter", "cache_root", "cached"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.augment import Augment
+from snnlab.data.batch import Splits
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import BatchCutter, capacity
 from snnlab.data.event_digits import load_event_digits
@@ -21,58 +22,36 @@ from snnlab.data.transform import Transform
 from snnlab.errors import UsageError
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """A dataset ready to train on.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data(Splits):
+    """Recordings ready to train on.
+
+    ``train`` is shuffled and augmented; ``val`` is the dataset's own, or carved from the training
+    recordings, stratified by the run's seed; ``test`` is the dataset's own test split.
 
     Attributes:
-        name: dataset.
-        n_in: inputs, ``height * width * polarities`` of ``sensor``.
-        n_classes: classes.
-        n_steps: steps T of a recording.
-        bin_ms: recorded time of a step.
-        sensor: (height, width, polarities) after down-sampling; an input's index is
-            ``(polarity * height + y) * width + x``. ``None`` where there is none.
-        train: shuffled and augmented.
-        val: the dataset's own, or carved from the training recordings, stratified by the run's
-            seed.
-        test: the dataset's own test split; read it once.
         counts: recordings of ``train``, ``val`` and ``test``, ``capacity`` (event slots of a
             batch) and ``late_events`` (dropped behind the time window, all splits); of features
             ``cut`` (longer than T), ``absent`` (named by the dataset's lists, but not there) and
             ``unlisted`` (there, but not named).
-        class_names: where there are names.
-        identity: what the recordings are, by content, and what cutting makes of them:
-            ``recordings`` and ``transform``, as text.
         lost: of events, per split: ``late_events``, and ``silent_recordings`` that have no event
             which a network would see.
-        note: lines for the user about what is not as asked, or is lost.
     """
 
-    name: str
-    n_in: int
-    n_classes: int
-    n_steps: int
-    bin_ms: float
-    sensor: tuple[int, int, int] | None
-    train: Any
-    val: Any
-    test: Any
     counts: dict[str, int]
-    class_names: tuple[str, ...] = ()
-    identity: dict[str, str] = dataclasses.field(default_factory=dict)
-    lost: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-    note: str = ""
-
-    def facts(self) -> dict[str, Any]:
-        """What ``results.json`` says of the data."""
-        samples = {k: n for k, n in self.counts.items() if k in COUNTED}
-        names = {"classes": list(self.class_names)} if self.class_names else {}
-        return {"samples": samples, **self.lost, **names}
+    lost: dict[str, dict[str, int]]
 
 
 #: Of ``Data.counts``: how many recordings there are, and how many were not taken as they are.
 COUNTED = ("train", "val", "test", "cut", "absent", "unlisted")
+
+
+def facts_of(
+    counts: dict[str, int], lost: dict[str, dict[str, int]], class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """What ``results.json`` says of the data; arguments as of :class:`Data`."""
+    names = {"classes": list(class_names)} if class_names else {}
+    return {"samples": {k: n for k, n in counts.items() if k in COUNTED}, **lost, **names}
 
 
 def build_data(config: DataConfig, seed: int) -> Data:
@@ -157,9 +136,10 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         share_note(config, len(val), len(fit) + len(val), own),
     ]  # fmt: skip
     return Data(
-        store.sensor.name, transform.n_in, store.sensor.n_classes, transform.n_steps,
-        transform.bin_ms, transform.shape, made, loader(val, False),
-        loader(test, False), counts, store.class_names,
+        dataset=store.sensor.name, n_in=transform.n_in, n_out=store.sensor.n_classes,
+        n_steps=transform.n_steps, bin_ms=transform.bin_ms, sensor=transform.shape, train=made,
+        val=loader(val, False), test=loader(test, False), counts=counts,
+        class_names=store.class_names, facts=facts_of(counts, lost, store.class_names),
         identity={
             "recordings": f"{store.sensor.name} sha256 {store.content}",
             "transform": f"{transform}, {'binary' if config.binary_bins else 'counted'} bins",

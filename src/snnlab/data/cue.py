@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from snnlab.data.batch import Batch, padded
 from snnlab.data.cutting import order_of
 from snnlab.data.positions import Positioned
 from snnlab.data.repeated import RepeatedStream
@@ -100,16 +101,7 @@ def cue_sample(task: CueTask, seed: int) -> np.ndarray:
     return np.asarray(jax.jit(lambda s: s.window(0, task.n_steps))(stream))[:, 0]
 
 
-class CueBatch(NamedTuple):
-    """One batch; a pytree. ``labels``, ``mask`` (0 for padding) and ``indices`` are ``(B,)``."""
-
-    stream: RepeatedStream
-    labels: np.ndarray
-    mask: np.ndarray
-    indices: np.ndarray
-
-
-class CueLoader(Positioned[CueBatch]):
+class CueLoader(Positioned[Batch]):
     """Batches of a fixed set of trials; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:
@@ -140,16 +132,13 @@ class CueLoader(Positioned[CueBatch]):
         names = ("n_samples", "batch_size", "seed", "split")
         return {name: getattr(self, name) for name in names}
 
-    def batch(self, number: int) -> CueBatch:
+    def batch(self, number: int) -> Batch:
         """Batch ``number`` (from 0) of the current epoch."""
         order = np.arange(self.n_samples)
         if self.shuffle:
             order = order_of(self.n_samples, self.seed, self.epoch)
         mine = order[number * self.batch_size : (number + 1) * self.batch_size]
-        indices = np.full(self.batch_size, -1)
-        indices[: len(mine)] = mine
-        mask = (indices >= 0).astype(np.float32)
+        targets, indices = padded(mine, self.labels, self.batch_size)
         trials = CueTrials(self.trials.sides[indices], self.trials.salt[indices])
         stream = RepeatedStream(cue_stream(self.task, trials), self.repeat, self.scale)
-        labels = np.where(indices >= 0, self.labels[indices], 0).astype(np.int32)
-        return CueBatch(stream, labels, mask, indices)
+        return Batch(stream, targets, indices)

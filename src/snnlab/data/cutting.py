@@ -11,17 +11,17 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.data.augment import Augment, Events
+from snnlab.data.batch import Targets, padded
 from snnlab.data.store import EventStore
 from snnlab.data.transform import Transform, sort_by_step
 
 
 class CutBatch(NamedTuple):
-    """A batch as numpy arrays, padded to static shapes; see ``loader.Batch``."""
+    """A batch as numpy arrays, padded to static shapes; see :class:`~snnlab.data.batch.Batch`."""
 
     cell: np.ndarray
     offsets: np.ndarray
-    labels: np.ndarray
-    mask: np.ndarray
+    targets: Targets
     indices: np.ndarray
 
 
@@ -85,9 +85,8 @@ class BatchCutter:
         """Events of the recordings ``indices`` as one padded batch.
 
         Returns:
-            ``cell (capacity,) int32``, ``offsets (T + 1,) int32``, ``labels (B,) int32``,
-            ``mask (B,) float32`` 1 for a recording and 0 for padding, ``indices (B,) int64``
-            with -1 for padding.
+            ``cell (capacity,) int32``, ``offsets (T + 1,) int32``, and as in a batch ``targets``
+            and ``indices``.
         """
         events = self._gather(indices)
         sensor, n_in = self.transform.sensor, self.transform.n_in
@@ -101,16 +100,9 @@ class BatchCutter:
         cell, offsets = sort_by_step(
             self.transform.steps(events.time_us), cells, self.transform.n_steps
         )
-        b, size = len(indices), self.batch_size
-        padded = np.zeros(self.capacity, np.int32)
-        padded[: len(cell)] = cell
-        labels = np.zeros(size, np.int32)
-        labels[:b] = self.store.labels[indices]
-        mask = np.zeros(size, np.float32)
-        mask[:b] = 1
-        which = np.full(size, -1, np.int64)
-        which[:b] = indices
-        return CutBatch(padded, offsets, labels, mask, which)
+        slots = np.zeros(self.capacity, np.int32)
+        slots[: len(cell)] = cell
+        return CutBatch(slots, offsets, *padded(indices, self.store.labels, self.batch_size))
 
     def _gather(self, indices: np.ndarray) -> Events:
         starts = self.store.starts[indices]

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.build import Data, share_note, silent_note, validation
+from snnlab.data.batch import Batch, padded
+from snnlab.data.build import Data, facts_of, share_note, silent_note, validation
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import order_of
 from snnlab.data.download import say
-from snnlab.data.loader import Batch
 from snnlab.data.manifest import digest, is_intact, write_manifest
 from snnlab.data.positions import Positioned
 from snnlab.data.sources import chosen, content_sum
@@ -168,14 +168,11 @@ class FeatureLoader(Positioned[Batch]):
         order = order_of(n, self.seed, self.epoch) if self.shuffle else np.arange(n)
         mine = order[number * size : (number + 1) * size]
         xs = np.zeros((self.n_steps, size, BANDS), np.float32)
-        labels, mask = np.zeros(size, np.int32), np.zeros(size, np.float32)
-        indices = np.full(size, -1, np.int64)
         for place, i in enumerate(self.indices[mine]):
             start = self.store.starts[i]
             length = min(int(self.store.ends[i] - start), self.n_steps)
             xs[:length, place] = self.store.frames[start : start + length]
-        labels[: len(mine)], mask[: len(mine)], indices[: len(mine)] = self.labels[mine], 1, mine
-        return Batch(DenseStream(xs), labels, mask, indices)
+        return Batch(DenseStream(xs), *padded(mine, self.labels, size))
 
 
 def build_features(name: str, config: DataConfig, seed: int) -> Data:
@@ -223,9 +220,10 @@ def build_features(name: str, config: DataConfig, seed: int) -> Data:
         share_note(config, len(val), len(fit) + len(val), bool((store.split == VALID).any())),
     ]
     return Data(
-        name, BANDS, len(corpus.keys), n_steps, HOP_MS, None, train,
-        FeatureLoader(store, val, n_steps, size, seed),
-        FeatureLoader(store, test, n_steps, size, seed), counts, corpus.keys,
+        dataset=name, n_in=BANDS, n_out=len(corpus.keys), n_steps=n_steps, bin_ms=HOP_MS,
+        train=train, val=FeatureLoader(store, val, n_steps, size, seed),
+        test=FeatureLoader(store, test, n_steps, size, seed), counts=counts,
+        class_names=corpus.keys, facts=facts_of(counts, lost, corpus.keys),
         identity={
             "recordings": f"{name} sha256 {store.content}",
             "transform": f"{BANDS} log-mel bands ({FORMAT}), {n_steps} frames of {HOP_MS:g} ms",

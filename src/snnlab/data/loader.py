@@ -12,30 +12,15 @@ import types
 import warnings
 import weakref
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from snnlab import interrupts
+from snnlab.data.batch import Batch
 from snnlab.data.cutting import BatchCutter, CutBatch
-from snnlab.data.stream import BLOCK, EventStream, Stream
+from snnlab.data.stream import BLOCK, EventStream
 from snnlab.errors import UsageError
-
-
-class Batch(NamedTuple):
-    """One batch; a pytree with numpy leaves.
-
-    Attributes:
-        stream: its input, ``(T, B, n_in)`` when made dense.
-        labels: ``(B,) int32``, 0 for padding.
-        mask: ``(B,) float32``, 1 for a recording, 0 for padding.
-        indices: ``(B,) int64`` positions in the split, -1 for padding.
-    """
-
-    stream: Stream
-    labels: np.ndarray
-    mask: np.ndarray
-    indices: np.ndarray
 
 
 class _Order:
@@ -228,4 +213,4 @@ class Loader:
             cut.cell, cut.offsets, batch_size=cutter.batch_size, n_in=transform.n_in,
             binary=self._binary, block=BLOCK, events=self._events,
         )  # fmt: skip
-        return Batch(stream, cut.labels, cut.mask, cut.indices)
+        return Batch(stream, cut.targets, cut.indices)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from snnlab.data.batch import Batch, Targets
 from snnlab.data.periods import Period
 from snnlab.data.positions import Positioned
 from snnlab.data.stream import Stream
@@ -109,23 +110,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
-class TrialBatch(NamedTuple):
-    """One batch of generated trials; a pytree.
-
-    Attributes:
-        stream: its input.
-        labels: ``(B,) int32``.
-        mask: ``(B,) float32`` of ones: generated batches are never short.
-        conditions: what was drawn for each trial, by name.
-    """
-
-    stream: TrialStream
-    labels: jax.Array
-    mask: jax.Array
-    conditions: dict[str, jax.Array]
-
-
-def draw_batch(task: TrialTask, key: jax.Array, batch_size: int) -> TrialBatch:
+def draw_batch(task: TrialTask, key: jax.Array, batch_size: int) -> Batch:
     """A batch of trials of ``task``; pure, and traceable in ``key``."""
     of_trials, of_spikes = jax.random.split(key)
     trials = task.draw(of_trials, batch_size)
@@ -135,8 +120,9 @@ def draw_batch(task: TrialTask, key: jax.Array, batch_size: int) -> TrialBatch:
     salt = jax.random.bits(of_spikes, (batch_size, task.n_in), jnp.uint32)
     periods = tuple((p.steps, p.level) for p in task.periods)
     stream = TrialStream(threshold, salt, periods)
-    mask = jnp.ones(batch_size, jnp.float32)
-    return TrialBatch(stream, trials.labels.astype(jnp.int32), mask, trials.conditions)
+    mask = jnp.ones(batch_size, jnp.float32)  # generated batches are never short
+    targets = Targets(trials.labels.astype(jnp.int32), mask)
+    return Batch(stream, targets, conditions=trials.conditions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +133,7 @@ class _Identity:
     n_batches: int
 
 
-class TrialLoader(Positioned[TrialBatch]):
+class TrialLoader(Positioned[Batch]):
     """Batches of generated trials; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:
@@ -179,11 +165,11 @@ class TrialLoader(Positioned[TrialBatch]):
     def _identity(self) -> dict[str, int]:
         return dataclasses.asdict(self._id)
 
-    def batch(self, number: int) -> TrialBatch:
+    def batch(self, number: int) -> Batch:
         """Batch ``number`` (from 0) of the current epoch."""
         return self._draw(self.epoch if self.renewed else 0, number)
 
-    def _draw_batch(self, epoch: Any, number: Any) -> TrialBatch:
+    def _draw_batch(self, epoch: Any, number: Any) -> Batch:
         key = jax.random.key(self._id.seed)
         for part in (self._id.split, epoch, number):
             key = jax.random.fold_in(key, part)

@@ -130,6 +130,7 @@ def _resumed_config(
             f"--resume {config.run.resume} holds a run of another task "
             f"(option {(stranger or missing)[0]} does not belong to both)"
         )
+    saved = getattr(config_type, "of_earlier", dict)(saved)
     given, _ = configs.given_values(config_type, argv, prog=prog)
     wanted = "" if "filepath" in given.files else given.get("filepath", "")
     if wanted and Path(wanted).expanduser().resolve() != folder.path.resolve():

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from snnlab.analysis import figures
 from snnlab.runs import RunFolder
+from snnlab.scores import SCORES, Score, score_of
 from snnlab.training.metrics import write_atomically
 
 #: More runs than this are not drawn as lines over epochs.
@@ -58,7 +59,7 @@ class Outcome:
     def numbers(self) -> dict[str, list[float]]:
         """Measure -> a value for each seed that has it (accuracies as fractions, rates in Hz).
 
-        ``best_*`` are of the epoch with the best validation accuracy (the first of equals),
+        ``best_*`` are of the epoch with the best validation score (the first of equals),
         averaged over layers; ``balance`` scores the neurons whose currents vary, ``balance_all``
         all of them, a constant current as 0.
         """
@@ -70,23 +71,25 @@ class Outcome:
                 found.setdefault(name, []).append(statistics.fmean(values))
 
         for rows in self.rows:
+            score = score_of(rows)
+            name = score.name
             by_split: dict[str, list[dict[str, Any]]] = {}
             for row in rows:
                 by_split.setdefault(row["split"], []).append(row)
-            val = [row for row in by_split.get("val", []) if _is_number(row.get("accuracy"))]
+            val = [row for row in by_split.get("val", []) if _is_number(row.get(name))]
             if val:
-                best = max(val, key=lambda r: (r["accuracy"], -r["epoch"]))
+                best = _best(val, score)
                 add("best_epoch", best["epoch"])
-                add("val_accuracy", best["accuracy"])
-                add("last_val_accuracy", val[-1]["accuracy"])
+                add(f"val_{name}", best[name])
+                add(f"last_val_{name}", val[-1][name])
                 add("best_rate", best.get("firing_rates"))
-                for name in ("balance", "balance_all", "balance_constant"):
-                    add(f"best_{name}", best.get(name))
+                for measure in ("balance", "balance_all", "balance_constant"):
+                    add(f"best_{measure}", best.get(measure))
             for row in by_split.get("initial", [])[:1]:
-                for name in ("balance", "balance_all"):
-                    add(f"initial_{name}", row.get(name))
+                for measure in ("balance", "balance_all"):
+                    add(f"initial_{measure}", row.get(measure))
             for row in by_split.get("test", [])[-1:]:
-                add("test_accuracy", row.get("accuracy"))
+                add(f"test_{name}", row.get(name))
         seconds = self.results.get("seconds")
         if seconds is not None:
             # Seeds in one vmapped program share their time.
@@ -111,11 +114,25 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _best(val: Sequence[dict[str, Any]], score: Score) -> dict[str, Any]:
+    return max(val, key=lambda row: (score.key(row[score.name]), -row["epoch"]))
+
+
+def _of_score(score: Score) -> dict[str, tuple[str, float, int]]:
+    unit = "%" if score.percent else score.words
+    digits = 1 if score.percent else 4
+    parts = {"validation": "val", "last epoch": "last_val", "test": "test"}
+    return {
+        f"{part} ({unit})": (f"{split}_{score.name}", score.scale, digits)
+        for part, split in parts.items()
+    }
+
+
 #: Columns of the table: heading -> (measure, factor, digits).
 COLUMNS = {
-    "validation (%)": ("val_accuracy", 100.0, 1),
-    "last epoch (%)": ("last_val_accuracy", 100.0, 1),
-    "test (%)": ("test_accuracy", 100.0, 1),
+    **{
+        heading: column for score in SCORES.values() for heading, column in _of_score(score).items()
+    },
     "best epoch": ("best_epoch", 1.0, 0),
     "rate (Hz)": ("best_rate", 1.0, 2),
     "balance, untrained": ("initial_balance", 1.0, 3),
@@ -218,12 +235,16 @@ def _over_grid(
 ) -> Any:
     axis = _axis(runs)
     assert axis is not None
+    found = [s for s in SCORES.values() if any(f"test_{s.name}" in n for n in numbers.values())]
+    if not found:
+        return None
+    score = found[0]
     lines: dict[str, list[tuple[float, list[float]]]] = {}
     for name, (member, _) in runs.items():
-        values = numbers[name].get("test_accuracy", [])
+        values = numbers[name].get(f"test_{score.name}", [])
         if values:
             others = [member.group] * bool(member.group)
             others += [f"{k} {str(v).lower()}" for k, v in member.point.items() if k != axis]
             line = lines.setdefault(", ".join(others) or "test", [])
-            line.append((float(member.point[axis]), [100.0 * v for v in values]))
-    return figures.dependence_figure(lines, axis, "test accuracy (%)") if lines else None
+            line.append((float(member.point[axis]), [score.scale * v for v in values]))
+    return figures.dependence_figure(lines, axis, f"test {score.axis}")

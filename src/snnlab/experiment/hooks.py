@@ -50,10 +50,11 @@ class Metrics(RunHook):
             if this.problem.measure:
                 val.update(this.problem.measure(params))
             progress.epoch = now.place.epoch
-            found = val["accuracy"], -val["loss"]
-            if found > (progress.best_accuracy, -progress.best_loss):
+            score, before = this.problem.score, progress.best_score
+            mine, loss = val[score.name], -progress.best_loss
+            if before is None or (score.key(mine), -val["loss"]) > (score.key(before), loss):
                 progress.best_epoch = progress.epoch
-                progress.best_accuracy, progress.best_loss = val["accuracy"], val["loss"]
+                progress.best_score, progress.best_loss = mine, val["loss"]
                 this.best = on_host(params)
             for row in rows:
                 this.note(row)
@@ -118,8 +119,9 @@ class Progress(RunHook):
     def on_start(self, now: Moment) -> None:
         problem = self.runs[0].problem
         self._display = ProgressDisplay(
-            self._epochs, now.place.epoch + 1, now.batches, problem.n_steps, self._console
-        )
+            self._epochs, now.place.epoch + 1, now.batches, problem.n_steps, problem.score,
+            self._console,
+        )  # fmt: skip
         self._display.__enter__()
 
     def on_batch(self, now: Moment) -> None:

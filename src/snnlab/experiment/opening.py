@@ -128,7 +128,9 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
         )
     this.progress, this.rows = Progressed(**meta["progress"]), meta["rows"]
     this.best, this.saved = on_host(best), place
-    stop = stopped(config.training, this.progress.epoch, this.progress.best_accuracy)
+    stop = stopped(
+        config.training, this.problem.score, this.progress.epoch, this.progress.best_score
+    )
     if place.batch == 0 and (stop or place.epoch >= config.training.epochs):
         if folder.finished and place == max(places(folder.checkpoints)):
             raise UsageError(_has_finished(this, place, stop))
@@ -155,9 +157,12 @@ def _has_finished(this: Run, place: Place, stop: str) -> str:
             "continue it"
         )
     if stop == "goal":
+        score, best = this.problem.score, progress.best_score
+        assert best is not None
         return (
-            f"{path} has finished: its validation accuracy of {progress.best_accuracy:.2%} reached "
-            f"--acc_th {training.acc_th:g}; a higher --acc_th, or 0, would continue it"
+            f"{path} has finished: its validation {score.words} of {score.show(best)} reached "
+            f"--acc_th {training.acc_th:g}; a {'higher' if score.rises else 'lower'} --acc_th, or "
+            "0, would continue it"
         )
     return (
         f"{path} was given up after epoch {place.epoch} (--pruning_epochs); "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,10 +17,10 @@ from snnlab.experiment.problem import Problem
 from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import Params, param_states
 from snnlab.models import Network
+from snnlab.models.maps import Operator
 from snnlab.models.normalization import RunningStatistic
 from snnlab.models.trained import NeuronValue
 from snnlab.training.config import TrainingConfig
-from snnlab.training.losses import Classification
 from snnlab.training.optim import Plateau, make_optimizer
 from snnlab.training.programs import Programs, TrainState
 
@@ -35,22 +37,26 @@ class Parts:
 
 def build_parts(config: Any, problem: Problem) -> Parts:
     """Learner, optimiser, programs and initial state of a problem."""
-    plain = problem.make_network("plain")
-    objective = Classification(
-        problem.n_classes, len(problem.layer_names),
-        max(problem.first_scored, config.training.warmup_steps(problem.n_steps)),
-        problem.step_ms(plain), config.training,
+    training, n_steps = config.training, problem.n_steps
+    first = training.first_counted(problem.first_scored, n_steps)
+    make_network = problem.make_network
+    if training.loss_of == "sum":
+        make_network = functools.partial(_summed, problem.make_network, first)
+    plain = make_network("plain")
+    objective = problem.objective(
+        problem.n_out, len(problem.layer_names),
+        n_steps - 1 if training.loss_steps == "end" else first, problem.step_ms(plain), training,
     )  # fmt: skip
     _check_rate(config.training, objective.step_ms)
-    if objective.warmup >= problem.n_steps:
+    if first >= problem.n_steps:
         raise UsageError(
-            f"--warmup_ratio {config.training.warmup_ratio:g}: {objective.warmup} steps without "
+            f"--warmup_ratio {config.training.warmup_ratio:g}: {first} steps without "
             f"loss leave none of the sequence's {problem.n_steps}"
         )
-    given, first = config.training.warmup_ratio, problem.first_scored
-    if given and config.training.warmup_steps(problem.n_steps) <= first:
+    given, least = config.training.warmup_ratio, problem.first_scored
+    if given and config.training.warmup_steps(problem.n_steps) <= least:
         raise UsageError(
-            f"--warmup_ratio {given:g} has no effect: the loss of this task begins at step {first} "
+            f"--warmup_ratio {given:g} has no effect: the loss of this task begins at step {least} "
             f"of {problem.n_steps} anyway"
         )
     learn = config.learner
@@ -65,13 +71,13 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             "steps: such a window is plain BPTT, ask for --method bptt"
         )
     learner = make_learner(
-        config.learner, problem.make_network, problem.batch_size, objective, config.run.seed
+        config.learner, make_network, problem.batch_size, objective, config.run.seed
     )
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
     values = {n for n, s in param_states(plain).items() if isinstance(s, NeuronValue)}
     optimizer = make_optimizer(config.training, per_epoch, values)
-    plateau = Plateau(config.training)
+    plateau = Plateau(config.training, objective.score)
     if config.run.mode == "train":
         needed = training_bytes(learner, optimizer, get_params(plain), every)
         require_memory(needed, "training (gradients, optimiser, traces)")
@@ -93,6 +99,13 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
     return Parts(programs, plateau, state, plain)
+
+
+def _summed(make: Callable[[Operator], Network], first: int, operator: Operator) -> Network:
+    """A network whose readout is summed from step ``first`` on."""
+    network = make(operator)
+    network.sum_readout(first)
+    return network
 
 
 def _check_rate(training: TrainingConfig, step_ms: float) -> None:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from snnlab.config import NameText, Over, PathText, option, section
+from snnlab.data.batch import Splits
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from snnlab.models import Network
     from snnlab.models.maps import Operator
+    from snnlab.scores import Score
+    from snnlab.training.objectives import Objective
 
 #: Said where nothing is trained.
 NOT_TRAINED = "nothing is trained: options of learner, training and checkpoints have no effect"
@@ -112,58 +115,46 @@ class RunConfig:
         return self
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What a task hands to :func:`run`.
+def _classification() -> type[Objective]:
+    from snnlab.training.objectives import Classification
+
+    return Classification
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem(Splits):
+    """What a task hands to :func:`run`: its data, and
 
     Attributes:
         task: short name, part of the run folder's name.
-        dataset: name for ``results.json``.
-        train, val, test: loaders.
-        n_in, n_classes, n_steps: sizes.
         batch_size: of every batch.
-        sensor: (height, width, polarities) of the input, or ``None``.
         make_network: network for an operator, the same parameters every time.
         layer_names: of the recurrent layers, for messages.
-        facts: further numbers for ``results.json``.
+        objective: loss and score; made of the training options once the network is there.
         first_scored: step at which the loss begins, if not with ``--warmup_ratio`` later.
-        class_names: of the readout units; their numbers where empty.
+        shown_from: first step that figures show as scored, if it is not that of the loss.
         probe: what ``--mode probe`` does: (parameters, folder, console) -> figures for
             ``probe.json``.
         measure: further numbers of a network for the validation row of an epoch, and of the
             untrained one for a row ``initial`` of epoch 0: parameters -> numbers.
         renew: what replaces the parameters after every epoch, or ``None``.
-        shown_from: first step that figures show as scored, if it is not that of the loss.
-        note: a line for the user at the start of a run, if there is something to say.
-        identity: what the recordings are, by content and transform, not by name: fact -> text.
-            It stands in ``config.yaml`` and in every checkpoint, and a run goes on only with the
-            same. Empty where trials are generated from the options.
-        bin_ms: recorded time of a step; ``None`` where nothing was recorded (it is then the
-            simulated step of the network).
     """
 
     task: str
-    dataset: str
-    train: Any
-    val: Any
-    test: Any
-    n_in: int
-    n_classes: int
-    n_steps: int
     batch_size: int
-    sensor: tuple[int, int, int] | None
     make_network: Callable[[Operator], Network]
     layer_names: tuple[str, ...]
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objective: type[Objective] = dataclasses.field(default_factory=_classification)
     first_scored: int = 0
-    class_names: tuple[str, ...] = ()
+    shown_from: int | None = None
     probe: Callable[[Any, Path, Console], dict[str, Any]] | None = None
     measure: Callable[[Any], dict[str, Any]] | None = None
     renew: Callable[[Any], Any] | None = None
-    shown_from: int | None = None
-    note: str = ""
-    identity: dict[str, str] = dataclasses.field(default_factory=dict)
-    bin_ms: float | None = None
+
+    @property
+    def score(self) -> Score:
+        """By which epochs and runs are judged."""
+        return self.objective.score
 
     def step_ms(self, network: Network) -> float:
         """Length of a step in rates and on axes: recorded time where there are recordings."""

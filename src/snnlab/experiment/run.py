@@ -106,8 +106,9 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
         raise UsageError(note_divergence(this, error)) from None
     this.note(test)
     warn(this, 1, console)
+    score = problem.score
     results = {
-        "test_accuracy": test["accuracy"],
+        f"test_{score.name}": test[score.name],
         **facts_of(this),
         "firing_rates": test["firing_rates"],
         "test_loss": test["loss"],
@@ -115,7 +116,7 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     folder.write_results(results)
     paths = draw(config, problem, parts, best, folder.figures, this.rows, progress.best_epoch)
     console.print(
-        f"test accuracy {test['accuracy']:.2%} (best epoch {progress.best_epoch} of "
+        f"test {score.words} {score.show(test[score.name])} (best epoch {progress.best_epoch} of "
         f"{progress.epoch}, rate {show_rates(test['firing_rates'])}, "
         f"{progress.seconds:.0f} s of which {progress.compile_seconds:.0f} s compiling)",
         highlight=False,

@@ -22,9 +22,10 @@ from snnlab.experiment.problem import Problem
 from snnlab.experiment.run import announce, finish, train
 from snnlab.experiment.state import Run, facts_of, note_divergence, stopped
 from snnlab.interrupts import Interrupted
+from snnlab.scores import Score
 from snnlab.training import seeds as together
 from snnlab.training.checkpoints import Place, Reader
-from snnlab.training.evaluation import Diverged, targets_of
+from snnlab.training.evaluation import Diverged
 from snnlab.training.hooks import Moment
 
 Member = tuple[Any, Problem]
@@ -73,7 +74,7 @@ def _run_all(
     left: dict[int, Member] = {}
     for seed in seeds:
         path = folder.path / f"seed-{seed}"
-        found = _result(config, path)
+        found = _result(config, first.score, path)
         if found:
             results[seed] = found
             continue
@@ -106,16 +107,21 @@ def _summary(
         curves = figures.learning_curves(drawn, rate_label=problem.rate_label)
         figures.save(curves, folder.figures / "learning-curves.png")
     found = {
-        **together.aggregate(results, config.training.acc_th),
+        **together.aggregate(results, problem.score, config.training.acc_th),
         "method": config.learner.method, "dataset": problem.dataset, **problem.facts,
         **{name: results[0].get(name) for name in ("bin_ms", "dt_ms")},
         "warnings": [f"seed {r['seed']}: {t}" for r in results for t in r.get("warnings", ())],
         "vmapped": any(r.get("vmapped") for r in results),
     }  # fmt: skip
     folder.write_results(found)
-    mean, sd = found["test_accuracy"], found["test_accuracy_sd"]
-    reached = f", {found['reached_goal']} reached {found['goal']:.0%}" if "goal" in found else ""
-    told = "no seed finished" if mean is None else f"test accuracy {mean:.2%} ± {sd:.2%}"
+    score = problem.score
+    mean, sd = found[f"test_{score.name}"], found[f"test_{score.name}_sd"]
+    told = "no seed finished"
+    if mean is not None:
+        told = f"test {score.words} {score.show(mean)} ± {score.show(sd)}"
+    reached = ""
+    if "goal" in found:
+        reached = f", {found['reached_goal']} reached {score.show(found['goal'], 0)}"
     console.print(
         f"{told} over {len(results)} seeds ({found['failed']} failed{reached})", highlight=False
     )
@@ -123,7 +129,7 @@ def _summary(
     return found
 
 
-def _result(config: Any, path: Path) -> dict[str, Any]:
+def _result(config: Any, score: Score, path: Path) -> dict[str, Any]:
     """``results.json`` of a seed that needs nothing more, or nothing."""
     folder = runs.RunFolder(path)
     found = folder.read_results()
@@ -131,8 +137,8 @@ def _result(config: Any, path: Path) -> dict[str, Any]:
         return found
     if not folder.finished or "seed" not in found:
         return {}
-    accuracy = found.get("val_accuracy") or 0.0
-    enough = found.get("pruned") or 0 < config.training.acc_th <= accuracy
+    best = found.get(f"val_{score.name}")
+    enough = found.get("pruned") or score.reached(best, config.training.acc_th)
     enough = enough or config.run.only_do_testing
     return found if enough or found.get("epochs", 0) >= config.training.epochs else {}
 
@@ -162,7 +168,7 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
     state = together.stack([parts.state for _, _, parts in made])
     try:
         batch = next(iter(together.SeedLoaders([p.train for _, p in members])))
-        needed = programs.train_bytes(state, batch.stream, targets_of(batch))
+        needed = programs.train_bytes(state, batch.stream, batch.targets)
     except together.NotAlike as error:
         console.print(f"one seed after another: {error}", highlight=False)
         return None
@@ -217,7 +223,7 @@ def _common(members: list[Member]) -> list[Place | None] | None:
         return [None] * len(members)
     found: list[Place | None] = []
     shared: set[Place] | None = None
-    for config, _ in members:
+    for config, problem in members:
         reader = Reader(runs.RunFolder(Path(config.run.filepath)).checkpoints)
         mine = set(reader.sound())
         if not mine:
@@ -226,7 +232,8 @@ def _common(members: list[Member]) -> list[Place | None] | None:
         progress = meta["progress"]
         if not progress["vmapped"]:
             return None
-        if stopped(config.training, progress["epoch"], progress["best_accuracy"]):
+        best = progress["best_score"]
+        if stopped(config.training, problem.score, progress["epoch"], best):
             found.append(newest)
             continue
         found.append(None)

@@ -46,9 +46,10 @@ def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> d
         paths = draw(config, problem, parts, params, target, [], 0)
     if lock is not None:
         lock.unlock()
+    score = problem.score
     console.print(
         f"one batch of {row['samples']}, {problem.steps_in_words(parts.network)}: "
-        f"accuracy {row['accuracy']:.2%}, loss {row['loss']:.4f}, "
+        f"{score.words} {score.show(row[score.name])}, loss {row['loss']:.4f}, "
         f"rate {show_rates(row['firing_rates'])}", highlight=False,
     )  # fmt: skip
     for text in alarms([row], problem.layer_names, config):
@@ -103,7 +104,7 @@ def draw(
     config: Any, problem: Problem, parts: Parts, params: Params, folder: Path,
     rows: list[dict[str, Any]], best_epoch: int, split: str = "test",
 ) -> list[Path]:  # fmt: skip
-    """Draw learning curves (if there are rows) and a few samples of different classes."""
+    """Draw learning curves (if there are rows) and a few samples."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     if any(r["split"] == "train" for r in rows):
@@ -123,27 +124,21 @@ def draw(
 def record(
     config: Any, problem: Problem, parts: Parts, params: Params, split: str = "test"
 ) -> tuple[Recording, list[int]]:
-    """What the network does on a few samples of a split's first batch, one of each class."""
+    """What the network does on a few samples of a split's first batch: of classes, one of each."""
     batch = next(iter(getattr(problem, split)))
-    labels, mask = np.asarray(batch.labels), np.asarray(batch.mask)
-    seen: list[int] = []
-    for i in range(len(labels)):
-        if mask[i] and labels[i] not in labels[seen] and len(seen) < config.run.n_show:
-            seen.append(i)
-    seen.sort(key=lambda i: labels[i])
-    xs, out = parts.programs.record(params, batch.stream, np.asarray(seen, np.int32))
     objective = parts.programs.objective
-    steps = np.arange(problem.n_steps)
+    seen = objective.choose(batch.targets, config.run.n_show)
+    xs, out = parts.programs.record(params, batch.stream, np.asarray(seen, np.int32))
     readout = np.asarray(out.readout)
-    predictions = readout[steps >= objective.warmup].sum(0).argmax(-1)
+    targets, predictions = objective.shown(readout, batch.targets, seen)
     first = objective.warmup if problem.shown_from is None else problem.shown_from
-    scored = steps >= first
+    scored = np.arange(problem.n_steps) >= first
     sensor = SensorShape(*problem.sensor) if problem.sensor else None
     network = parts.network
     recording = Recording(
         inputs=np.asarray(xs), spikes=tuple(np.asarray(s) for s in out.spikes),
         membrane=tuple(np.asarray(v) for v in out.membrane), readout=readout,
-        targets=labels[seen], predictions=predictions,
+        targets=targets, predictions=predictions,
         dt_ms=network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
         thresholds=thresholds_of(network, params), bin_ms=problem.bin_ms,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from snnlab import runs
 from snnlab.experiment.parts import Parts, n_parameters
 from snnlab.experiment.problem import Problem
 from snnlab.learners.functional import Params
+from snnlab.scores import Score
 from snnlab.training.alarms import alarms
 from snnlab.training.averages import Averages
 from snnlab.training.checkpoints import Place, Writer
@@ -26,7 +27,7 @@ class Progressed:
 
     epoch: int = 0
     best_epoch: int = 0
-    best_accuracy: float = -1.0
+    best_score: float | None = None
     best_loss: float = float(np.finfo(np.float32).max)
     seconds: float = 0.0
     compile_seconds: float = 0.0
@@ -78,7 +79,8 @@ class Run:
     def note_stop(self) -> None:
         """Look whether it needs no more training."""
         progress = self.progress
-        stop = stopped(self.config.training, progress.epoch, progress.best_accuracy)
+        score, training = self.problem.score, self.config.training
+        stop = stopped(training, score, progress.epoch, progress.best_score)
         self.done, self.pruned = bool(stop), stop == "pruned"
 
     def warnings(self) -> list[str]:
@@ -91,18 +93,19 @@ def on_host(params: Params) -> dict[str, Any]:
     return {name: np.array(value, copy=True) for name, value in params.items()}
 
 
-def stopped(training: TrainingConfig, epoch: int, best_accuracy: float) -> str:
+def stopped(training: TrainingConfig, score: Score, epoch: int, best: float | None) -> str:
     """Why a run that got this far needs no more training: ``goal``, ``pruned``, or nothing."""
-    if 0 < training.acc_th <= best_accuracy:
+    if score.reached(best, training.acc_th):
         return "goal"
     given_up = 0 < training.pruning_epochs <= epoch
-    return "pruned" if given_up and best_accuracy < training.pruning_threshold else ""
+    return "pruned" if given_up and not score.reached(best, training.pruning_threshold) else ""
 
 
 def facts_of(this: Run) -> dict[str, Any]:
     config, problem, progress = this.config, this.problem, this.progress
     return {
-        "val_accuracy": progress.best_accuracy if progress.best_epoch else None,
+        "score": problem.score.name,
+        f"val_{problem.score.name}": progress.best_score,
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "batches": progress.epoch * len(problem.train),

@@ -23,7 +23,7 @@ from snnlab.models.base import StepOutput
 
 
 class Objective(Protocol):
-    """Loss of one step and what is measured beside it; see :mod:`snnlab.training.losses`."""
+    """Loss of one step and what is measured beside it; see :mod:`snnlab.training.objectives`."""
 
     def step(self, out: StepOutput, t: jax.Array, batch: Any) -> tuple[jax.Array, Any]:
         """Scalar loss of step ``t``, and a pytree of metrics that are summed over steps."""

@@ -113,6 +113,7 @@ class LearnerConfig:
         help="update the weights every so many steps, online; 0 = once after the sequence",
         unit="steps",
         ge=0,
+        only={"loss_steps": ("each",)},
     )
 
     @pydantic.model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import brainstate
 import brainunit as u
 import jax
+import jax.numpy as jnp
 
 #: Names of the readout's parameters start with this: it is a network's attribute ``readout``.
 READOUT_PREFIX = "readout."
@@ -44,6 +45,7 @@ class Network(brainstate.nn.Module):
 
     layerwise: bool = False
     thresholds: tuple[Any, ...] = ()
+    _summed_from: int | None = None
 
     def __init__(self, n_in: int, n_out: int, dt_ms: float) -> None:
         super().__init__()
@@ -66,10 +68,29 @@ class Network(brainstate.nn.Module):
         """
         raise NotImplementedError
 
+    def sum_readout(self, first: int) -> None:
+        """From now on, let :meth:`update` return the readout summed over the steps from ``first``.
+
+        Each unit's sum depends on this unit alone, which is what an online learner can follow.
+        """
+        self._summed_from = first
+
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        if self._summed_from is not None:
+            lead = () if batch_size is None else (batch_size,)
+            self.summed = brainstate.HiddenState(jnp.zeros((*lead, self.n_out), jnp.float32))
+            self.n_done = brainstate.ShortTermState(jnp.int32(0))
+
     def update(self, x: jax.Array) -> StepOutput:
         """Advance one step of ``dt_ms`` with input ``x (B, n_in)``."""
         with brainstate.environ.context(dt=self.dt_ms * u.ms):
-            return self.step(x)
+            out = self.step(x)
+        if self._summed_from is None:
+            return out
+        counts = self.n_done.value >= self._summed_from
+        self.summed.value = self.summed.value + jnp.where(counts, out.readout, 0.0)
+        self.n_done.value = self.n_done.value + 1
+        return out._replace(readout=self.summed.value)
 
     def init_states(self, batch_size: int | None) -> None:
         """Set every hidden state to rest, with batch axis ``batch_size`` (none if ``None``)."""

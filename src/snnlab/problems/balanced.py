@@ -1,26 +1,46 @@
 """Balanced networks on cue accumulation and on recorded speech: config and problem.
 
-With ``--method bptt`` the loss is that of the source, of the whole sequence: the cross-entropy of
-``sum_t softmax(u_t)`` over the steps after the last cue (of recordings: over all steps), taken once
-at the end. An online learner needs a loss in every step, of outputs that each depend on their own
-past alone: there it is the cross-entropy of ``sum_t u_t`` so far, in each of these steps.
+The loss of the source is of the whole sequence: the cross-entropy of ``sum_t softmax(u_t)`` over
+the steps after the last cue (of recordings: over all steps), taken once at the end (``--loss_of
+softmax --loss_steps end``, the default of ``--method bptt``). An online learner needs a loss in
+every step, of outputs that each depend on their own past alone: there it is the cross-entropy of
+``sum_t u_t`` so far, in each of these steps (``--loss_of linear --loss_steps each``, the default of
+all others).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
+from snnlab.config import option, section
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Task
-from snnlab.learners.config import LearnerConfig, require_layerwise
+from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig, require_layerwise
 from snnlab.models.balanced_config import BalancedConfig
 from snnlab.problems.backends import require_maps_alone
-from snnlab.problems.balanced_data import BalancedData, Splits, make_splits
+from snnlab.problems.balanced_data import BalancedData, BalancedSplits, make_splits
 from snnlab.training.config import TrainingConfig
 
 N_TRACKED = 5  # samples of which the balance is measured, as in the source
+
+
+@section("Training")
+class BalancedTraining(TrainingConfig):
+    """The readout's units are summed over time, and the loss is of these sums."""
+
+    loss_of: Literal["softmax", "linear"] = option(  # type: ignore[assignment]
+        default="softmax",
+        help="what is summed over time: the softmax of the readout's units, as in the source, or "
+        "the units themselves, which online rules can follow (default: softmax for bptt, else "
+        "linear)",
+    )
+    loss_steps: Literal["each", "end"] = option(
+        default="end",
+        help="the loss is taken of the sum so far at each step that counts, or once, at the end "
+        "(default: end for bptt, else each)",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +51,7 @@ class BalancedRSNN:
     data: BalancedData = dataclasses.field(default_factory=BalancedData)
     model: BalancedConfig = dataclasses.field(default_factory=BalancedConfig)
     learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
-    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    training: BalancedTraining = dataclasses.field(default_factory=BalancedTraining)
 
     def __post_init__(self) -> None:
         model, method = self.model, self.learner.method
@@ -50,11 +70,6 @@ class BalancedRSNN:
         if method == "bptt":
             if model.needs_sequences:
                 require_layerwise(self.learner)
-            if self.learner.update_every:
-                raise UsageError(
-                    "--update_every with --method bptt: the loss is taken once, at the end of the "
-                    "sequence"
-                )
             return
         self._check_online(method)
         if model.is_spiking and not (model.fix_tau_rec and model.fix_tau_out):
@@ -68,9 +83,24 @@ class BalancedRSNN:
                 f"--method {method} is not defined for --model {model.model} here; use bptt"
             )
 
+    @staticmethod
+    def of_earlier(saved: dict[str, Any]) -> dict[str, Any]:
+        """Options of a run that was made before ``--loss_of``, when the method decided it."""
+        names = ("loss_of", "loss_steps")
+        if any(name in saved for name in names):
+            return saved
+        chosen = defaults({"method": saved["method"]})
+        return {**saved, **{name: chosen[name] for name in names if name in chosen}}
+
     def _check_online(self, method: str) -> None:
-        """Refuse parts of a layer that an online learner cannot have."""
+        """Refuse parts of a layer, or of the loss, that an online learner cannot have."""
         model = self.model
+        if self.training.loss_of == "softmax" and method in ONLINE and method not in WHOLE:
+            raise UsageError(
+                f"--loss_of softmax with --method {method}: the softmax mixes the readout's units "
+                "before they are summed, and a rule that goes forward with the sequence can follow "
+                "a sum of each unit alone; use --loss_of linear, or --method bptt"
+            )
         reason = {
             "batchnorm": "its statistics are those of whole sequences",
             "layernorm": "it mixes the drives of a step's neurons",
@@ -105,7 +135,7 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
     if _is_set(values, "use_regularizers"):
         found["backend"] = "layerwise"
     if str(values.get("method", "bptt")).lower() != "bptt":
-        return found
+        return found | {"loss_of": "linear", "loss_steps": "each"}
     stepwise = _is_set(values, "remat") or str(values.get("checkpoint_block", 0)) != "0"
     if recorded and not stepwise:
         found["backend"] = "layerwise"  # a short sequence fits into memory
@@ -126,29 +156,25 @@ def build(config: BalancedRSNN) -> Problem:
     from snnlab.models.balanced_networks import build_balanced_network, refit_program
 
     data, model, seed = config.data, config.model, config.run.seed
-    bptt = config.learner.method == "bptt"
     splits = make_splits(data, seed, N_TRACKED)
 
     def make_network(operator: Any):
         return build_balanced_network(
-            model, splits.n_in, splits.n_classes, operator, seed, repeat=data.repeat,
-            t_crop=splits.t_crop, linear=not bptt, dt_ms=splits.dt_ms,
+            model, splits.n_in, splits.n_out, operator, seed, repeat=data.repeat,
+            t_crop=splits.t_crop, linear=config.training.loss_of == "linear", dt_ms=splits.dt_ms,
         )  # fmt: skip
 
     return Problem(
-        task="balanced-rsnn", dataset=data.dataset, train=splits.train, val=splits.val,
-        test=splits.test, n_in=splits.n_in, n_classes=splits.n_classes, n_steps=splits.n_steps,
-        batch_size=data.batch_size, sensor=splits.sensor, make_network=make_network,
+        **splits.shared(), task="balanced-rsnn", batch_size=data.batch_size,
+        make_network=make_network,
         layer_names=tuple(f"layer {k + 1} ({model.model})" for k in range(model.n_layer)),
-        facts=splits.facts, first_scored=splits.n_steps - 1 if bptt else splits.t_crop,
-        class_names=splits.class_names, shown_from=splits.t_crop, bin_ms=splits.bin_ms,
+        first_scored=splits.t_crop, shown_from=splits.t_crop,
         measure=_measure(config, make_network, splits) if data.track_balance else None,
         renew=refit_program(model, data.repeat) if model.balance_refit else None,
-        identity=splits.identity, note=splits.note,
     )  # fmt: skip
 
 
-def _measure(config: BalancedRSNN, make_network: Any, splits: Splits) -> Any:
+def _measure(config: BalancedRSNN, make_network: Any, splits: BalancedSplits) -> Any:
     """Parameters -> balance of each layer on the first validation samples, for a metrics row."""
     import jax
     import jax.numpy as jnp

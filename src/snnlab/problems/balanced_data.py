@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.analysis.config import Metric
 from snnlab.config import SET, option, section
 from snnlab.data import DataConfig
+from snnlab.data.batch import Splits
 
 #: What :func:`snnlab.data.build_data` knows.
 RECORDINGS = typing.get_args(typing.get_type_hints(DataConfig)["dataset"])
 #: What :func:`snnlab.data.build_features` knows.
 AUDIO = ("hd", "sc")
 if TYPE_CHECKING:
+    from snnlab.data.batch import Batch
     from snnlab.data.cue import CueLoader
-    from snnlab.data.loader import Batch
     from snnlab.data.repeated import RepeatedStream
 
     Dataset = str
@@ -89,47 +90,28 @@ class BalancedData(DataConfig):
         return DataConfig(**{name: getattr(self, name) for name in names})
 
 
-class Splits(NamedTuple):
-    """What the task is made of.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BalancedSplits(Splits):
+    """Sizes include repetitions.
 
     Attributes:
-        train, val, test: loaders.
-        n_in, n_classes, n_steps: sizes, repetitions included.
         t_crop: first step that counts.
         dt_ms: length of a step of the network, whose constants are in steps.
-        bin_ms: recorded time of a step; ``None`` where trials are generated.
-        sensor: of recordings.
-        class_names: where there are names.
-        facts: for ``results.json``.
         few: the first validation samples, at most so many, as a stream.
-        identity: of recordings, see :class:`snnlab.data.Data`.
-        note: lines for the user.
     """
 
-    train: Any
-    val: Any
-    test: Any
-    n_in: int
-    n_classes: int
-    n_steps: int
     t_crop: int
     dt_ms: float
-    bin_ms: float | None
-    sensor: tuple[int, int, int] | None
-    class_names: tuple[str, ...]
-    facts: dict[str, Any]
     few: RepeatedStream
-    identity: dict[str, str] = {}  # noqa: RUF012 (never changed)
-    note: str = ""
 
 
-def make_splits(config: BalancedData, seed: int, n_few: int) -> Splits:
+def make_splits(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     """Loaders and sizes of a config; ``few`` has ``n_few`` samples at most."""
     make = _cue if config.dataset == "cue" else _recorded
     return make(config, seed, n_few)
 
 
-def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
+def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
     from snnlab.data.repeated import RepeatedStream
 
@@ -143,14 +125,14 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> Splits:
 
     train, val, test = (loader(k) for k in range(len(SPLITS)))
     trials = CueTrials(*(a[:n_few] for a in val.trials))
-    return Splits(
-        train, val, test, CUE_INPUTS, 2, repeat * task.n_steps, repeat * task.first_scored,
-        1.0 / repeat, None, None, ("left", "right"), {},
-        RepeatedStream(cue_stream(task, trials), repeat, scale),
+    return BalancedSplits(
+        dataset=config.dataset, train=train, val=val, test=test, n_in=CUE_INPUTS, n_out=2,
+        n_steps=repeat * task.n_steps, t_crop=repeat * task.first_scored, dt_ms=1.0 / repeat,
+        class_names=("left", "right"), few=RepeatedStream(cue_stream(task, trials), repeat, scale),
     )  # fmt: skip
 
 
-def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
+def _recorded(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     import jax
     import numpy as np
 
@@ -165,12 +147,15 @@ def _recorded(config: BalancedData, seed: int, n_few: int) -> Splits:
     train, val, test = (RepeatedLoader(a, repeat, scale) for a in (data.train, data.val, data.test))
     batch = next(iter(data.val))
     xs = np.asarray(jax.jit(lambda stream: stream.window(0, data.n_steps))(batch.stream))
-    shown = xs[:, : min(n_few, int(batch.mask.sum()))]
-    return Splits(
-        train, val, test, data.n_in, data.n_classes, repeat * data.n_steps, 0,
-        data.bin_ms / repeat, data.bin_ms / repeat, data.sensor, data.class_names,
-        data.facts(), RepeatedStream(DenseStream(shown), repeat, scale), data.identity, data.note,
+    shown = xs[:, : min(n_few, int(batch.targets.mask.sum()))]
+    assert data.bin_ms is not None  # recorded
+    bin_ms = data.bin_ms / repeat
+    own = data.shared(
+        dataset=config.dataset, train=train, val=val, test=test, n_steps=repeat * data.n_steps,
+        bin_ms=bin_ms,
     )  # fmt: skip
+    few = RepeatedStream(DenseStream(shown), repeat, scale)
+    return BalancedSplits(**own, t_crop=0, dt_ms=bin_ms, few=few)
 
 
 class RepeatedLoader:

@@ -166,8 +166,8 @@ def build(config: LongTermDependency) -> Problem:
     return Problem(
         task="long-term-dependency", dataset="dms",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
-        test=loader(2, data.test_batches), n_in=task.n_in, n_classes=2, n_steps=n_steps(task),
-        batch_size=data.batch_size, sensor=None, make_network=make_network,
+        test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
+        batch_size=data.batch_size, make_network=make_network,
         layer_names=("GIF population",), first_scored=period_steps(task, "test").start,
         class_names=("match", "non-match"),
         facts={"t_delay_ms": data.t_delay},

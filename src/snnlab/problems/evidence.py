@@ -185,8 +185,8 @@ def build(config: CobaEI) -> Problem:
     return Problem(
         task="coba-ei", dataset="evidence",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
-        test=loader(2, data.test_batches), n_in=task.n_in, n_classes=2, n_steps=n_steps(task),
-        batch_size=data.batch_size, sensor=None, make_network=make_network,
+        test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
+        batch_size=data.batch_size, make_network=make_network,
         layer_names=(f"{config.model.net} population",),
         first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
         measure=_measure(config, make_network, task),

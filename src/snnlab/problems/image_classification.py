@@ -67,16 +67,13 @@ def build(config: ImageClassification) -> Problem:
     data = build_data(config.data, config.run.seed)
 
     def make_network(operator: Any):
-        return build_network(config.model, data.n_in, data.n_classes, operator, config.run.seed)
+        return build_network(config.model, data.n_in, data.n_out, operator, config.run.seed)
 
     return Problem(
-        task="image-classification", dataset=data.name, train=data.train, val=data.val,
-        test=data.test, n_in=data.n_in, n_classes=data.n_classes, n_steps=data.n_steps,
-        batch_size=config.data.batch_size, sensor=data.sensor, make_network=make_network,
+        **data.shared(), task="image-classification", batch_size=config.data.batch_size,
+        make_network=make_network,
         layer_names=tuple(f"layer {i + 1} ({config.model.model})"
                           for i in range(config.model.n_layer)),
-        facts=data.facts(), class_names=data.class_names, identity=data.identity, note=data.note,
-        bin_ms=data.bin_ms,
     )  # fmt: skip
 
 

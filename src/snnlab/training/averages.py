@@ -14,7 +14,7 @@ class Averages:
 
     samples: float = 0.0
     loss: float = 0.0
-    correct: float = 0.0
+    measures: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # above, below
     rates: np.ndarray | None = None
     grad_norm: float | None = None  # of training alone
 
@@ -22,7 +22,9 @@ class Averages:
         count = float(numbers["count"])
         self.samples += count
         self.loss += count * float(numbers["loss"])
-        self.correct += float(numbers["correct"])
+        for name, ratio in numbers["measures"].items():
+            sums = self.measures.setdefault(name, [0.0, 0.0])
+            sums[:] = sums[0] + float(ratio.above), sums[1] + float(ratio.below)
         if "grad_norm" in numbers:
             self.grad_norm = (self.grad_norm or 0.0) + count * float(numbers["grad_norm"])
         rates = count * np.asarray(numbers["rates"])
@@ -44,6 +46,7 @@ class Averages:
         rates = [] if self.rates is None else [float(f"{r:.6g}") for r in self.rates / n]
         return {
             "epoch": epoch, "split": split, "loss": self.loss / n,
-            "accuracy": self.correct / n, "samples": int(self.samples), "firing_rates": rates,
+            **{name: a / b if b else 0.0 for name, (a, b) in self.measures.items()},
+            "samples": int(self.samples), "firing_rates": rates,
             **({} if self.grad_norm is None else {"grad_norm": self.grad_norm / n}),
         }  # fmt: skip

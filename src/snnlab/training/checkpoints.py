@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 from snnlab import interrupts
 from snnlab.errors import UsageError, one_line
 from snnlab.training.metrics import finite, write_atomically
+from snnlab.training.migration import READ, migrated
 
 if TYPE_CHECKING:  # JAX and orbax are imported where arrays are read or written
     import orbax.checkpoint as ocp
@@ -43,7 +44,6 @@ if TYPE_CHECKING:  # JAX and orbax are imported where arrays are read or written
     from snnlab.learners.functional import Params
     from snnlab.training.programs import TrainState
 
-FORMAT = 1
 SUMS = "SHA256SUMS"
 _NAME = re.compile(r"(\d+)(?:-batch-(\d+))?")
 _BLOCK = 1 << 20
@@ -165,13 +165,13 @@ def _meta(folder: Path, place: Place) -> dict[str, Any]:
         UsageError: of a format that this version does not know, or of another folder.
     """
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in READ:
         raise UsageError(
-            f"it has format {meta.get('format')}, this version of snnlab reads {FORMAT}"
+            f"it has format {meta.get('format')}, this version of snnlab reads {READ[-1]}"
         )
     if meta["place"] != [place.epoch, place.batch]:
         raise UsageError(f"it was renamed: it holds {Place(*meta['place'])}")
-    return meta
+    return migrated(meta)
 
 
 def _sync(path: Path) -> None:
@@ -403,7 +403,7 @@ class Writer:
         self.wait()
         tree = jax.tree.map(lambda a: np.array(a, copy=True), {"best": best, **state._asdict()})
         text = json.dumps(
-            finite({"format": FORMAT, "place": [place.epoch, place.batch], **meta}),
+            finite({"format": READ[-1], "place": [place.epoch, place.batch], **meta}),
             allow_nan=False,
         )
         self._job = self._pool.submit(self._write, place, tree, text)

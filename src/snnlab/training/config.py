@@ -22,7 +22,7 @@ class TrainingConfig:
     )
     acc_th: float = option(
         default=0.0,
-        help="stop when an epoch reaches this validation accuracy (of the network as it "
+        help="the goal: stop when an epoch reaches this validation accuracy (of the network as it "
         "is at the end of the epoch, on samples it was not trained on); 0: never",
         ge=0,
         le=1,
@@ -42,13 +42,22 @@ class TrainingConfig:
     )
     loss: Literal["cel", "mse"] = option(
         default="cel",
-        help="softmax cross-entropy at every scored step (cel), or squared error to one-hot",
+        help="softmax cross-entropy of a scored step (cel), or squared error to one-hot",
+    )
+    loss_steps: Literal["each", "end"] = option(
+        default="each",
+        help="the loss is taken at each step behind --warmup_ratio, or once, at the end",
+    )
+    loss_of: Literal["step", "sum"] = option(
+        default="step",
+        help="of a step's readout, or of its sum over the steps behind --warmup_ratio so far",
     )
     warmup_ratio: float = option(
         default=0.0,
         help="first part of the sequence that is run without loss: a fraction below 1, or a "
         "number of steps",
         ge=0,
+        only=({"loss_steps": ("each",)}, {"loss_of": ("sum",)}),
     )
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = option(
         basic=True, default="adam", help="optax optimiser"
@@ -64,7 +73,7 @@ class TrainingConfig:
         basic=True,
         default="constant",
         help="milestones: times --lr_gamma after each of --lr_milestones; cosine: to zero "
-        "at the last epoch; plateau: times --lr_gamma when validation accuracy stalls",
+        "at the last epoch; plateau: times --lr_gamma when the validation score stalls",
     )
     lr_milestones: str = option(
         default="", help="comma list of epochs, for example 40,80 (sets milestones)",
@@ -149,8 +158,8 @@ class TrainingConfig:
             )
         if (self.pruning_epochs > 0) != (self.pruning_threshold > 0):
             raise ValueError(
-                "--pruning_epochs and --pruning_threshold belong together: the epoch, and the "
-                "validation accuracy below which a run is given up"
+                "--pruning_epochs and --pruning_threshold belong together: the epoch, and what "
+                "the validation score must have reached by then"
             )
         if self.reg_fmin >= self.reg_fmax:
             raise ValueError(
@@ -196,3 +205,29 @@ class TrainingConfig:
         """Steps without loss, of ``n_steps``."""
         r = self.warmup_ratio
         return int(r) if r >= 1 else round(r * n_steps)
+
+    def first_counted(self, first: int, n_steps: int) -> int:
+        """The first of ``n_steps`` that counts, of a task in which step ``first`` may."""
+        return max(first, self.warmup_steps(n_steps))
+
+
+@section("Training")
+class RegressionTraining(TrainingConfig):
+    """The same for readouts that follow targets; the score is the normalised squared error."""
+
+    loss: Literal["mse"] = option(
+        default="mse", help="squared error at every scored step, mean over readout units"
+    )
+    loss_of: Literal["step"] = option(default="step", help="of a step's readout")
+    acc_th: float = option(
+        default=0.0,
+        help="the goal: stop when an epoch has a validation error (normalised MSE) as small as this"
+        "; 0: never",
+        ge=0,
+    )
+    pruning_threshold: float = option(
+        default=0.0,
+        help="a run is hopeless whose validation error (normalised MSE) stayed above this in every "
+        "epoch until then",
+        ge=0,
+    )

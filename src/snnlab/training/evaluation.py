@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from snnlab import interrupts
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
-from snnlab.training.losses import Targets
 from snnlab.training.programs import Programs
 from snnlab.training.seeds import SeedPrograms, member
 
@@ -39,17 +38,11 @@ class Diverged(Exception):
         self.epoch, self.batch, self.where = epoch, batch, where
 
 
-def targets_of(batch: Any) -> Targets:
-    """Labels and mask of a batch, as numpy arrays: the program takes them to its device."""
-    labels, mask = np.asarray(batch.labels, np.int32), np.asarray(batch.mask, np.float32)
-    return Targets(cast(jax.Array, labels), cast(jax.Array, mask))
-
-
 def evaluate(
     programs: Programs, params: Params, batches: Iterable[Any], epoch: int, split: str,
     layer_names: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Loss, accuracy and firing rates of a split, as a row of ``metrics.jsonl``.
+    """Loss, measures and firing rates of a split, as a row of ``metrics.jsonl``.
 
     Raises:
         Diverged: with ``layer_names``, if the network computes a value that is not finite;
@@ -65,7 +58,7 @@ def evaluate_seeds(
     """:func:`evaluate` with a row for each seed."""
     totals = [Averages() for _ in range(programs.n_seeds or 1)]
     for batch in batches:
-        add(programs.evaluate(params, batch.stream, targets_of(batch)), totals, programs,
+        add(programs.evaluate(params, batch.stream, batch.targets), totals, programs,
             epoch, 0, layer_names)  # fmt: skip
         interrupts.check()
     return [total.row(epoch, split) for total in totals]

@@ -13,7 +13,7 @@ from snnlab import interrupts
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
 from snnlab.training.checkpoints import Place
-from snnlab.training.evaluation import Loader, add, evaluate_seeds, targets_of
+from snnlab.training.evaluation import Loader, add, evaluate_seeds
 from snnlab.training.hooks import Hook, Moment, ending
 from snnlab.training.optim import Plateau
 from snnlab.training.programs import Programs, TrainState
@@ -42,7 +42,7 @@ def fit(
         train, val: loaders; ``train`` stands behind the batches that ``now.place`` counts.
         hooks: what to do beside training, in this order.
         epochs: last epoch.
-        plateau: learning-rate rule that sees the validation accuracy.
+        plateau: learning-rate rule that sees the validation score.
         layer_names: of the recurrent layers, for messages.
         renew: parameters of one seed -> those that the next epoch starts with.
 
@@ -76,7 +76,7 @@ def _batches(
         totals = [Averages() for _ in range(programs.n_seeds or 1)]
     epoch, state, waiting = now.place.epoch + 1, now.state, None
     for number, batch in enumerate(train if done < now.batches else (), start=done + 1):
-        state, numbers = programs.train(state, batch.stream, targets_of(batch))
+        state, numbers = programs.train(state, batch.stream, batch.targets)
         if waiting is not None:
             _read(programs, now, hooks, names, totals, *waiting, None)
         place = Place(epoch - 1, number)
@@ -107,7 +107,7 @@ def _close_epoch(
 ) -> None:  # fmt: skip
     """All that changes the state between two epochs, and the rows of the one that ends."""
     epoch, totals = now.place.epoch + 1, now.averages or []
-    scores = [val["accuracy"] for val in vals]
+    scores = [val[plateau.score.name] for val in vals]
     rule = observe(plateau, now.state.plateau, scores, programs.n_seeds)
     now.evaluated = params = now.state.params
     if renew is not None:

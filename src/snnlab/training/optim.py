@@ -12,6 +12,7 @@ from optax.contrib import reduce_on_plateau
 
 from snnlab.learners.functional import Params
 from snnlab.models.base import READOUT_PREFIX
+from snnlab.scores import ACCURACY, Score
 from snnlab.training.config import TrainingConfig
 
 
@@ -106,7 +107,7 @@ def _l1_penalty(strength: float, no_weights: Collection[str]) -> optax.GradientT
 
 
 class Plateau:
-    """Learning-rate factor that falls when a validation score stalls.
+    """Learning-rate factor that falls when a validation score, of either direction, stalls.
 
     ``scale`` multiplies every update; ``observe`` is called once per epoch. Without
     ``--lr_schedule plateau`` the scale stays 1.
@@ -116,7 +117,8 @@ class Plateau:
     pass, the next one reduces the rate. optax's rule, which does the work, reduces at the P-th.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, score: Score = ACCURACY) -> None:
+        self.score = score
         self.active = config.schedule == "plateau"
         self._rule = reduce_on_plateau(factor=config.lr_gamma, patience=config.lr_patience + 1)
 
@@ -124,8 +126,10 @@ class Plateau:
         return self._rule.init(jnp.zeros(()))
 
     def observe(self, state: Any, score: float) -> Any:
-        """The state after an epoch with ``score`` in [0, 1], higher is better."""
+        """The state after an epoch with that validation score."""
         if not self.active:
             return state
-        _, state = self._rule.update(jnp.zeros(()), state, value=jnp.float32(1.0 - score))
+        _, state = self._rule.update(
+            jnp.zeros(()), state, value=jnp.float32(self.score.falling(score))
+        )
         return state

@@ -19,7 +19,7 @@ from snnlab.learners.base import Learner
 from snnlab.learners.forward import Forward
 from snnlab.learners.functional import Params, PureNetwork, PureSequence
 from snnlab.models.base import StepOutput
-from snnlab.training.losses import Classification, Metrics, Targets, summarise
+from snnlab.training.objectives import Metrics, Objective, Targets
 from snnlab.training.optim import norms
 
 
@@ -60,7 +60,7 @@ class Programs:
         self,
         learner: Learner,
         optimizer: optax.GradientTransformation,
-        objective: Classification,
+        objective: Objective,
         network: PureNetwork | PureSequence,
         n_steps: int,
         update_every: int = 0,
@@ -88,7 +88,7 @@ class Programs:
         return self.program("train", self.train_fn, state, stream, targets)(state, stream, targets)
 
     def evaluate(self, params: Params, stream: Stream, targets: Targets) -> dict[str, jax.Array]:
-        """Loss, accuracy, rates and predictions of one batch."""
+        """Loss, measures and rates of one batch."""
         return self.program("eval", self.evaluate_fn, params, stream, targets)(
             params, stream, targets
         )
@@ -151,7 +151,7 @@ class Programs:
                     params, opt_state, carry, n * self.update_every, rest
                 )
                 metrics, norm, bad = jax.tree.map(jnp.add, (metrics, norm, bad), last)
-        numbers = summarise(metrics, targets, self.objective.step_ms)
+        numbers = self.objective.summarise(metrics, targets)
         numbers["grad_norm"] = norm / self.updates_per_batch
         numbers["broken_gradients"] = jax.tree.map(lambda b: b > 0, bad)
         key = jax.random.key_data(jax.random.split(jax.random.wrap_key_data(state.key), 1)[0])
@@ -163,7 +163,7 @@ class Programs:
             metrics = self._evaluate_layerwise(params, stream, targets)
         else:
             metrics = self.forward.measure(params, stream, self.objective, targets)
-        return summarise(metrics, targets, self.objective.step_ms)
+        return self.objective.summarise(metrics, targets)
 
     def _evaluate_layerwise(self, params: Params, stream: Stream, targets: Targets) -> Metrics:
         _, outs = self._run_layerwise(params, stream)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from snnlab.scores import Score
 from snnlab.training.averages import Averages
 
 
@@ -17,7 +18,7 @@ def show_rates(rates: list[float]) -> str:
 
 
 class ProgressDisplay:
-    """A bar over all batches of the run, with running loss, accuracy, rates and speed.
+    """A bar over all batches of the run, with running loss, score, rates and speed.
 
     On a terminal the bar is redrawn in place; otherwise only the lines of the epochs appear.
 
@@ -26,13 +27,16 @@ class ProgressDisplay:
         first_epoch: where the run starts.
         batches: batches of an epoch.
         steps_per_batch: time steps of a batch, for steps/s.
+        score: what the network is judged by.
         console: where to write.
     """
 
     def __init__(
-        self, epochs: int, first_epoch: int, batches: int, steps_per_batch: int, console: Console
-    ) -> None:
+        self, epochs: int, first_epoch: int, batches: int, steps_per_batch: int, score: Score,
+        console: Console,
+    ) -> None:  # fmt: skip
         self.console = console
+        self._score = score
         self._steps = steps_per_batch
         self._epochs = epochs
         self._batches = batches
@@ -65,7 +69,7 @@ class ProgressDisplay:
             speed = self._done * self._steps / max(time.perf_counter() - self._began, 1e-9)
         row = totals.row(epoch, "train")
         numbers = (
-            f"loss {row['loss']:.3f}  acc {row['accuracy']:6.1%}  "
+            f"loss {row['loss']:.3f}  {self._shown(row, 1)}  "
             f"{show_rates(row['firing_rates'])}  {speed:,.0f} steps/s"
         )
         done = (epoch - self._first) * self._batches + number
@@ -78,7 +82,12 @@ class ProgressDisplay:
         mark = " *" if best else ""
         self.console.print(
             f"epoch {epoch:3d}/{self._epochs}  train loss {train['loss']:.4f} "
-            f"acc {train['accuracy']:6.2%}  val loss {val['loss']:.4f} acc {val['accuracy']:6.2%}"
+            f"{self._shown(train)}  val loss {val['loss']:.4f} {self._shown(val)}"
             f"  rate {show_rates(val['firing_rates'])}  {val['seconds']:.1f} s{mark}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+    def _shown(self, row: dict[str, Any], digits: int = 2) -> str:
+        """``acc 98.61%``"""
+        score = self._score
+        return f"{score.short or score.name} {score.show(row[score.name], digits):>6}"

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnlab.learners.functional import Params
+from snnlab.scores import Score
 from snnlab.training.optim import Plateau
 from snnlab.training.programs import Programs
 
@@ -90,7 +91,7 @@ class SeedPrograms:
         return self.program("train", [m.train_fn for m in self.members], args)(*args)
 
     def evaluate(self, params: Params, stream: Any, targets: Any) -> dict[str, jax.Array]:
-        """Loss, accuracy, rates and predictions of one batch of every seed."""
+        """Loss, measures and rates of one batch of every seed."""
         args = (params, stream, targets)
         return self.program("eval", [m.evaluate_fn for m in self.members], args)(*args)
 
@@ -177,26 +178,29 @@ def _bytes(value: Any) -> bytes:
     return np.asarray(value).tobytes()
 
 
-def aggregate(results: Sequence[dict[str, Any]], goal: float) -> dict[str, Any]:
+def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> dict[str, Any]:
     """Figures over seeds: every seed, mean, standard deviation, how many reached the goal.
 
     Args:
         results: what ``results.json`` of each seed holds; one that failed has ``error`` and
             counts as not reached, and in no mean.
-        goal: test accuracy to be reached; 0 for none.
+        score: what they are judged by.
+        goal: of the test score; 0 for none.
     """
-    scores = [r["test_accuracy"] for r in results if r.get("test_accuracy") is not None]
+    name = f"test_{score.name}"
+    scores = [r[name] for r in results if r.get(name) is not None]
     found: dict[str, Any] = {
         "trials": len(results),
         "failed": sum(1 for r in results if "error" in r),
-        "test_accuracy": statistics.fmean(scores) if scores else None,
-        "test_accuracy_sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-        "test_accuracies": [r.get("test_accuracy") for r in results],
+        "score": score.name,
+        name: statistics.fmean(scores) if scores else None,
+        f"{name}_sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        f"test_{score.each}": [r.get(name) for r in results],
         "seeds": [r["seed"] for r in results],
         "batches": [r["batches"] for r in results],
         "seconds": [r["seconds"] for r in results],
     }
     if goal > 0:
         found["goal"] = goal
-        found["reached_goal"] = sum(1 for s in scores if s >= goal)
+        found["reached_goal"] = sum(1 for value in scores if score.reached(value, goal))
     return found

@@ -81,7 +81,7 @@ class LibraryLearner(Learner):
                 "make it a DenseMap or use --method bptt"
             )
         self._names = self._state_names()
-        self._pures: dict[tuple[int, bool], Pure] = {}
+        self._pures: dict[Any, Pure] = {}
         self.initial = template(self._pure(self.window).initial)
 
     @property
@@ -111,14 +111,17 @@ class LibraryLearner(Learner):
             names[id(state)] = path_name(path)
         return names
 
-    def _pure(self, length: int, learns: bool = True) -> Pure:
-        """One step (``length`` 1) or one window as a pure function.
+    def _pure(self, length: int, learns: bool = True, like: Any = None) -> Pure:
+        """One step (``length`` 1) or one window as a pure function of inputs, steps and a batch.
 
         It returns ``(gradients, metrics)``; or, without ``learns``, metrics alone: states and
-        traces advance in the same way.
+        traces advance in the same way. The batch is one of the structure of ``like``.
         """
-        if (length, learns) in self._pures:
-            return self._pures[length, learns]
+        like = self.objective.example(self.batch_size) if like is None else like
+        shapes = tuple((jnp.shape(a), jnp.result_type(a)) for a in jax.tree.leaves(like))
+        key = length, learns, jax.tree.structure(like), shapes
+        if key in self._pures:
+            return self._pures[key]
         windowed = self.window > 1
 
         def loss_of(xs, ts, batch):
@@ -135,11 +138,11 @@ class LibraryLearner(Learner):
         gradient = brainstate.transform.grad(loss_of, self.params, has_aux=True)
         xs = jnp.zeros((length, *self._example.shape), jnp.float32)
         ts = jnp.arange(length)
-        batch = self.objective.example(self.batch_size)
+        batch = jax.tree.map(lambda a: jnp.zeros(jnp.shape(a), jnp.result_type(a)), like)
         with brainstate.environ.context(dt=self.network.dt_ms * u.ms):
             fun = gradient if learns else measure
             pure = Pure(fun, (xs, ts, batch), self.params, self._names)
-        self._pures[length, learns] = pure
+        self._pures[key] = pure
         return pure
 
     def segment(
@@ -152,7 +155,7 @@ class LibraryLearner(Learner):
             carry, gradients, metrics = state
             ts = first + jnp.arange(k)
             xs = jax.vmap(stream.at)(ts) if k > 1 else stream.at(first)[None]
-            carry, out = self._pure(k, learns)(params, carry, xs, ts, batch)
+            carry, out = self._pure(k, learns, batch)(params, carry, xs, ts, batch)
             if not learns:
                 return carry, gradients, add(metrics, out)
             new, measured = out
@@ -178,5 +181,5 @@ class LibraryLearner(Learner):
     def _measured(self, params: Params, carry: Carry, batch: Any, k: int) -> Any:
         """The metrics of one window; evaluated for their shapes only."""
         xs = jnp.zeros((k, *self._example.shape), jnp.float32)
-        _, measured = self._pure(k, False)(params, carry, xs, jnp.arange(k), batch)
+        _, measured = self._pure(k, False, batch)(params, carry, xs, jnp.arange(k), batch)
         return measured

@@ -1,0 +1,77 @@
+"""Scores: what a run is judged by, and which way is better."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A number by which epochs, runs and networks are compared.
+
+    Args:
+        name: in files (``accuracy`` of a row of ``metrics.jsonl``, ``test_accuracy`` of
+            ``results.json``).
+        rises: whether higher is better.
+        percent: whether it is shown as a percentage.
+        label: in words; the name by default.
+        short: in a line of progress; the name by default.
+        plural: of the values of several seeds, in files.
+    """
+
+    name: str
+    rises: bool = True
+    percent: bool = False
+    label: str = ""
+    short: str = ""
+    plural: str = ""
+
+    @property
+    def words(self) -> str:
+        """In words."""
+        return self.label or self.name
+
+    @property
+    def scale(self) -> float:
+        """Factor of what figures and tables show."""
+        return 100.0 if self.percent else 1.0
+
+    @property
+    def axis(self) -> str:
+        """Label of an axis."""
+        return f"{self.words}{' (%)' * self.percent}"
+
+    @property
+    def each(self) -> str:
+        """Name of the values of several seeds."""
+        return self.plural or f"{self.name}_values"
+
+    def key(self, value: float) -> float:
+        """A number that is higher for a better score."""
+        return value if self.rises else -value
+
+    def falling(self, value: float) -> float:
+        """A number that falls as the score gets better, and is never below 0."""
+        return 1.0 - value if self.rises else value
+
+    def reached(self, value: float | None, goal: float) -> bool:
+        """Whether ``value`` is as good as ``goal``; a goal of 0 is none, and never reached."""
+        return value is not None and goal > 0 and self.key(value) >= self.key(goal)
+
+    def show(self, value: float, digits: int = 2) -> str:
+        """``98.61%``, or ``0.0213``."""
+        return f"{value:.{digits}%}" if self.percent else f"{value:.{digits + 2}f}"
+
+
+ACCURACY = Score("accuracy", percent=True, short="acc", plural="accuracies")
+NMSE = Score("nmse", rises=False, label="normalised MSE")
+#: By name: those that the suite's files hold.
+SCORES = {score.name: score for score in (ACCURACY, NMSE)}
+
+
+def score_of(rows: Iterable[Mapping[str, Any]]) -> Score:
+    """The score that rows of ``metrics.jsonl`` hold; accuracy where they hold none."""
+    names = {name for row in rows for name in row}
+    return next((score for name, score in SCORES.items() if name in names), ACCURACY)
