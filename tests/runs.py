@@ -27,6 +27,11 @@ TINY = {
         "--neurons 8 --samples 12 --batch-size 4 --dataset-scale 800 --n-epochs 3 --repeat 1 "
         "--balance --balance_refit --track-balance",
     ),
+    "patterns": (
+        "task-pattern-generation.py",
+        "--t_trial 60 --frequencies 20,50 --noise_rate 100 --n_in 10 --n_rec 10 --n_out 2 "
+        "--epoch_batches 4 --epochs 3 --method diag",
+    ),
     "evidence": (
         "task-coba-ei-rsnn.py",
         "--n_cue 3 --t_interval 5 --t_cue 10 --t_delay 5 --t_recall 10 --n_group 5 --cue_rate 200 "

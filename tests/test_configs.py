@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +20,17 @@ TYPES = {
     "coba-ei": "evidence:CobaEI",
     "image-classification": "image_classification:ImageClassification",
     "long-term-dependency": "delayed_match:LongTermDependency",
+    "pattern-generation": "pattern_generation:PatternGeneration",
 }
 
 
-def config_type(path: Path) -> type:
-    module, _, name = TYPES[path.relative_to(ROOT / "configs").parts[0]].partition(":")
-    return getattr(importlib.import_module(f"snnlab.problems.{module}"), name)
+def read(path: Path, *argv: str) -> tuple[type, Any]:
+    """The config type of a file's folder, and the config of a command."""
+    name, _, kind = TYPES[path.relative_to(ROOT / "configs").parts[0]].partition(":")
+    module = importlib.import_module(f"snnlab.problems.{name}")
+    adapt = getattr(module, "defaults", getattr(module, "adapt", None))
+    config, _ = parse(getattr(module, kind), [*argv], prog="test", description="", adapt=adapt)
+    return getattr(module, kind), config
 
 
 def test_there_are_configs() -> None:
@@ -33,8 +39,7 @@ def test_there_are_configs() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_config_loads_and_has_a_head(path: Path) -> None:
-    kind = config_type(path)
-    config, _ = parse(kind, ["--config", str(path)], prog="test", description="")
+    kind, config = read(path, "--config", str(path))
     assert isinstance(config, kind)
     has_a_head(path)
 
@@ -52,6 +57,6 @@ def test_every_run_of_a_sweep_is_valid(path: Path) -> None:
     file = read_sweep(path)
     assert (ROOT / file.task).is_file()
     for member in members_of(file, {}):
-        kind = config_type(ROOT / "configs" / member.configs[0].removeprefix("configs/"))
         argv = [str(ROOT / a) if a.endswith(".yaml") else a for a in member.arguments]
-        assert isinstance(parse(kind, argv, prog="test", description="")[0], kind)
+        kind, config = read(ROOT / "configs" / member.configs[0].removeprefix("configs/"), *argv)
+        assert isinstance(config, kind)

@@ -30,17 +30,19 @@ from snnlab.models.balanced_networks import build_balanced_network
 from snnlab.models.config import EIConfig, GIFConfig
 from snnlab.models.gif_networks import build_ei_network, build_memory_network
 from snnlab.options import Condition, Entry, shown_value
-from snnlab.problems import balanced, image_classification
+from snnlab.problems import balanced, image_classification, pattern_generation
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
 from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI
 from snnlab.problems.image_classification import ImageClassification
+from snnlab.problems.pattern_generation import PatternGeneration
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "snnlab"
 TASKS: dict[type, Any] = {
     ImageClassification: image_classification.adapt, LongTermDependency: None, CobaEI: None,
-    BalancedRSNN: balanced.defaults, Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
+    BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
+    Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
 }  # fmt: skip
 #: Options that nothing reads, since what they ask for holds anyway: published commands have them.
 ACCEPTED = {"vjp_time", "save_best", "use_pretrained_model", "plot", "n_data_worker"}

@@ -49,6 +49,7 @@ REFUSED = {
     },
     "task-coba-ei-rsnn.py": {"--n_cue 4": "must be odd", "--cue_rate 900 --dt 2": "at most 500 Hz"},
     "task-rsnn-long-term-dependency.py": {"--t_delay 0.5": "is not a multiple of the step"},
+    "task-pattern-generation.py": {"--frequencies 600": "show at most 500 Hz"},
     "task-memory-and-speed-evaluation-tpu.py": {"--model x": "no such model", "--n_in x": "--n_in"},
     "task-sweep.py": {"": "--sweep is missing"},
     "boerlin.py": {"--j 0": "only --data shd has a number of its own"},

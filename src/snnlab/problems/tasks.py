@@ -11,6 +11,7 @@ TASKS = Registry("task", "snnlab.tasks", Task, {
     "long-term-dependency": "snnlab.problems.delayed_match:TASK",
     "coba-ei": "snnlab.problems.evidence:TASK",
     "balanced-rsnn": "snnlab.problems.balanced:TASK",
+    "pattern-generation": "snnlab.problems.pattern_generation:TASK",
 })  # fmt: skip
 
 

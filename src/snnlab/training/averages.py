@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,12 @@ class Averages:
         rates = [] if self.rates is None else [float(f"{r:.6g}") for r in self.rates / n]
         return {
             "epoch": epoch, "split": split, "loss": self.loss / n,
-            **{name: a / b if b else 0.0 for name, (a, b) in self.measures.items()},
+            **{name: _ratio(*sums) for name, sums in self.measures.items()},
             "samples": int(self.samples), "firing_rates": rates,
             **({} if self.grad_norm is None else {"grad_norm": self.grad_norm / n}),
         }  # fmt: skip
+
+
+def _ratio(above: float, below: float) -> float:
+    """``above / below``; of nothing 0."""
+    return above / below if below else (math.inf if above else 0.0)
