@@ -67,6 +67,36 @@ def test_the_verbatim_commands_are_the_configs(name: str) -> None:
     assert (training.lr, training.schedule, training.clip_norm) == (0.01, "plateau", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("flags", "wanted", "first"),
+    [
+        ("", ("softmax", "end"), 2249),
+        ("--method diag", ("linear", "each"), 1050),
+        ("--method diag --loss_steps end", ("linear", "end"), 2249),
+        ("--loss_of linear --loss_steps each", ("linear", "each"), 1050),
+        ("--loss_steps each", ("softmax", "each"), 1050),
+        ("--method rtrl --loss_of softmax", ("softmax", "each"), 1050),
+    ],
+)
+def test_the_loss_is_an_option_that_follows_the_method(
+    flags: str, wanted: tuple[str, str], first: int
+) -> None:
+    config = parsed([*SMALL, *flags.split()])
+    assert (config.training.loss_of, config.training.loss_steps) == wanted
+    assert f"loss_of: {wanted[0]}" in configs.to_yaml(config)
+    parts = build_parts(config, build(config))
+    assert parts.programs.objective.warmup == first
+    assert parts.network.readout.linear == (wanted[0] == "linear")
+
+
+def test_an_earlier_runs_loss_was_that_of_its_method() -> None:
+    for method, wanted in (("bptt", {}), ("diag", {"loss_of": "linear", "loss_steps": "each"})):
+        saved = {"method": method, "lr": 0.01}
+        assert BalancedRSNN.of_earlier(saved) == saved | wanted
+    chosen = {"method": "diag", "loss_of": "linear", "loss_steps": "end"}
+    assert BalancedRSNN.of_earlier(chosen) == chosen
+
+
 #: Balance at initialisation measured on the original: low-pass, 5 samples.
 ORIGINAL = {"baseline-multispike": 0.15, "lsm": 0.71, "cuba": 0.84, "train-all": 0.50}
 

@@ -81,6 +81,23 @@ def test_options_that_the_loss_leaves_without_effect() -> None:
             build_parts(config, build(config))
 
 
+@pytest.mark.parametrize(
+    ("flags", "first", "summed"),
+    [
+        ("", 40, None),
+        ("--loss_steps end", 69, None),
+        ("--loss_of sum", 40, 40),
+        ("--loss_of sum --loss_steps end", 69, 40),
+        ("--loss_of sum --loss_steps end --warmup_ratio 50", 69, 50),
+    ],
+)
+def test_which_steps_have_a_loss_and_of_what(flags: str, first: int, summed: int | None) -> None:
+    config = tiny(*flags.split())
+    programs = build_parts(config, build(config)).programs
+    assert programs.objective.warmup == first
+    assert programs.network.network._summed_from == summed
+
+
 def test_training_is_counted_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients, two moments of adam, and for each weight and trial a trace of V, I and I2."""
     asked: list[float] = []

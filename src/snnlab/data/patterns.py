@@ -85,8 +85,8 @@ def draw_sines(
     rng = np.random.default_rng([seed, OF_TARGETS])
     amplitude = rng.uniform(*AMPLITUDES, (n_out, len(hz)))
     phase = rng.uniform(0.0, 2 * np.pi, (n_out, len(hz)))
-    power = 0.0
-    for block in np.array_split(np.arange(n_steps), -(-n_steps // 4096)):  # no array of length T
+    power, size = 0.0, max(1, 4_000_000 // amplitude.size)
+    for block in np.array_split(np.arange(n_steps), -(-n_steps // size)):  # no array of length T
         angle = 2 * np.pi * np.outer(block * (dt_ms / 1000.0), hz)[:, None] + phase
         power += float(np.sum((amplitude * np.sin(angle)).sum(-1) ** 2))
     amplitude = amplitude / np.sqrt(power / (n_steps * n_out))

@@ -89,6 +89,10 @@ def build_parts(config: Any, problem: Problem) -> Parts:
             "--use_regularizers needs the rates of whole sequences: --method bptt --backend "
             "layerwise (every learner has --spk_reg_factor, a penalty of each step)"
         )
+    if learner.layerwise and training.loss_of == "sum":
+        raise UsageError(
+            "--loss_of sum: networks of whole sequences (--backend layerwise) have no running sum"
+        )
     if learner.layerwise:
         evaluated = PureSequence(plain, objective.example(problem.batch_size).mask)
     else:

@@ -26,15 +26,19 @@ class PatternConfig:
     """
 
     dataset: Literal["sines"] = option(default="sines", help="the task of this script")
-    t_trial: float = option(default=1000.0, help="length of the trial", unit="ms", gt=0)
+    t_trial: float = option(basic=True, default=1000.0, help="length of the trial", unit="ms", gt=0)
     frequencies: str = option(
-        default="1,2,3,5", help="comma list of the sines' frequencies in each target, in Hz"
+        basic=True,
+        default="1,2,3,5",
+        help="comma list of the sines' frequencies in each target, in Hz",
     )
-    n_out: int = option(default=3, help="targets, each of a readout unit", gt=0, le=10_000)
-    n_in: int = option(default=100, help="inputs of frozen noise", gt=0, le=1_000_000)
+    n_out: int = option(
+        basic=True, default=3, help="targets, each of a readout unit", gt=0, le=10_000
+    )
+    n_in: int = option(basic=True, default=100, help="inputs of frozen noise", gt=0, le=1_000_000)
     noise_rate: float = option(default=10.0, help="rate of the noise", unit="Hz", gt=0, le=1000)
     epoch_batches: int = option(
-        default=50, help="optimiser updates of an epoch, the trial once for each", gt=0,
+        basic=True, default=50, help="optimiser updates of an epoch, the trial once for each", gt=0,
         aliases=("epoch_per_step",),
     )  # fmt: skip
 
