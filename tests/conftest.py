@@ -11,6 +11,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MPLBACKEND"] = "agg"
 # XLA reports features of its own, not of the processor, when it reads a compiled program back.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# Commands that tests call in this process set up no cache for all others (test_compile_cache.py).
+os.environ["SNNLAB_COMPILE_CACHE"] = "0"
 
 import pytest
 

@@ -15,6 +15,7 @@ from snnlab import runs
 from snnlab.console import make_console
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, shown
+from snnlab.experiment.compile_cache import keep_compiled
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.training.checkpoints import Reader, places
 from snnlab.yaml_files import parse_yaml
@@ -94,6 +95,7 @@ def proceed(
         text = configs.to_yaml(config, defaults=defaults)
         console.print(text, markup=False, highlight=False, end="")
         return False
+    keep_compiled()
     note = select_device(config.run.devices)
     if note:
         console.print(note, highlight=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,19 +36,63 @@ def part_of(function: Callable[..., Any]) -> Callable[..., Any]:
     """numba's machine code of what a loop of :func:`compiled` does: most of it, since what
     stands inside of a parallel loop itself takes numba several times as long to compile.
     """
-    import numba
-
-    made: Callable[..., Any] = numba.njit(nogil=True, fastmath={"contract"})(function)
-    return made
+    return _machine_code(function, parallel=False)
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """numba's machine code of a loop; ``numba.prange`` in it runs on all cores."""
+    return _machine_code(function, parallel=_parallel())
+
+
+def _machine_code(function: Callable[..., Any], parallel: bool) -> Callable[..., Any]:
+    """numba's machine code of a function, kept where numba has been given a folder for it.
+
+    The content of a function (its code, and all that it closes over) is its name and its key
+    there. numba's own key of a function that closes over compiled ones differs from process to
+    process, and its symbols are counted in each: of two functions of one name, one read back
+    and one compiled, a call could reach either.
+    """
     import numba
 
-    jit = numba.njit(parallel=_parallel(), nogil=True, fastmath={"contract"})
-    made: Callable[..., None] = jit(function)
+    folder = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    content = None
+    if folder and os.access(folder, os.W_OK):
+        with contextlib.suppress(ImportError):
+            from brainevent._op.ffi_naming import kernel_content_fingerprint
+
+            content = kernel_content_fingerprint(function, extra=(parallel,))
+    if content is not None:
+        function.__name__ = f"{function.__name__}_{content}"
+        function.__qualname__ = f"{function.__qualname__}_{content}"
+    jit = numba.njit(parallel=parallel, nogil=True, fastmath={"contract"})
+    made: Callable[..., Any] = jit(function)
+    if content is not None:
+        with contextlib.suppress(ImportError, OSError, RuntimeError):  # no place for it
+            made._cache = _by_content(function, content)  # type: ignore[attr-defined]
     return made
+
+
+def _by_content(function: Callable[..., Any], content: str) -> Any:
+    """numba's cache of a function's machine code, with its content as the key."""
+    from numba.core.caching import FunctionCache
+
+    class ByContent(FunctionCache):
+        def _index_key(self, sig: Any, codegen: Any) -> Any:
+            return sig, codegen.magic_tuple(), content
+
+        def load_overload(self, *args: Any) -> Any:
+            try:
+                return super().load_overload(*args)
+            except Exception:  # a damaged file may raise anything: compile anew
+                with contextlib.suppress(OSError):
+                    self.flush()
+                return None
+
+        def save_overload(self, *args: Any) -> None:
+            with contextlib.suppress(OSError):  # a full disk
+                super().save_overload(*args)
+
+    return ByContent(function)
 
 
 def call(
