@@ -18,7 +18,6 @@ from pathlib import Path
 
 import filelock
 
-from snnlab.data.store import cache_root
 from snnlab.errors import UsageError
 
 #: Environment variable; 0 switches the cache off.
@@ -40,6 +39,8 @@ def keep_compiled() -> Path | None:
     """
     if os.environ.get(SWITCH, "").strip().lower() in ("0", "off", "no", "false"):
         return None
+    from snnlab.data.store import cache_root
+
     try:
         folder = cache_root() / "compiled" / _processor()
         for name in ("jax", "numba"):
