@@ -131,7 +131,7 @@ def install(prog: str) -> None:
     threading.Thread(target=_watch.watch, args=(ours,), daemon=True).start()
     for signum in _SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, lambda signum, frame: None)  # the thread does it
+            signal.signal(signum, lambda _signum, _frame: None)  # the thread does it
     _end_with_parent()
 
 
@@ -178,14 +178,14 @@ def check() -> None:
         raise Interrupted(_watch.first)
 
 
-def serve(number: int = 0) -> None:
+def serve(_number: int = 0) -> None:
     """For a worker of ``multiprocessing``: signals to the whole group are not its business, and it
     ends when the process that it works for does, however that one dies.
 
     SIGTERM, by which ``multiprocessing`` ends a worker that is left over, acts after ``GRACE_S``.
 
     Args:
-        number: of the worker; any.
+        _number: of the worker; any.
     """
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
@@ -195,7 +195,7 @@ def serve(number: int = 0) -> None:
         threading.Thread(target=_end_with, args=(owner.sentinel,), daemon=True).start()
 
 
-def _end_soon(signum: int, frame: object) -> None:
+def _end_soon(_signum: int, _frame: object) -> None:
     timer = threading.Timer(GRACE_S, os._exit, (1,))
     timer.daemon = True
     timer.start()

@@ -93,7 +93,7 @@ def lowpass(x: jax.Array) -> jax.Array:
     return y[PAD:-PAD]
 
 
-def _median5(a, b, c, d, e):
+def _median5(a: Any, b: Any, c: Any, d: Any, e: Any) -> jax.Array:
     """Element-wise median of five arrays."""
     low = jnp.maximum(jnp.minimum(a, b), jnp.minimum(c, d))
     high = jnp.minimum(jnp.maximum(a, b), jnp.maximum(c, d))

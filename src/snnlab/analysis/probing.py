@@ -30,8 +30,8 @@ def windowed_activity(
         Counts and membrane (mV), ``(W, B, n)`` each.
     """
 
-    def window(carry, first):
-        def step(state, t):
+    def window(carry: Any, first: Any) -> Any:
+        def step(state: Any, t: Any) -> Any:
             carry, spikes, membrane = state
             carry, out = network.step(params, carry, stream.at(t))
             return (carry, spikes + out.spikes[-1], membrane + out.membrane[-1]), None

@@ -127,7 +127,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         precision=cell.precision,  # type: ignore[arg-type]
     )  # fmt: skip
 
-    def make(operator: Any):
+    def make(operator: Any) -> Any:
         return build_network(model, cell.n_in, n_out, operator, cell.seed)
 
     goal = Classification(n_out, cell.n_layer, 0, 1.0, training)

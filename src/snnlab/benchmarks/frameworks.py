@@ -91,7 +91,9 @@ Layer = Callable[[int, Any], Any]
 Readout = Callable[[Any], Any]
 
 
-def _torch_run(case: Case, forward: list[Any], others: list[Any], layer: Layer, readout: Readout):
+def _torch_run(
+    case: Case, forward: list[Any], others: list[Any], layer: Layer, readout: Readout
+) -> Run:
     """Forward, loss and backward of layers in torch.
 
     Args:

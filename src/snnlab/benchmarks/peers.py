@@ -125,7 +125,7 @@ def measure(cell: PeerCell) -> dict[str, Any]:
         framework = FRAMEWORKS[cell.framework]
         try:
             importlib.import_module(framework.module)
-        except Exception as error:  # what a broken installation raises is not foreseeable
+        except Exception as error:  # noqa: BLE001 (what a broken installation raises is unknown)
             return row | {"error": f"cannot be imported: {one_line(str(error))[:120]}"}
         if framework.torch:
             import torch

@@ -185,7 +185,7 @@ def _list(name: str, given: str, read: Callable[[str, str], Any]) -> list[Any]:
     return [read(name, p) for p in parts]
 
 
-def _text(name: str, value: str) -> str:
+def _text(_name: str, value: str) -> str:
     return value
 
 
@@ -199,7 +199,7 @@ def _chunk(name: str, value: str) -> int:
     return 0 if value in ("auto", "none") else _size(name, value)
 
 
-def _model(name: str, value: str) -> str:
+def _model(_name: str, value: str) -> str:
     valid = get_args(ModelName)
     if value not in valid:
         raise UsageError(f"--model {shown(value)}: no such model; valid: {', '.join(valid)}")

@@ -120,7 +120,7 @@ def _library(what: str) -> Iterator[None]:
         yield
     except (Refused, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (many kinds, see above)
         why = one_line(str(error)) or type(error).__name__
         raise Refused(f"{what}: {why[:200]}") from None
 

@@ -133,7 +133,7 @@ class ChunkedLearner(Learner):
     def zero_sums(self, frame: Frame, h: Arrays, stream: Stream, batch: Any) -> Any:
         """What a chunk adds to: gradients by relation, and metrics."""
 
-        def one():
+        def one() -> Any:
             xs = read_window(stream, 0, 1)
             _, steps = derivatives.forward(frame, h, xs, jnp.arange(1))
             return derivatives.observe(frame, steps, self.objective, batch)[1]
@@ -296,7 +296,7 @@ class OnlineLearner(ChunkedLearner):
         own = {name: jnp.zeros_like(v) for name, v in self.parameters().items()}
         sums = (*self.zero_sums(frame, h, stream, batch), own)
 
-        def advance(state, first, k, role):
+        def advance(state: Any, first: Any, k: Any, role: Any) -> Any:
             h, states, kept, sums = state
             ts = first + jnp.arange(k)
             h, steps = derivatives.forward(frame, h, read_window(stream, first, k), ts, keep=True)
@@ -317,7 +317,7 @@ class OnlineLearner(ChunkedLearner):
                 state = advance(state, at, k, role)
                 continue
 
-            def body(state, first, k=k, role=role):
+            def body(state: Any, first: Any, k: Any = k, role: Any = role) -> Any:
                 return advance(state, first, k, role), None
 
             state, _ = jax.lax.scan(body, state, at + k * jnp.arange(count))

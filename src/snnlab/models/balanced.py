@@ -48,7 +48,7 @@ Reset = Literal["one", "none", "voltage", "threshold"]
 
 
 @jax.custom_jvp
-def boxcar(x: jax.Array, hard: jax.Array) -> jax.Array:
+def boxcar(x: jax.Array, hard: jax.Array) -> jax.Array:  # noqa: ARG001 (of the derivative)
     """``hard``, with the derivative 1 for -0.5 < x <= 0.5, else 0, with respect to ``x``."""
     return hard
 

@@ -66,7 +66,7 @@ class Pathway(brainstate.nn.Module):
         self.output = output
         self.bias = zero_bias(dense.out_size[0]) if bias else None
 
-    def update(self, x: jax.Array, spikes: jax.Array):
+    def update(self, x: jax.Array, spikes: jax.Array) -> Any:
         own = spikes[..., self.own]
         if self.plasticity is not None:
             own = self.plasticity(own)
@@ -81,7 +81,7 @@ class Pathway(brainstate.nn.Module):
         return drive
 
     @property
-    def synapse_unit(self):
+    def synapse_unit(self) -> Any:
         return u.siemens if self.output is not None else u.mA
 
 

@@ -9,6 +9,7 @@ integrated by exponential Euler, then delta inputs are added, then the new spike
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import brainpy.state
 import brainstate
@@ -27,7 +28,7 @@ class PerfectIF(brainpy.state.IF):
     without the leak.
     """
 
-    def update(self, x=0.0 * u.mA):
+    def update(self, x: Any = 0.0 * u.mA) -> Any:
         last_v = self.V.value
         spike = self.get_spike(last_v)
         jump = self.V_th if self.spk_reset == "soft" else jax.lax.stop_gradient(last_v)
@@ -64,18 +65,18 @@ class GIF(brainpy.state.Neuron):
     def __init__(
         self,
         in_size: int,
-        tau=20.0 * u.ms,
-        tau_I2=100.0 * u.ms,
-        A2=0.0 * u.mA,
-        R=1.0 * u.ohm,
-        V_th=1.0 * u.mV,
-        V_rest=0.0 * u.mV,
+        tau: Any = 20.0 * u.ms,
+        tau_I2: Any = 100.0 * u.ms,
+        A2: Any = 0.0 * u.mA,
+        R: Any = 1.0 * u.ohm,
+        V_th: Any = 1.0 * u.mV,
+        V_rest: Any = 0.0 * u.mV,
         spk_fun: Callable | None = None,
         spk_reset: str = "soft",
-        tau_I1=10.0 * u.ms,
-        A1=0.0 * u.mA,
-        tau_th=100.0 * u.ms,
-        Ath=0.0 * u.mV,
+        tau_I1: Any = 10.0 * u.ms,
+        A1: Any = 0.0 * u.mA,
+        tau_th: Any = 100.0 * u.ms,
+        Ath: Any = 0.0 * u.mV,
     ) -> None:
         super().__init__(
             in_size, spk_fun=spk_fun or braintools.surrogate.ReluGrad(), spk_reset=spk_reset
@@ -93,8 +94,8 @@ class GIF(brainpy.state.Neuron):
         self.V_th = braintools.init.param(V_th, self.varshape)
         self.V_rest = braintools.init.param(V_rest, self.varshape)
 
-    def init_state(self, batch_size: int | None = None, **kwargs) -> None:
-        def zero(unit):
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
+        def zero(unit: Any) -> Any:
             start = braintools.init.Constant(0.0 * unit)
             return braintools.init.param(start, self.varshape, batch_size)
 
@@ -105,12 +106,12 @@ class GIF(brainpy.state.Neuron):
         if self.has_theta:
             self.theta = brainstate.HiddenState(zero(u.mV))
 
-    def get_spike(self, V=None):
+    def get_spike(self, V: Any = None) -> Any:
         v = self.V.value if V is None else V
         top = self.V_th + self.theta.value if self.has_theta else self.V_th
         return self.spk_fun((v - top) / (self.V_th - self.V_rest))
 
-    def update(self, x=0.0 * u.mA):
+    def update(self, x: Any = 0.0 * u.mA) -> Any:
         last_v, last_i2 = self.V.value, self.I2.value
         spike = self.get_spike(last_v)
         top = self.V_th if self.spk_reset == "soft" else jax.lax.stop_gradient(last_v)
@@ -125,7 +126,7 @@ class GIF(brainpy.state.Neuron):
         if self.has_theta:
             self.theta.value = _decayed(self.theta.value + self.Ath * spike, self.tau_th)
 
-        def dv(v):
+        def dv(v: Any) -> Any:
             current = self.sum_current_inputs(x, v) + after
             return (-v + self.V_rest + self.R * current) / self.tau
 
@@ -134,7 +135,7 @@ class GIF(brainpy.state.Neuron):
         return self.get_spike(v)
 
 
-def _decayed(value, tau):
+def _decayed(value: Any, tau: Any) -> Any:
     """One step of ``dy/dt = -y / tau``."""
     return brainstate.nn.exp_euler_step(lambda y: -y / tau, value)
 
@@ -149,14 +150,14 @@ def detach_reset(neuron_type: type) -> type:
     class Detached(neuron_type):
         _readings: int | None = None
 
-        def update(self, *args, **kwargs):
+        def update(self, *args: Any, **kwargs: Any) -> Any:
             self._readings = 0
             try:
                 return super().update(*args, **kwargs)
             finally:
                 self._readings = None
 
-        def get_spike(self, *args, **kwargs):
+        def get_spike(self, *args: Any, **kwargs: Any) -> Any:
             spike = super().get_spike(*args, **kwargs)
             if self._readings is None:
                 return spike
@@ -167,7 +168,7 @@ def detach_reset(neuron_type: type) -> type:
     return Detached
 
 
-def membrane_taus(n: int, mean_ms: float, sigma_ms: float, floor_ms: float = 1.0):
+def membrane_taus(n: int, mean_ms: float, sigma_ms: float, floor_ms: float = 1.0) -> Any:
     """``(n,)`` membrane time constants from N(mean, sigma), at least ``floor_ms``."""
     draw = mean_ms + sigma_ms * np.asarray(brainstate.random.randn(n))
     return jnp.asarray(np.maximum(draw, floor_ms), dtype=jnp.float32) * u.ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import brainstate
 import jax
@@ -39,7 +40,7 @@ class LeakyReadout(brainstate.nn.Module):
         """``a``: a number, ``(n_out,)`` where it is trained."""
         return self._decay if self.tau is None else jnp.exp(-self.dt_ms / self.tau())
 
-    def init_state(self, batch_size: int | None = None, **kwargs) -> None:
+    def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
         lead = () if batch_size is None else (batch_size,)
         self.r = brainstate.HiddenState(jnp.zeros((*lead, *self.map.out_size), jnp.float32))
 

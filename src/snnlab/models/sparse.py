@@ -272,7 +272,7 @@ def _jvp(primals: Any, tangents: Any, *, n_out: int) -> Any:
     return y, functools.reduce(jnp.add, moved) if moved else jnp.zeros_like(y)
 
 
-def _transpose(g: Any, x: Any, w: Any, post: Any, *, n_out: int) -> Any:
+def _transpose(g: Any, x: Any, w: Any, post: Any, **_n_out: int) -> Any:
     of_input = ad.is_undefined_primal(x)
     if isinstance(g, ad.Zero):
         return None, None, None
@@ -289,7 +289,7 @@ def _batched(args: Any, axes: Any, *, n_out: int) -> Any:
 
 sparse_product_p.def_impl(jax.jit(times, static_argnames="n_out"))
 sparse_product_p.def_abstract_eval(
-    lambda x, w, post, *, n_out: jax.core.ShapedArray((*x.shape[:-1], n_out), jnp.float32)
+    lambda x, _w, _post, *, n_out: jax.core.ShapedArray((*x.shape[:-1], n_out), jnp.float32)
 )
 mlir.register_lowering(sparse_product_p, mlir.lower_fun(times, multiple_results=False))
 ad.primitive_jvps[sparse_product_p] = _jvp

@@ -11,7 +11,7 @@ all others).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
 from snnlab.errors import UsageError
@@ -22,6 +22,9 @@ from snnlab.models.balanced_config import BalancedConfig
 from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.balanced_data import BalancedData, BalancedSplits, make_splits
 from snnlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from snnlab.models import Network
 
 N_TRACKED = 5  # samples of which the balance is measured, as in the source
 
@@ -158,7 +161,7 @@ def build(config: BalancedRSNN) -> Problem:
     data, model, seed = config.data, config.model, config.run.seed
     splits = make_splits(data, seed, N_TRACKED)
 
-    def make_network(operator: Any):
+    def make_network(operator: Any) -> Network:
         return build_balanced_network(
             model, splits.n_in, splits.n_out, operator, seed, repeat=data.repeat,
             t_crop=splits.t_crop, linear=config.training.loss_of == "linear", dt_ms=splits.dt_ms,

@@ -190,7 +190,7 @@ def run(config: Boerlin, console: Console) -> dict[str, Any]:
     folder.write_config(configs.to_yaml(config, runs.provenance()))
     metric = config.run.balance_metric if config.run.track_balance else None
 
-    def program(bins, key):
+    def program(bins: Any, key: Any) -> Any:
         made = simulate(
             net, bins, key, repeat=repeat, sigma_s=config.data.sigma_s, metric=metric,
             neuron=config.run.plot_neuron,
@@ -224,14 +224,14 @@ def run(config: Boerlin, console: Console) -> dict[str, Any]:
         results["neurons_scored"] = scored
         results["neurons_constant"] = int(made.balance.n_constant)
     folder.write_results(results)
-    _report(config, results, console)
+    _report(results, console)
     for path in _draw(config, folder, bins, repeat, made):
         console.print(f"figure     {path}", highlight=False)
     console.print(f"run folder {folder.path}", highlight=False)
     return results
 
 
-def _report(config: Boerlin, results: dict[str, Any], console: Console) -> None:
+def _report(results: dict[str, Any], console: Console) -> None:
     balance = results["balance"]
     shown = f", balance {balance:.4f} ({results['balance_metric']})" if balance is not None else ""
     if results.get("neurons_constant"):

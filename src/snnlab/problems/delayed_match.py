@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import jax
 
     from snnlab.data.trials import TrialLoader, Trials
+    from snnlab.models import Network
 
 N_DIRECTIONS = 8
 BACKGROUND, SAMPLE, TEST = range(3)
@@ -160,7 +161,7 @@ def build(config: LongTermDependency) -> Problem:
     def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
         return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
 
-    def make_network(operator: Any):
+    def make_network(operator: Any) -> Network:
         return build_memory_network(config.model, task.n_in, 2, operator, seed)
 
     return Problem(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import jax
 
     from snnlab.data.trials import TrialLoader, Trials
+    from snnlab.models import Network
 
 #: Trials on which the balance of currents is measured, and the number of their split.
 N_BALANCE, BALANCE_SPLIT = 16, 4
@@ -178,7 +179,7 @@ def build(config: CobaEI) -> Problem:
     def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
         return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
 
-    def make_network(operator: Any):
+    def make_network(operator: Any) -> Network:
         return build_ei_network(config.model, task.n_in, 2, operator, seed)
 
     n_exc = config.model.n_excitatory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snnlab.data import DataConfig
 from snnlab.errors import UsageError
@@ -13,6 +13,9 @@ from snnlab.learners import LearnerConfig
 from snnlab.models import ModelConfig
 from snnlab.problems.backends import require_maps_alone
 from snnlab.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from snnlab.models import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,7 @@ def build(config: ImageClassification) -> Problem:
 
     data = build_data(config.data, config.run.seed)
 
-    def make_network(operator: Any):
+    def make_network(operator: Any) -> Network:
         return build_network(config.model, data.n_in, data.n_out, operator, config.run.seed)
 
     return Problem(

@@ -29,7 +29,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +195,7 @@ class Reader:
         tell: is given a line for every checkpoint that is passed over.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda _line: None) -> None:
         self.folder = folder
         self._tell = tell
         self._told: set[str] = set()
@@ -286,7 +286,7 @@ class Reader:
             return {name: jnp.asarray(saved[name]) for name in like}
 
     @contextlib.contextmanager
-    def _copied(self, place: Place | None):
+    def _copied(self, place: Place | None) -> Iterator[tuple[Path, dict[str, Any], str]]:
         """A private copy of a sound checkpoint: ``(path of its state, meta, name for messages)``.
 
         What is read is then what was summed, and nobody takes it away meanwhile.

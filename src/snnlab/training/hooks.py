@@ -67,5 +67,5 @@ def ending(hooks: Sequence[Hook], now: Moment) -> Iterator[None]:
     """Whatever ends this block, the hooks are told, the last one first."""
     with contextlib.ExitStack() as stack:
         for hook in hooks:
-            stack.push(lambda kind, error, trace, hook=hook: hook.on_end(now, error))
+            stack.push(lambda _kind, error, _trace, hook=hook: hook.on_end(now, error))
         yield

@@ -81,7 +81,7 @@ def norms(values: Params) -> tuple[Params, jax.Array]:
 def _clip(most: float) -> optax.GradientTransformation:
     """``optax.clip_by_global_norm``, with :func:`norms`: at most ``most`` for all together."""
 
-    def scaled(updates, params):
+    def scaled(updates: Any, _params: Any) -> Any:
         size = norms(updates)[1]
         factor = jnp.where(size > most, most / size, 1.0)
         return {n: factor * u for n, u in updates.items()}
@@ -90,14 +90,14 @@ def _clip(most: float) -> optax.GradientTransformation:
 
 
 def _beside_readout(factor: float) -> optax.GradientTransformation:
-    def scaled(updates, params):
+    def scaled(updates: Any, _params: Any) -> Any:
         return {n: u if n.startswith(READOUT_PREFIX) else factor * u for n, u in updates.items()}
 
     return optax.stateless(scaled)
 
 
 def _l1_penalty(strength: float, no_weights: Collection[str]) -> optax.GradientTransformation:
-    def with_sign(updates, params):
+    def with_sign(updates: Any, params: Any) -> Any:
         return {
             n: g if n in no_weights else g + strength * jnp.sign(params[n])
             for n, g in updates.items()

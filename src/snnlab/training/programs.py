@@ -111,13 +111,15 @@ class Programs:
 
     # -- the functions that are compiled
 
-    def train_fn(self, state: TrainState, stream: Stream, targets: Targets):
+    def train_fn(
+        self, state: TrainState, stream: Stream, targets: Targets
+    ) -> tuple[TrainState, dict[str, Any]]:
         scale = state.plateau.scale
 
-        def part(params, opt_state, carry, start, length):
+        def part(params: Any, opt_state: Any, carry: Any, start: Any, length: Any) -> Any:
             segment = self.learner.segment(params, carry, stream, targets, start, length)
 
-            def update(params, opt_state):
+            def update(params: Any, opt_state: Any) -> Any:
                 updates, opt_state = self.optimizer.update(segment.gradients, opt_state, params)
                 updates = jax.tree.map(lambda u: u * scale, updates)
                 return optax.apply_updates(params, updates) | (segment.renewed or {}), opt_state
@@ -137,7 +139,7 @@ class Programs:
         else:
             n, rest = divmod(self.n_steps, self.update_every)
 
-            def body(c, i):
+            def body(c: Any, i: Any) -> Any:
                 p, o, k = c
                 p, o, k, measured = part(p, o, k, i * self.update_every, self.update_every)
                 return (p, o, k), measured
@@ -158,7 +160,7 @@ class Programs:
         done = state.updates + self.updates_per_batch
         return TrainState(params, opt_state, state.plateau, key, done), numbers
 
-    def evaluate_fn(self, params: Params, stream: Stream, targets: Targets):
+    def evaluate_fn(self, params: Params, stream: Stream, targets: Targets) -> dict[str, jax.Array]:
         if self.forward is None:
             metrics = self._evaluate_layerwise(params, stream, targets)
         else:
@@ -178,7 +180,7 @@ class Programs:
         everyone = jnp.ones(self.network.batch_size, jnp.float32)
         return xs, self.network.run(params, self._eval_start(), xs, everyone)[2]
 
-    def _eval_start(self):
+    def _eval_start(self) -> Any:
         return jax.tree.map(jnp.asarray, self.network.initial)
 
     def record(
@@ -188,12 +190,12 @@ class Programs:
 
         network = self.network
 
-        def fun(params, stream, which):
+        def fun(params: Any, stream: Any, which: Any) -> Any:
             if isinstance(network, PureSequence):
                 found = self._run_layerwise(params, stream)
                 return jax.tree.map(lambda a: a[:, which], found)
 
-            def body(carry, t):
+            def body(carry: Any, t: Any) -> Any:
                 x = stream.at(t)
                 carry, out = network.step(params, carry, x)
                 return carry, jax.tree.map(lambda a: a[which], (x, out))

@@ -135,7 +135,7 @@ class _Program:
         self._consts = [c[0] if same else jnp.stack(c) for c, same in zip(columns, shared)]
         axes = [None if same else 0 for same in shared]
 
-        def one(consts, *args):
+        def one(consts: Any, *args: Any) -> Any:
             flat = jax.core.eval_jaxpr(jaxprs[0].jaxpr, consts, *jax.tree.leaves(args))
             return jax.tree.unflatten(treedef, flat)
 

@@ -118,7 +118,7 @@ def _wav(path: Path) -> tuple[np.ndarray, int]:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except UsageError:
         raise
-    except Exception as error:  # scipy's parser lets many kinds through
+    except Exception as error:  # noqa: BLE001 (scipy's parser lets many kinds through)
         why = one_line(str(error)) or type(error).__name__
         raise UsageError(f"{path} is no readable WAV file: {why}") from None
     return raw, hz

@@ -124,7 +124,7 @@ class LibraryLearner(Learner):
             return self._pures[key]
         windowed = self.window > 1
 
-        def loss_of(xs, ts, batch):
+        def loss_of(xs: Any, ts: Any, batch: Any) -> Any:
             if windowed:
                 outs = StepOutput(*self.algorithm(self.as_window(xs)))
                 losses, metrics = jax.vmap(self.objective.step, (0, 0, None))(outs, ts, batch)
@@ -132,7 +132,7 @@ class LibraryLearner(Learner):
             out = StepOutput(*self.algorithm(xs[0]))
             return self.objective.step(out, ts[0], batch)
 
-        def measure(xs, ts, batch):
+        def measure(xs: Any, ts: Any, batch: Any) -> Any:
             return loss_of(xs, ts, batch)[1]
 
         gradient = brainstate.transform.grad(loss_of, self.params, has_aux=True)
@@ -151,7 +151,7 @@ class LibraryLearner(Learner):
         window = min(self.window, length)
         n_windows, rest = divmod(length, window)
 
-        def advance(state, first, k, learns=True):
+        def advance(state: Any, first: Any, k: Any, learns: Any = True) -> Any:
             carry, gradients, metrics = state
             ts = first + jnp.arange(k)
             xs = jax.vmap(stream.at)(ts) if k > 1 else stream.at(first)[None]

@@ -80,12 +80,12 @@ def forward(
     outside = project_inputs(frame, known)
     graph = frame.graph
 
-    def body(h, given):
+    def body(h: Any, given: Any) -> Any:
         outside, extra = given
         ys: list[Any] = [None] * len(graph.relations)
         forward = forward_product(frame, outside)
 
-        def product(r, one, evolving):
+        def product(r: Any, one: Any, evolving: Any) -> Any:
             ys[r] = forward(r, one, evolving)
             return ys[r]
 
@@ -137,8 +137,8 @@ def step_signal(
         [jnp.zeros(v.aval.shape, jnp.float32) for v in graph.out.spikes] if spikes else None,
     )  # fmt: skip
 
-    def one_step(t, h, ys, extra):
-        def loss_of(by):
+    def one_step(t: Any, h: Any, ys: Any, extra: Any) -> Any:
+        def loss_of(by: Any) -> Any:
             drives = frame.drives(ys)
             out, seen = run_perturbed(frame, h, extra, drives, by, through_maps=through_maps)
             return loss(out, seen, t)
@@ -152,7 +152,7 @@ def step_signal(
 def observe(frame: Frame, steps: Steps, objective: Objective, batch: Any) -> tuple[Inputs, Any]:
     """The maps' inputs ``(K, B, i)``, and the metrics summed over the steps."""
 
-    def one_step(t, h, ys, extra):
+    def one_step(t: Any, h: Any, ys: Any, extra: Any) -> Any:
         _, out, blocks = run_given(frame, h, extra, frame.drives(ys))
         return blocks, objective.step(out, t, batch)[1]
 
@@ -179,12 +179,12 @@ def adjoint(
     maps = [r for r, one in enumerate(graph.relations) if one.trained and one.is_map]
     others = {r: jnp.zeros_like(frame.whole[r]) for r in graph.elementwise}
 
-    def body(carry, step):
+    def body(carry: Any, step: Any) -> Any:
         h_bar, total = carry
         t, h, ys, extra = step
         h = graph.computed(h)
 
-        def loss_of(h_float, ys):
+        def loss_of(h_float: Any, ys: Any) -> Any:
             product = given_product(frame, ys)
             new, out, _ = run(frame, merge(graph, h_float, h), extra, product, ys)
             return floats(graph, new), objective.step(out, t, batch)[0]
@@ -237,7 +237,7 @@ def jacobians(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
     graph = frame.graph
     colours = graph.colours()
 
-    def one_step(h, ys, extra):
+    def one_step(h: Any, ys: Any, extra: Any) -> Any:
         h = graph.computed(h)
         local = local_step(frame, h, extra)
         drives = frame.drives(ys)
@@ -269,7 +269,7 @@ def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
         for seen, drives in zip(graph.observed, graph.observed_drives, strict=True)
     ]
 
-    def one_step(h, ys, extra):
+    def one_step(h: Any, ys: Any, extra: Any) -> Any:
         found: tuple[Blocks, Blocks] = {}, {}
         drives = frame.drives(ys)
         zeros = Perturbed(
@@ -278,7 +278,7 @@ def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
              for drives in graph.observed_drives for r in drives},
         )  # fmt: skip
 
-        def spikes(by):
+        def spikes(by: Any) -> Any:
             return run_perturbed(frame, h, extra, drives, by, through_maps=False)[1]
 
         for k in range(max(map(len, sources), default=0)):  # the k-th source of every layer at once

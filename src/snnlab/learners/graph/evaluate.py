@@ -185,7 +185,7 @@ def run_given(
     frame: Frame, h: Sequence[jax.Array], extra: Sequence[jax.Array], ys: Sequence[jax.Array]
 ) -> tuple[Arrays, StepOutput, ByBlock]:
     """One step of which all drives are known."""
-    return run(frame, h, extra, lambda r, one, evolving: ys[r], ys)
+    return run(frame, h, extra, lambda r, _one, _evolving: ys[r], ys)
 
 
 def forward_product(frame: Frame, outside: ByRelation) -> Product:
@@ -209,13 +209,13 @@ def _given(one: Relation, y: jax.Array, xs: list[jax.Array], turned: list[Any]) 
     """``y``, known to be the sum of ``x @ w`` and a constant: backward only."""
 
     @jax.custom_vjp
-    def known(y: jax.Array, xs: list[jax.Array], turned: list[Any]) -> jax.Array:
+    def known(y: jax.Array, _xs: list[jax.Array], _turned: list[Any]) -> jax.Array:
         return y
 
     def backward(turned: list[Any], y_bar: jax.Array) -> Any:
         return y_bar, [one.back(y_bar, w) for w in turned], None
 
-    known.defvjp(lambda y, xs, turned: (y, turned), backward)
+    known.defvjp(lambda y, _xs, turned: (y, turned), backward)
     return known(y, xs, turned)
 
 

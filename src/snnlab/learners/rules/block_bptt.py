@@ -64,17 +64,17 @@ class BPTT(ChunkedLearner):
         h = jax.tree.leaves(carry)
         gradients, metrics = self.zero_sums(frame, h, stream, batch)
 
-        def steps_of(h, first, k):
+        def steps_of(h: Any, first: Any, k: Any) -> Any:
             xs = read_window(stream, first, k)
             return derivatives.forward(frame, h, xs, first + jnp.arange(k))
 
-        def advance(state, first, k):
+        def advance(state: Any, first: Any, k: Any) -> Any:
             h, metrics = state
             end, steps = steps_of(h, first, k)
             measured = derivatives.observe(frame, steps, self.objective, batch)[1]
             return (end, add(metrics, measured)), h if self.remat else (steps.h, steps.ys)
 
-        def back(state, first, kept, k):
+        def back(state: Any, first: Any, kept: Any, k: Any) -> Any:
             h_bar, gradients = state
             if self.remat:
                 _, steps = steps_of(kept, first, k)

@@ -51,7 +51,7 @@ class Request:
         setting = Setting(config.decay, windowed, config.update_every > 0, config.update_every == 1)
         made = OnlineLearner(
             self.network, self.batch_size, self.objective, choose,
-            (lambda graph: Window(self.objective)) if windowed else signal,
+            (lambda _graph: Window(self.objective)) if windowed else signal,
             setting, config.chunk_size or 1, config.precision,
         )  # fmt: skip
         if config.chunk_size is None:

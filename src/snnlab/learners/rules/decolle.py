@@ -21,4 +21,4 @@ from snnlab.learners.signals import Local
 
 
 def make(of: Request) -> Learner:
-    return of.online(lambda graph, r: DRTRL, lambda graph: of.feedback(graph, Local))
+    return of.online(lambda _graph, _r: DRTRL, lambda graph: of.feedback(graph, Local))

@@ -22,4 +22,4 @@ class DRTRL(PerParameter):
 
 
 def make(of: Request) -> Learner:
-    return of.online(lambda graph, r: DRTRL)
+    return of.online(lambda _graph, _r: DRTRL)

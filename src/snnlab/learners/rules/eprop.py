@@ -77,4 +77,4 @@ def make(of: Request) -> Learner:
             return Exact(of.objective, at_spikes=True)
         return of.feedback(graph, learned=of.config.feedback == "adaptive", at_spikes=True)
 
-    return of.online(lambda graph, r: EProp, signal)
+    return of.online(lambda _graph, _r: EProp, signal)

@@ -33,4 +33,4 @@ class Immediate(Rule):
 
 
 def make(of: Request) -> Learner:
-    return of.online(lambda graph, r: Immediate)
+    return of.online(lambda _graph, _r: Immediate)

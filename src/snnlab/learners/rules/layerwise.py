@@ -37,7 +37,7 @@ class LayerwiseBPTT(Learner):
         if not (isinstance(start, int) and start == 0 and length == stream.n_steps):
             raise ValueError("layer after layer: a segment must be the whole sequence")
 
-        def loss_of(params: Params):
+        def loss_of(params: Params) -> Any:
             end, renewed, outs = self.net.run(params, carry, stream.window(0, length), batch.mask)
             observe = jax.vmap(self.objective.step, (0, 0, None))
             losses, metrics = observe(outs, jnp.arange(length), batch)

@@ -28,4 +28,4 @@ class OSTL(Influence):
 
 def make(of: Request) -> Learner:
     rule = OSTL if of.config.method == "ostl" else DRTRL
-    return of.online(lambda graph, r: rule)
+    return of.online(lambda _graph, _r: rule)

@@ -19,4 +19,4 @@ from snnlab.learners.rules.diag import DRTRL
 
 def make(of: Request) -> Learner:
     learned = of.config.feedback == "adaptive"
-    return of.online(lambda graph, r: DRTRL, lambda graph: of.feedback(graph, learned=learned))
+    return of.online(lambda _graph, _r: DRTRL, lambda graph: of.feedback(graph, learned=learned))

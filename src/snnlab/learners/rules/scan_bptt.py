@@ -41,13 +41,13 @@ class ScanBPTT(Learner):
     def segment(
         self, params: Params, carry: Any, stream: Stream, batch: Any, start: Any, length: int
     ) -> Segment:
-        def loss_of(params: Params):
-            def body(carry, t):
+        def loss_of(params: Params) -> Any:
+            def body(carry: Any, t: Any) -> Any:
                 carry, out = self.net.step(params, carry, stream.at(t))
                 loss, metrics = self.objective.step(out, t, batch)
                 return carry, (loss, metrics)
 
-            def steps(carry, ts):
+            def steps(carry: Any, ts: Any) -> Any:
                 carry, out = jax.lax.scan(body, carry, ts)
                 return carry, sum_over_steps(out)
 

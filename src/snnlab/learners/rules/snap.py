@@ -65,4 +65,4 @@ class SnAp2(Influence):
 
 def make(of: Request) -> Learner:
     rule = SnAp1 if of.config.method == "snap-1" else SnAp2
-    return of.online(lambda graph, r: rule)
+    return of.online(lambda _graph, _r: rule)

@@ -139,7 +139,7 @@ def over_steps(
     """
     moving = tuple({k: v for k, v in b.items() if v.ndim == 3} for b in blocks)
 
-    def step(carry, xs):
+    def step(carry: Any, xs: Any) -> Any:
         signals, now = xs
         return body(carry, signals, *({**b, **m} for b, m in zip(blocks, now, strict=True)))
 
@@ -159,7 +159,7 @@ def backward(of: Dynamics, d: ByState) -> tuple[ByState, ByRelation]:
     and ``dL/dy_t = f_t . l_t`` by relation ``(K, B, n)``.
     """
 
-    def body(carried, d, jacobian):
+    def body(carried: Any, d: Any, jacobian: Any) -> Any:
         signal = {b: d[b] + carried[b] for b in d}
         carried = {
             a: total([jacobian[b, a] * signal[b] for b in d if (b, a) in jacobian], like=signal[a])
@@ -192,7 +192,7 @@ def propagators(of: Dynamics, length: int) -> tuple[Blocks, Blocks]:
     """
     entries = [(b, r) for r, reach in of.reach.items() for b in reach]
 
-    def body(p, _, jacobian, f):
+    def body(p: Any, _: Any, jacobian: Any, f: Any) -> Any:
         enter = {(b, r): of.times(p, f, (b, r), like=p[b, b]) for b, r in entries}
         return {key: of.times(p, jacobian, key, like=p[key]) for key in p}, enter
 

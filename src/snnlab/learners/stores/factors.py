@@ -7,6 +7,7 @@ the same product; the signal is the smaller of the two, and inputs stay as they 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from snnlab.learners.stores.traces import join
 def smooth_drives(of: Dynamics, length: int, f_bar: Blocks, decay: float) -> tuple[Blocks, Blocks]:
     """``fbar_t = a D_t fbar_{t-1} + (1 - a) f_t`` by (state, relation), after and at all steps."""
 
-    def body(f_bar, _, jacobian, f):
+    def body(f_bar: Any, _: Any, jacobian: Any, f: Any) -> Any:
         new = {}
         for key, old in f_bar.items():
             value = decay * of.times(jacobian, f_bar, key, like=old)
@@ -43,7 +44,7 @@ def warm_up(decay: float, first: jax.Array, length: int) -> jax.Array:
 def smooth_signal(g: ByRelation, decay: float) -> tuple[ByRelation, ByRelation]:
     """``G_s = sum_{t >= s} a^(t-s) g_t``, and ``a G_{t0+1}``, which meets what came before."""
 
-    def body(carried, g):
+    def body(carried: Any, g: Any) -> Any:
         value = {r: g[r] + carried[r] for r in g}
         return {r: decay * value[r] for r in g}, value
 

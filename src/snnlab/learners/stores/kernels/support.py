@@ -83,7 +83,7 @@ def _by_content(function: Callable[..., Any], content: str) -> Any:
         def load_overload(self, *args: Any) -> Any:
             try:
                 return super().load_overload(*args)
-            except Exception:  # a damaged file may raise anything: compile anew
+            except Exception:  # noqa: BLE001 (a damaged file may raise anything: compile anew)
                 with contextlib.suppress(OSError):
                     self.flush()
                 return None
