@@ -1,5 +1,6 @@
 # make run    train the example network          make check   format, lint, types, tests
 # make test   run the tests                      make format  rewrite the sources in style
+# make coverage  run the tests, and show the lines that they do not reach
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
@@ -9,10 +10,10 @@ PIP  := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 CODE := src tests $(wildcard tasks)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check format format-check lint types clean
+.PHONY: help run test test-slow coverage check format format-check lint types clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 # ---------------------------------------------------------------- environment
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
@@ -43,6 +44,9 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+coverage: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(ARGS)
+
 # One after the other, also under `make -j`: pytest's summary is the last line.
 check: $(VENV)/.installed-dev
 	@$(MAKE) --no-print-directory format-check
@@ -64,5 +68,5 @@ types: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf $(VENV) .coverage build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
