@@ -11,7 +11,7 @@ import pytest
 
 from snnlab.errors import UsageError
 from snnlab.experiment import sweeps
-from snnlab.experiment.comparison import Outcome, spread
+from snnlab.experiment.comparison import Outcome, spread, table
 
 TASK = """
 import json, pathlib, sys
@@ -220,6 +220,20 @@ def test_a_plan_that_is_none(sweep: Path, text: str) -> None:
         return
     with pytest.raises(UsageError, match="plan"):
         run(sweep, "--index", "0")
+
+
+def test_the_best_epoch_of_an_error_is_its_lowest(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "split": "val", "nmse": v} for e, v in enumerate((0.4, 0.2, 0.2, 0.3), 1)]
+    rows.append({"epoch": 2, "split": "test", "nmse": 0.25})
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    outcome = Outcome.of(tmp_path)
+    found = outcome.numbers()
+    assert (found["best_epoch"], found["val_nmse"], found["last_val_nmse"]) == ([2], [0.2], [0.3])
+    assert found["test_nmse"] == [0.25]
+    text = table({"a": outcome}, {"a": found})
+    assert "validation (normalised MSE)" in text
+    assert "0.2500" in text
+    assert "%" not in text
 
 
 def test_what_a_run_left_may_be_damaged(tmp_path: Path) -> None:

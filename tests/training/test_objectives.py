@@ -14,6 +14,7 @@ from snnlab.data.patterns import draw_sines
 from snnlab.data.stream import DenseStream
 from snnlab.learners import LearnerConfig, get_params, make_learner
 from snnlab.models import StepOutput
+from snnlab.scores import SCORES, Score, score_of
 from snnlab.training.averages import Averages
 from snnlab.training.config import RegressionTraining, TrainingConfig
 from snnlab.training.objectives import Classification, Objective, Regression
@@ -118,6 +119,18 @@ def test_targets_by_step_are_those_of_an_array() -> None:
         for one, other in zip(measured(goal, Targets(values, MASK)),
                               measured(goal, Targets(array, MASK)), strict=True):  # fmt: skip
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, other)
+
+
+def test_a_score_of_ones_own_is_known_to_figures() -> None:
+    own = Score("hinge", rises=False)
+    try:
+
+        class Hinge(Classification):
+            score = own
+
+        assert score_of([{"epoch": 1, "hinge": 0.5}]) is own
+    finally:
+        SCORES.pop("hinge", None)
 
 
 def test_padding_of_labels() -> None:

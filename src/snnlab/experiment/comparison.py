@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from snnlab.analysis import figures
 from snnlab.runs import RunFolder
-from snnlab.scores import SCORES, Score, score_of
+from snnlab.scores import ACCURACY, NMSE, SCORES, Score, score_of
 from snnlab.training.metrics import write_atomically
 
 #: More runs than this are not drawn as lines over epochs.
@@ -130,9 +130,8 @@ def _of_score(score: Score) -> dict[str, tuple[str, float, int]]:
 
 #: Columns of the table: heading -> (measure, factor, digits).
 COLUMNS = {
-    **{
-        heading: column for score in SCORES.values() for heading, column in _of_score(score).items()
-    },
+    **_of_score(ACCURACY),
+    **_of_score(NMSE),
     "best epoch": ("best_epoch", 1.0, 0),
     "rate (Hz)": ("best_rate", 1.0, 2),
     "balance, untrained": ("initial_balance", 1.0, 3),

@@ -12,7 +12,7 @@ import numpy as np
 
 from snnlab.data.batch import Targets
 from snnlab.models.base import StepOutput
-from snnlab.scores import Score
+from snnlab.scores import SCORES, Score
 from snnlab.training.config import TrainingConfig
 
 
@@ -69,6 +69,12 @@ class Objective(abc.ABC):
 
     #: By which networks are judged; one of :meth:`measures`.
     score: ClassVar[Score]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        score = getattr(cls, "score", None)
+        if score is not None:  # so that figures know a user's own, too
+            SCORES.setdefault(score.name, score)
 
     n_out: int
     n_layers: int
