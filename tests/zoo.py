@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.stream import Stream
-from snnlab.learners import LearnerConfig, get_params, make_learner
+from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
 from snnlab.learners.chunks import OnlineLearner
 from snnlab.learners.rules.base import Setting
 from snnlab.learners.rules.diag import DRTRL
@@ -120,9 +120,8 @@ def own_learner(
     if setting.get("windowed"):
         signal = functools.partial(lambda goal, graph: Window(goal), goal)
     choose = (lambda graph, r: rule) if isinstance(rule, type) else rule
-    return OnlineLearner(
-        network, batch, goal, choose, signal, Setting(**setting), chunk, precision
-    )  # fmt: skip
+    net = PureNetwork(network, batch, training=True)
+    return OnlineLearner(net, goal, choose, signal, Setting(**setting), chunk, precision)
 
 
 def drtrl(network, batch: int, goal, chunk, **setting) -> OnlineLearner:

@@ -14,7 +14,7 @@ import pytest
 from snnlab.data.stream import DenseStream, EventStream
 from snnlab.learners import chunks as chunked
 from snnlab.learners import tuning
-from snnlab.learners.functional import get_params
+from snnlab.learners.functional import PureNetwork, get_params
 from snnlab.learners.relations import InputBlock, MatMul
 from snnlab.learners.relations.inputs import Events, Input
 from snnlab.learners.rules.block_bptt import BPTT
@@ -221,7 +221,7 @@ def test_a_list_of_events_whatever_the_chunk() -> None:
 @pytest.mark.parametrize(
     ("make", "products"),
     [
-        (lambda *a: BPTT(*a, 3), 2),
+        (lambda net, b, goal: BPTT(PureNetwork(net, b, training=True), goal, 3), 2),
         (lambda *a: drtrl(*a, 3), 2),
         (lambda *a: es_drtrl(*a, 3, 0.9), 3),
     ],

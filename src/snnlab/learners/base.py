@@ -34,7 +34,7 @@ class Objective(Protocol):
         ...
 
     def example(self, batch_size: int) -> Any:
-        """A batch (targets, mask) of the right shapes and dtypes."""
+        """A batch (targets, mask) of the right shapes and dtypes; ``None`` if not known yet."""
         ...
 
 

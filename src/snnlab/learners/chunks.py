@@ -20,7 +20,7 @@ from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
 from snnlab.learners.config import Precision
-from snnlab.learners.functional import Params, PureNetwork
+from snnlab.learners.functional import Params, PureStep
 from snnlab.learners.graph import derivatives, locality
 from snnlab.learners.graph.derivatives import ByState, Steps, StepSignal
 from snnlab.learners.graph.evaluate import Arrays, ByRelation, Frame, make_frame, weights
@@ -33,7 +33,6 @@ from snnlab.learners.stores.dynamics import Dynamics, plus
 from snnlab.learners.stores.kernels.support import on_one_cpu
 from snnlab.learners.stores.traces import within_chunk
 from snnlab.learners.tuning import current
-from snnlab.models.base import Network
 
 ChunkSize = int | Callable[[int], int]
 
@@ -93,8 +92,8 @@ class ChunkedLearner(Learner):
     """The cut network, and sums over chunks.
 
     Args:
-        net: the network as a pure step, built with the plain operator.
-        graph: its step, cut at its relations.
+        net: the step that is trained.
+        graph: the same, cut at its relations.
         objective: loss of a step.
         chunk_size: steps of a chunk at most, or the function that says so for a segment's length.
         precision: of products and traces; see :class:`~snnlab.learners.config.LearnerConfig`.
@@ -105,7 +104,7 @@ class ChunkedLearner(Learner):
 
     def __init__(
         self,
-        net: PureNetwork,
+        net: PureStep,
         graph: StepGraph,
         objective: Objective,
         chunk_size: ChunkSize,
@@ -228,8 +227,7 @@ class OnlineLearner(ChunkedLearner):
     """Rules that go forward with the sequence, each for some relations of the step.
 
     Args:
-        network: any :class:`Network`, built with the plain operator.
-        batch_size: B.
+        net: the step that is trained.
         objective: loss of a step.
         choose: the rule of a relation, by its number in the cut step.
         signal: the learning signal; made for the cut step.
@@ -239,13 +237,12 @@ class OnlineLearner(ChunkedLearner):
         precision: of products and traces; see :class:`~snnlab.learners.config.LearnerConfig`.
 
     Raises:
-        UsageError: the network is outside of what the rules can do.
+        UsageError: the step is outside of what the rules can do.
     """
 
     def __init__(
         self,
-        network: Network,
-        batch_size: int,
+        net: PureStep,
         objective: Objective,
         choose: Callable[[StepGraph, int], type[Rule]],
         signal: Callable[[StepGraph], Signal] | None = None,
@@ -253,13 +250,13 @@ class OnlineLearner(ChunkedLearner):
         chunk_size: ChunkSize = 1,
         precision: Precision = "float32",
     ) -> None:
-        net = PureNetwork(network, batch_size, training=True)
         scope = "window" if setting.windowed else "step"
         graph = StepGraph(net, scope, precision)  # type: ignore[arg-type]
         super().__init__(net, graph, objective, chunk_size, precision)
         locality.check(graph)
-        if not setting.windowed:
-            locality.check_loss(graph, objective)
+        self.windowed = setting.windowed
+        if (batch := objective.example(net.batch_size)) is not None:
+            self.check_loss(batch)
         self.signal = Exact(objective) if signal is None else signal(graph)
         table: dict[type[Rule], list[int]] = {}
         for r, one in enumerate(graph.relations):
@@ -269,8 +266,13 @@ class OnlineLearner(ChunkedLearner):
         self.kept = setting.resumed or not all(kind.splits for kind in table)
         self.rules = [kind(graph, mine, setting, self.kept) for kind, mine in table.items()]
         initial = tuple(rule.initial for rule in self.rules) if self.kept else ()
-        rest = self.signal.at_rest(batch_size)
+        rest = self.signal.at_rest(net.batch_size)
         self.initial = OnlineCarry(template(self.net.initial), initial, rest)
+
+    def check_loss(self, batch: Any) -> None:
+        """Refuse a loss that would be followed in part; see :func:`locality.check_loss`."""
+        if not self.windowed:
+            locality.check_loss(self.graph, self.objective, batch)
 
     @property
     def trace_bytes(self) -> int:

@@ -1,7 +1,8 @@
-"""A network as pure functions of (parameters, carry, input)."""
+"""A network as pure functions of (parameters, carry, input): all that learners know of it."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -116,27 +117,54 @@ def _names(network: Network) -> dict[int, str]:
     return {**names, **{id(s): RANDOM + path_name(p) for p, s in keys}}
 
 
-class PureNetwork:
-    """``step(params, carry, x (B, n_in)) -> (carry, StepOutput)`` of a network.
+class PureStep(abc.ABC):
+    """What learners know of a network: one step, as a pure function.
+
+    Attributes:
+        n_in, batch_size: a step's input is ``(batch_size, n_in)``.
+        initial: carry of a batch at rest.
+    """
+
+    n_in: int
+    batch_size: int
+    initial: Carry
+
+    @abc.abstractmethod
+    def params(self) -> Params:
+        """The parameters as they are now."""
+
+    @abc.abstractmethod
+    def step(self, params: Params, carry: Carry, x: jax.Array) -> tuple[Carry, StepOutput]:
+        """The carry after a step with input ``x (B, n_in)``, and what the step shows."""
+
+    @abc.abstractmethod
+    def of_size(self, batch_size: int) -> PureStep:
+        """The same step of batches of another size."""
+
+
+class PureNetwork(PureStep):
+    """The step of a network.
 
     Args:
         network: its states are overwritten.
         batch_size: B.
         training: whether dropout acts.
-
-    Attributes:
-        initial: carry of a batch at rest.
-        batch_size: B.
     """
 
     def __init__(self, network: Network, batch_size: int, training: bool = False) -> None:
-        self.network = network
-        self.batch_size = batch_size
+        self.network, self.training = network, training
+        self.n_in, self.batch_size = network.n_in, batch_size
         network.init_states(batch_size)
         example = jnp.zeros((batch_size, network.n_in), jnp.float32)
         with brainstate.environ.context(fit=training):
             self._pure = Pure(network.update, (example,), param_states(network), _names(network))
         self.initial = self._pure.initial
+
+    def params(self) -> Params:
+        return get_params(self.network)
+
+    def of_size(self, batch_size: int) -> PureNetwork:
+        return PureNetwork(self.network, batch_size, self.training)
 
     def step(self, params: Params, carry: Carry, x: jax.Array) -> tuple[Carry, StepOutput]:
         carry, out = self._pure(params, carry, x)

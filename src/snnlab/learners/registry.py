@@ -8,7 +8,9 @@ from collections.abc import Callable
 from snnlab.learners.backends import make_library
 from snnlab.learners.base import Learner, Objective
 from snnlab.learners.config import LearnerConfig
+from snnlab.learners.functional import PureNetwork, PureStep
 from snnlab.learners.methods import LIBRARIES, METHODS
+from snnlab.learners.rules import layerwise
 from snnlab.learners.rules.build import Request
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator
@@ -43,7 +45,21 @@ def make_learner(
     if config.backend in LIBRARIES:
         return make_library(config, make_network, batch_size, objective)
     network = make_network("plain")
+    if config.method == "bptt" and (network.layerwise or config.backend == "layerwise"):
+        return layerwise.make(config, network, batch_size, objective)
+    net = PureNetwork(network, batch_size, training=True)
+    return learner_of(config, net, objective, seed)
+
+
+def learner_of(
+    config: LearnerConfig, net: PureStep, objective: Objective, seed: int = 0
+) -> Learner:
+    """The learner of a config for any step; backends of our own.
+
+    Raises:
+        UsageError: the rule cannot train a parameter.
+    """
     file = METHODS[config.method].file or config.method
     rule = importlib.import_module(f"snnlab.learners.rules.{file.replace('-', '_')}")
-    made: Learner = rule.make(Request(config, network, batch_size, objective, seed))
+    made: Learner = rule.make(Request(config, net, objective, seed))
     return made

@@ -29,7 +29,7 @@ import numpy as np
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Objective
-from snnlab.learners.functional import PureNetwork, get_params
+from snnlab.learners.functional import PureNetwork
 from snnlab.learners.graph.derivatives import local_step
 from snnlab.learners.graph.evaluate import Arrays, make_frame
 from snnlab.learners.graph.jaxprs import BLOCK, CALLS, CUSTOM, bind, depends, is_literal, variables
@@ -97,7 +97,7 @@ def check_network(
         ) from error
     check(graph)
     if not windowed:
-        check_loss(graph, objective)
+        check_loss(graph, objective, objective.example(batch_size))
 
 
 def refuse(graph: StepGraph, b: int, reason: str, chosen: Sequence[int] = ()) -> NoReturn:
@@ -110,7 +110,7 @@ def refuse(graph: StepGraph, b: int, reason: str, chosen: Sequence[int] = ()) ->
     )
 
 
-def check_loss(graph: StepGraph, objective: Objective) -> None:
+def check_loss(graph: StepGraph, objective: Objective, batch: Any) -> None:
     """Refuse a loss that a derivative reaches from states before the step, past those after it.
 
     What a rule without windows knows of a step's loss is its derivative by the states after it:
@@ -132,7 +132,6 @@ def check_loss(graph: StepGraph, objective: Objective) -> None:
     if all(b is None for b in sources):
         return
     outs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in graph.out_vars]
-    batch = objective.example(graph.net.batch_size)
 
     def loss(*leaves: jax.Array) -> jax.Array:
         return objective.step(jax.tree.unflatten(graph.out_tree, leaves), jnp.int32(0), batch)[0]
@@ -449,7 +448,7 @@ LOOPS: dict[str, Callable[[Any, list[Place], Names], list[Place]]] = {
 
 def check_numbers(graph: StepGraph) -> None:
     """Refuse a step in which the derivative of some elements moves others."""
-    params, start = get_params(graph.net.network), jax.tree.leaves(graph.net.initial)
+    params, start = graph.net.params(), jax.tree.leaves(graph.net.initial)
     states, rng = graph.trace_states, np.random.default_rng(0)
     start_frame = make_frame(graph, params, 1)
     shapes = {graph.state_vars[b].aval.shape for b in states}

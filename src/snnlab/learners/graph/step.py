@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from snnlab.errors import UsageError
 from snnlab.learners.config import Precision
-from snnlab.learners.functional import PureNetwork, get_params
+from snnlab.learners.functional import PureStep
 from snnlab.learners.graph import jaxprs
 from snnlab.learners.graph.jaxprs import inline, is_literal, variables
 from snnlab.learners.relations import Elementwise, InputBlock, MatMul, Relation, Sparse
@@ -35,10 +35,10 @@ Sources = set[tuple[str, Any]]
 
 
 class StepGraph:
-    """The cut step of a network.
+    """A step, cut at its relations.
 
     Args:
-        net: the network as a pure step.
+        net: the step.
         scope: how far the loss is followed: within the ``step``, so that of the states that a
             relation reaches only those are of use that the loss of the same step depends on, and
             those that lead there; within a ``window`` of steps, or through the ``sequence``
@@ -58,7 +58,7 @@ class StepGraph:
 
     def __init__(
         self,
-        net: PureNetwork,
+        net: PureStep,
         scope: Literal["step", "window", "sequence"] = "step",
         precision: Precision = "float32",
     ) -> None:
@@ -70,9 +70,9 @@ class StepGraph:
         #: Of floating states that are stored between steps; ``None``: as they are.
         self.state_dtype = low if precision == "bfloat16" else None
         self.scope = scope
-        params = get_params(net.network)
+        params = net.params()
         self.param_names = list(params)
-        example = jnp.zeros((net.batch_size, net.network.n_in), jnp.float32)
+        example = jnp.zeros((net.batch_size, net.n_in), jnp.float32)
         closed, out_shape = jax.make_jaxpr(net.step, return_shape=True)(
             params, net.initial, example
         )
@@ -327,7 +327,7 @@ class StepGraph:
         if not one.is_local:
             raise UsageError(
                 f"--backend snnlab cannot train parameter {name}: {reason} as a value of each "
-                "neuron; make it a DenseMap or use --method bptt"
+                "neuron; let it multiply as W does, or use --method bptt"
             )
         for other in self.relations:
             for p in other.blocks:
@@ -389,10 +389,25 @@ class StepGraph:
         ]  # fmt: skip
 
     def layer_of(self, r: int) -> int | None:
-        """The layer whose spikes relation ``r`` acts on neuron by neuron; ``None``: a readout."""
+        """The layer whose spikes relation ``r`` acts on neuron by neuron; ``None``: a readout.
+
+        Raises:
+            UsageError: the step does not say what spikes.
+        """
+        if not self.out.spikes:
+            raise UsageError(
+                "this rule tells spiking layers from the readout: the step must say what spikes"
+            )
         reach = set(self.relations[r].reach)
         both = enumerate(zip(self.observed, self.observed_drives, strict=True))
         return next((k for k, (seen, drives) in both if reach & set(seen) or r in drives), None)
+
+    def readouts(self) -> list[str]:
+        """Parameters of maps onto the readout."""
+        return [
+            name for r, one in enumerate(self.relations)
+            if one.is_map and self.layer_of(r) is None for name in one.trained
+        ]  # fmt: skip
 
     def reach_output_past_spikes(self) -> int | None:
         """A state of a spiking layer that reaches the readout other than by its spikes."""
@@ -409,8 +424,8 @@ class StepGraph:
             for v in eqn.outvars:
                 mine = {b for b in hidden if self.new_vars[b] is v}
                 found[v] = set() if v in spikes else mine | reached
-        end = self.out.readout
-        return None if is_literal(end) else min(found.get(end, set()), default=None)
+        ends = variables(jax.tree.leaves(self.out.readout))
+        return min(set().union(*(found.get(v, set()) for v in ends)), default=None)
 
     def relation_of(self, eqn: Any) -> int | None:
         return self._relation_of.get(id(eqn))

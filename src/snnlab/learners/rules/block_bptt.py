@@ -18,19 +18,18 @@ from snnlab.data.stream import Stream
 from snnlab.learners.base import Objective, Segment, add, template
 from snnlab.learners.chunks import ChunkedLearner, equal_parts, read_window
 from snnlab.learners.config import Precision
-from snnlab.learners.functional import Params, PureNetwork
+from snnlab.learners.functional import Params, PureStep
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import inputs_of_chunk, make_frame
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.stores.traces import within_chunk
-from snnlab.models.base import Network
 
 
 class BPTT(ChunkedLearner):
     """The exact gradient; what is kept is the state and the maps' outputs of every step.
 
     Args:
-        network, batch_size, objective: as for every learner.
+        net, objective: as for every learner.
         block_size: steps of a product.
         remat: keep the state at the start of blocks only, and run each block again on the way
             back; blocks of sqrt(T) steps.
@@ -38,15 +37,13 @@ class BPTT(ChunkedLearner):
 
     def __init__(
         self,
-        network: Network,
-        batch_size: int,
+        net: PureStep,
         objective: Objective,
         block_size: int = 50,
         *,
         remat: bool = False,
         precision: Precision = "float32",
     ) -> None:
-        net = PureNetwork(network, batch_size, training=True)
         super().__init__(
             net, StepGraph(net, "sequence", precision), objective, block_size, precision
         )

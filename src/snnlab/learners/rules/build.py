@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Objective
 from snnlab.learners.config import LearnerConfig
-from snnlab.learners.functional import get_params
+from snnlab.learners.functional import PureStep
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.base import Choose, Setting
 from snnlab.learners.signals import Feedback, Signal, Window
-from snnlab.models.base import READOUT_PREFIX, Network
 
 if TYPE_CHECKING:
     from snnlab.learners.chunks import OnlineLearner
@@ -27,15 +27,13 @@ class Request:
 
     Attributes:
         config: method and its options.
-        network: built with the plain operator.
-        batch_size: B of every batch.
+        net: the step that is trained.
         objective: loss of a step.
         seed: of what a rule draws (feedback weights, directions).
     """
 
     config: LearnerConfig
-    network: Network
-    batch_size: int
+    net: PureStep
     objective: Objective
     seed: int = 0
 
@@ -50,7 +48,7 @@ class Request:
         windowed = config.vjp_method == "multi-step"
         setting = Setting(config.decay, windowed, config.update_every > 0, config.update_every == 1)
         made = OnlineLearner(
-            self.network, self.batch_size, self.objective, choose,
+            self.net, self.objective, choose,
             (lambda _graph: Window(self.objective)) if windowed else signal,
             setting, config.chunk_size or 1, config.precision,
         )  # fmt: skip
@@ -65,15 +63,22 @@ class Request:
         """Weights from the readout's error to each layer, drawn as wide as the readout's own.
 
         Raises:
-            UsageError: the readout does not read spikes.
+            UsageError: the readout does not read spikes, or is no array ``(B, n_out)``.
         """
         self.require_spikes(graph)
+        shapes = [v.aval.shape for v in jax.tree.leaves(graph.out.readout)]
+        if len(shapes) != 1 or len(shapes[0]) != 2:
+            raise UsageError(
+                f"--method {self.config.method} sends the error of a readout (B, n_out) back; here "
+                f"the output has shapes {shapes}"
+            )
         sizes = [v.aval.shape[1] for v in graph.out.spikes]
-        own = [v for n, v in get_params(self.network).items() if n.startswith(READOUT_PREFIX)]
-        scale = max((float(jnp.std(v)) for v in own if v.ndim > 1), default=0.0)
+        params = self.net.params()
+        own = [params[name] for name in graph.readouts() if params[name].ndim > 1]
+        scale = max((float(jnp.std(v)) for v in own), default=0.0)
         return kind(
-            self.objective, sizes, self.network.n_out, scale or max(sizes) ** -0.5, self.seed,
-            learned, at_spikes,
+            self.objective, sizes, shapes[0][1], scale or max(sizes) ** -0.5, self.seed, learned,
+            at_spikes,
         )  # fmt: skip
 
     def require_spikes(self, graph: StepGraph) -> None:

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.data.stream import Stream
+from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, sum_over_steps, template
+from snnlab.learners.config import LearnerConfig, require_layerwise
 from snnlab.learners.functional import Params, PureSequence
 from snnlab.models.base import Network
 
@@ -46,3 +48,18 @@ class LayerwiseBPTT(Learner):
 
         gradients, (end, renewed, metrics) = jax.grad(loss_of, has_aux=True)(params)
         return Segment(end, gradients, metrics, renewed)
+
+
+def make(
+    config: LearnerConfig, network: Network, batch_size: int, objective: Objective
+) -> LayerwiseBPTT:
+    """Of a network that exists in this order only, or where it is asked for.
+
+    Raises:
+        UsageError: BPTT in the order of steps, or a network that runs step by step only.
+    """
+    if network.layerwise:
+        require_layerwise(config)
+    if type(network).sequence is Network.sequence:
+        raise UsageError("--backend layerwise: the layers of this network run step by step only")
+    return LayerwiseBPTT(network, batch_size, objective)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from snnlab.devices import require_memory
 from snnlab.learners.base import Learner, add, at_rest
-from snnlab.learners.functional import Params, get_params
+from snnlab.learners.functional import Params
 from snnlab.learners.rules.build import Request
 from snnlab.learners.rules.whole_step import ForwardMode, NewH, WholeStep
 
@@ -27,8 +27,8 @@ class RTRL(ForwardMode):
     """Remembers J by parameter, ``(B, N, *parameter)``."""
 
     def __init__(self, of: Request) -> None:
-        shape = WholeStep(of.network, of.batch_size).start.shape
-        params = get_params(of.network)
+        shape = WholeStep(of.net).start.shape
+        params = of.net.params()
         size = 4.0 * shape[0] * shape[1] * sum(p.size for p in params.values())
         require_memory(size, "the influence of all parameters on all states (--method rtrl)")
         super().__init__(of, {name: at_rest((*shape, *p.shape)) for name, p in params.items()})

@@ -21,8 +21,7 @@ from snnlab.learners.base import (
     sum_over_steps,
     template,
 )
-from snnlab.learners.functional import Params, PureNetwork
-from snnlab.models.base import Network
+from snnlab.learners.functional import Params, PureStep
 
 
 class ScanBPTT(Learner):
@@ -30,12 +29,10 @@ class ScanBPTT(Learner):
 
     backend = "plain"
 
-    def __init__(
-        self, network: Network, batch_size: int, objective: Objective, block: int = 0
-    ) -> None:
+    def __init__(self, net: PureStep, objective: Objective, block: int = 0) -> None:
         self.objective = objective
         self.block = block
-        self.net = PureNetwork(network, batch_size, training=True)
+        self.net = net
         self.initial = template(self.net.initial)
 
     def segment(

@@ -47,8 +47,6 @@ class TruncatedBPTT(BPTT):
 
 
 def make(of: Request) -> Learner:
-    made = TruncatedBPTT(
-        of.network, of.batch_size, of.objective, current().bptt_block, precision=of.config.precision
-    )
+    made = TruncatedBPTT(of.net, of.objective, current().bptt_block, precision=of.config.precision)
     made.window = of.config.chunk_size or 1
     return made

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.learners.base import Learner, add, at_rest
-from snnlab.learners.functional import Params, get_params
+from snnlab.learners.functional import Params
 from snnlab.learners.rules.build import Request
 from snnlab.learners.rules.whole_step import ForwardMode, NewH, WholeStep
 
@@ -49,8 +49,8 @@ class UORO(ForwardMode):
     """The rank-one estimate; its key comes from that of the batch."""
 
     def __init__(self, of: Request) -> None:
-        shape = WholeStep(of.network, of.batch_size).start.shape
-        theta = {n: at_rest((shape[0], *p.shape)) for n, p in get_params(of.network).items()}
+        shape = WholeStep(of.net).start.shape
+        theta = {n: at_rest((shape[0], *p.shape)) for n, p in of.net.params().items()}
         key = {"random.signs": jax.random.key_data(jax.random.key(of.seed))}
         super().__init__(of, Pair(at_rest(shape), theta, key))
 

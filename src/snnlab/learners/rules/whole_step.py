@@ -17,10 +17,9 @@ from jax.flatten_util import ravel_pytree
 from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Segment, add, sum_over_steps, template
-from snnlab.learners.functional import Params, PureNetwork
+from snnlab.learners.functional import RANDOM, Params, PureStep
 from snnlab.learners.rules.build import Request
-from snnlab.models.base import Network, StepOutput
-from snnlab.models.dropout import RandomKey
+from snnlab.models.base import StepOutput
 
 NewH = Callable[[Params, jax.Array, jax.Array], jax.Array]
 
@@ -29,27 +28,38 @@ class WholeStep:
     """``step(params, h (N,), rest, x (n_in,)) -> (h, rest, output)`` of a sample.
 
     Args:
-        network: any network without dropout.
-        batch_size: B.
+        net: any step without dropout.
 
     Raises:
-        UsageError: a network with dropout.
+        UsageError: a step with dropout, or with a state of each sample that is no floating number.
 
     Attributes:
         start: states of a batch at rest, ``(B, N)``.
-        rest: leaves that are no floating numbers.
+        rest: leaves that are no floating numbers, the same for all samples.
     """
 
-    def __init__(self, network: Network, batch_size: int) -> None:
-        if network.states(RandomKey):
+    def __init__(self, net: PureStep) -> None:
+        if any(name.startswith(RANDOM) for name in net.initial):
             raise UsageError("rules that follow the whole network (rtrl, uoro): not with dropout")
-        self.net = PureNetwork(network, 1, training=True)
+        self.net = net.of_size(1)
+        size = net.batch_size
         leaves, self._tree = jax.tree.flatten(self.net.initial)
-        arrays = [jnp.asarray(v) for v in leaves]
-        self._floats = [jnp.issubdtype(v.dtype, jnp.floating) for v in arrays]
-        flat, self._unravel = ravel_pytree([v for v, f in zip(arrays, self._floats) if f])
-        self.start = jnp.broadcast_to(flat, (batch_size, flat.size))
-        self.rest = [v for v, f in zip(arrays, self._floats) if not f]
+        one = [jnp.asarray(v) for v in leaves]
+        many = [jnp.asarray(v) for v in jax.tree.leaves(net.initial)]
+        self._floats = [jnp.issubdtype(v.dtype, jnp.floating) for v in one]
+        _, self._unravel = ravel_pytree([v for v, f in zip(one, self._floats) if f])
+        own = [v.shape == (size, *w.shape[1:]) and w.ndim > 0 for v, w in zip(many, one)]
+        if any(mine and not f for mine, f in zip(own, self._floats)):
+            raise UsageError(
+                "rules that follow the whole network (rtrl, uoro): states of each sample must be "
+                "floating numbers"
+            )
+        rows = [
+            v.reshape(size, -1) if mine else jnp.broadcast_to(v.ravel(), (size, v.size))
+            for v, mine, f in zip(many, own, self._floats) if f
+        ]  # fmt: skip
+        self.start = jnp.concatenate(rows, axis=1) if rows else jnp.zeros((size, 0))
+        self.rest = [v for v, f in zip(one, self._floats) if not f]
 
     def step(
         self, params: Params, h: jax.Array, rest: Any, x: jax.Array
@@ -83,7 +93,7 @@ class ForwardMode(Learner):
     """
 
     def __init__(self, of: Request, memory: Any) -> None:
-        self.objective, self.net = of.objective, WholeStep(of.network, of.batch_size)
+        self.objective, self.net = of.objective, WholeStep(of.net)
         self.initial = template(Whole(self.net.start, self.net.rest, memory))
 
     @abc.abstractmethod

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from snnlab.learners.functional import get_params
 from snnlab.learners.graph.derivatives import Blocks, Steps
 from snnlab.learners.graph.evaluate import Arrays, ByBlock, Frame, make_frame, run, run_given
 from snnlab.learners.graph.step import StepGraph
@@ -165,7 +164,7 @@ def neighbours(graph: StepGraph, group: list[int]) -> np.ndarray:
 
     Found by derivatives at random states; a neuron that never shows one counts as acting on all.
     """
-    params = get_params(graph.net.network)
+    params = graph.net.params()
     found = np.eye(graph.state_vars[group[0]].aval.shape[1], dtype=bool)
 
     @jax.jit
@@ -204,7 +203,7 @@ def own_inputs(
 
 def sources(graph: StepGraph) -> Sources:
     """Where the rows of blocks come from that see the layer's own states before the step."""
-    params = get_params(graph.net.network)
+    params = graph.net.params()
     found: Sources = {}
 
     @jax.jit
