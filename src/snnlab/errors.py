@@ -8,10 +8,12 @@ and keeps its traceback.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import difflib
 import io
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from snnlab import interrupts
 
@@ -21,6 +23,27 @@ LONGEST = 400
 
 class UsageError(Exception):
     """Input that cannot be used. The message is one line, complete in itself."""
+
+
+#: Whether the caller gives keywords of Python, not flags of a command.
+_keywords: contextvars.ContextVar[bool] = contextvars.ContextVar("keywords", default=False)
+
+
+def by_keywords() -> bool:
+    """Whether options come from a Python call."""
+    return _keywords.get()
+
+
+@contextlib.contextmanager
+def as_keywords() -> Iterator[None]:
+    """A Python call: errors that are raised inside name keywords (``lr``), not flags (``--lr``)."""
+    token = _keywords.set(True)
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(re.sub(r"(?<![\w-])--(?=[A-Za-z])", "", str(error))) from None
+    finally:
+        _keywords.reset(token)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
