@@ -46,9 +46,9 @@ from snnlab.options import (
 from snnlab.yaml_files import read_yaml_file, write_yaml
 
 __all__ = [
-    "SET", "Guide", "NameText", "Over", "PathText", "as_dict", "build", "defaults_beside",
-    "differences", "entries", "flat", "given_values", "notes", "option", "parse", "read_yaml",
-    "section", "sections", "to_yaml", "void_options",
+    "SET", "Given", "Guide", "NameText", "Over", "PathText", "as_dict", "build", "canonical",
+    "defaults_beside", "differences", "entries", "flat", "gather", "given_values", "notes",
+    "option", "parse", "read_yaml", "resolve", "section", "sections", "to_yaml", "void_options",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -150,13 +150,26 @@ def parse(
         print(help_text(config_type, known, prog, description, found, given, everything, guide))
         raise SystemExit(0)
     values, dry_run = given_values(config_type, argv, prog=prog)
-    merged = {**(defaults or {}), **(adapt(values) if adapt else {}), **values}
-    continues = any(known[name].continues and value for name, value in values.items())
-    made = build(config_type, merged, None if continues else values)
+    made = resolve(config_type, values, defaults=defaults, adapt=adapt)
     if note is not None and not dry_run:
         for line in notes(made, values):
             note(line)
     return made, dry_run
+
+
+def resolve(
+    config_type: type[T], given: Given, *, defaults: Mapping[str, Any] | None = None,
+    adapt: Adapt | None = None,
+) -> T:  # fmt: skip
+    """The config of what a user gave, above defaults; see :func:`parse`.
+
+    Raises:
+        UsageError: a value that is not valid, or has no effect.
+    """
+    merged = {**(defaults or {}), **(adapt(given) if adapt else {}), **given}
+    known = entries(config_type)
+    continues = any(known[name].continues and value for name, value in given.items())
+    return build(config_type, merged, None if continues else given)
 
 
 def defaults_beside(
@@ -216,21 +229,30 @@ def given_values(
             raise UsageError(f"unknown flag {shown(flag)}{hint}; --help_all lists all")
         raise UsageError(f"unexpected argument '{shown(rest[0])}'; options start with --")
     given = vars(space)
-    values = Given()
     paths = ("config", *(name for name, entry in known.items() if entry.is_path))
     empty = [name for name in paths if given.get(name) == "" or given.get(name) == [""]]
     if empty:
         raise UsageError(f"--{empty[0]} is given, but empty (an unset variable?); leave it out")
-    for path in given.pop("config"):
+    dry_run = bool(given.pop("dry_run"))
+    del given["help"], given["help_all"]
+    return gather(config_type, given.pop("config"), given), dry_run
+
+
+def gather(config_type: type, files: Sequence[str], options: Mapping[str, Any]) -> Given:
+    """The options of YAML files, each above those before it, and above them ``options``.
+
+    Raises:
+        UsageError: a YAML file that cannot be used.
+    """
+    values = Given()
+    for path in files:
         found = read_yaml(path, config_type)
         values.update(found)
         values.files.update(dict.fromkeys(found, path))
-    dry_run = bool(given.pop("dry_run"))
-    del given["help"], given["help_all"]
-    values.update(given)
-    for name in given:
+    values.update(options)
+    for name in options:
         values.files.pop(name, None)
-    return values, dry_run
+    return values
 
 
 def build(config_type: type[T], values: Mapping[str, Any], given: Given | None = None) -> T:

@@ -66,7 +66,7 @@ class RunFolder:
             UsageError: the folder holds a run already, or cannot be written.
         """
         try:
-            path = Path(wanted).expanduser() if wanted else cls._fresh(task, method, name)
+            path = Path(wanted).expanduser() if wanted else cls.fresh(task, method, name)
             folder = cls(path)
             if path.exists() and not path.is_dir():
                 raise UsageError(f"--filepath {path} is a file, not a folder")
@@ -90,7 +90,7 @@ class RunFolder:
             )
 
     @staticmethod
-    def _fresh(task: str, method: str, name: str) -> Path:
+    def fresh(task: str, method: str, name: str) -> Path:
         """A folder that this process has made and no other one has."""
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         stem = "-".join(part for part in (task, name, method, stamp) if part)

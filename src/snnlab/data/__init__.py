@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from snnlab.lazy import exports
 
 if TYPE_CHECKING:
+    from snnlab.data.arrays import pack as pack
     from snnlab.data.augment import Augment as Augment
     from snnlab.data.batch import Batch as Batch
     from snnlab.data.batch import Splits as Splits
@@ -35,6 +36,7 @@ else:
     __getattr__ = exports(
         __name__,
         {
+            "arrays": ("pack",),
             "augment": ("Augment",),
             "batch": ("Batch", "Splits", "Targets"),
             "build": ("Data", "build_data", "data_of"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,6 +19,9 @@ from snnlab.experiment.compile_cache import keep_compiled
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.training.checkpoints import Reader, places
 from snnlab.yaml_files import parse_yaml
+
+if TYPE_CHECKING:
+    from snnlab.training.hooks import Hook
 
 #: Options that a resume itself changes in ``config.yaml``.
 PLACES = ("resume", "filepath", "mode", "data_path", "devices")
@@ -52,31 +55,53 @@ def command(
         config_type, argv, prog=prog, description=description, adapt=adapt, note=console.print,
         examples=examples, files=files,
     )  # fmt: skip
+    given, defaults = configs.Given(), None
+    if dry_run or config.run.resume:
+        given, _ = configs.given_values(config_type, argv, prog=prog)
+    config = settled(config_type, config, given, console)
+    if dry_run:
+        defaults = configs.defaults_beside(config_type, given, adapt=adapt)
+    if proceed(config, dry_run, console, defaults):
+        perform(config, build, console)
+    return 0
+
+
+def settled(config_type: type, config: Any, given: configs.Given, console: Console) -> Any:
+    """A config as it is run: that of a resumed run, a drawn seed, folders from anywhere.
+
+    Args:
+        config: what is asked.
+        given: the options that the user set, of a resume.
+
+    Raises:
+        UsageError: a resume that cannot be.
+    """
     if config.run.resume and config.run.load_exp_folder:
         raise UsageError(
             "--load_exp_folder starts a new run, --resume continues one: give one of the two"
         )
     if config.run.resume:
-        config = _resumed_config(config_type, config, argv, prog, console)
+        config = _resumed_config(config_type, config, given, console)
     elif config.run.seed < 0:
         seed = secrets.randbelow(2**31 - config.run.trials)
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         console.print(f"--seed -1: {seed} drawn", highlight=False)
-    config = _from_anywhere(config)
-    defaults = None
-    if dry_run:
-        given, _ = configs.given_values(config_type, argv, prog=prog)
-        defaults = configs.defaults_beside(config_type, given, adapt=adapt)
-    if not proceed(config, dry_run, console, defaults):
-        return 0
+    return _from_anywhere(config)
+
+
+def perform(
+    config: Any, build: Callable[[Any], Problem], console: Console, hooks: Sequence[Hook] = ()
+) -> None:
+    """Run what a config asks: one run, or several seeds."""
     from snnlab.experiment.run import run
     from snnlab.experiment.seeds import run_seeds
 
     if config.run.trials > 1:
+        if hooks:
+            raise UsageError("hooks see one run: leave out --trials, or them")
         run_seeds(config, build, console)
     else:
-        run(config, build(config), console)
-    return 0
+        run(config, build(config), console, hooks)
 
 
 def proceed(
@@ -114,9 +139,7 @@ def _from_anywhere(config: Any) -> Any:
     return config
 
 
-def _resumed_config(
-    config_type: type, config: Any, argv: list[str] | None, prog: str, console: Console
-) -> Any:
+def _resumed_config(config_type: type, config: Any, given: configs.Given, console: Console) -> Any:
     """The config of the run to resume, with this command's free options over it.
 
     Raises:
@@ -133,7 +156,6 @@ def _resumed_config(
             f"(option {(stranger or missing)[0]} does not belong to both)"
         )
     saved = getattr(config_type, "of_earlier", dict)(saved)
-    given, _ = configs.given_values(config_type, argv, prog=prog)
     wanted = "" if "filepath" in given.files else given.get("filepath", "")
     if wanted and Path(wanted).expanduser().resolve() != folder.path.resolve():
         raise UsageError(

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import interrupts, runs
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, by_keywords
 from snnlab.experiment.parts import Parts
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import pretrained
@@ -79,6 +79,8 @@ def opened(
 
 def go_on(folder: runs.RunFolder) -> str:
     """What the user types to go on with a run."""
+    if by_keywords():
+        return f"go on with: resume={str(folder.path)!r}"
     script = sys.argv[0] or "the same task"
     return f"go on with: python {shlex.quote(script)} --resume {shlex.quote(str(folder.path))}"
 

@@ -72,6 +72,8 @@ class Run:
             "config": configs.to_yaml(self.config),
             "epochs": self.config.training.epochs,
             "identity": self.problem.identity,
+            "task": self.problem.task,
+            "sizes": {"n_in": self.parts.network.n_in, "n_out": self.parts.network.n_out},
         }
         self.writer.save(place, state, self.best, meta)
         self.saved = place

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.config import Adapt
 from snnlab.experiment.problem import Problem
+
+if TYPE_CHECKING:
+    from snnlab.models import Network
+    from snnlab.models.maps import Operator
+
+
+class Sizes(NamedTuple):
+    """What data say of a network.
+
+    Attributes:
+        n_in, n_out: inputs and readout units.
+        dt_ms: length of a step, where the config does not say it.
+    """
+
+    n_in: int
+    n_out: int
+    dt_ms: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +40,8 @@ class Task:
         adapt: given the options set so far, defaults that depend on them.
         examples: for ``--help``: flags -> what this command line does.
         files: folder of ``configs/`` with its config files.
+        network: (config, sizes, operator) -> network, by which a run is used without its data.
+        layers: config -> names of the recurrent layers.
     """
 
     config: type
@@ -31,3 +50,5 @@ class Task:
     adapt: Adapt | None = None
     examples: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: str = ""
+    network: Callable[[Any, Sizes, Operator], Network] | None = None
+    layers: Callable[[Any], tuple[str, ...]] | None = None

@@ -20,7 +20,7 @@ from snnlab.errors import UsageError, as_keywords
 from snnlab.learners.chunks import OnlineLearner
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import Carry, Params, PureStep
-from snnlab.learners.registry import learner_of
+from snnlab.learners.registry import Make, learner_of
 from snnlab.models.base import StepOutput
 from snnlab.options import Given
 
@@ -179,10 +179,11 @@ class PureLearner:
     """
 
     def __init__(
-        self, config: LearnerConfig, net: FunctionStep, params: Tree, loss: Loss, seed: int
-    ) -> None:
+        self, config: LearnerConfig, net: FunctionStep, params: Tree, loss: Loss, seed: int,
+        make: Make | None = None,
+    ) -> None:  # fmt: skip
         self._net, self._step, self._update_every = net, params, config.update_every
-        self._inner = learner_of(config, net, FunctionLoss(loss, net.batch_size), seed)
+        self._inner = learner_of(config, net, FunctionLoss(loss, net.batch_size), seed, make)
         own = self._inner.parameters()
         self._trained = Tree("params", Trained(params.tree(params.leaves), own)) if own else params
         self.params = self._trained.tree(self._trained.leaves)
@@ -240,7 +241,7 @@ class PureLearner:
 
 
 def learner(
-    method: str,
+    method: str | Make,
     step: Step,
     params: Any,
     *,
@@ -261,7 +262,9 @@ def learner(
     docs/learners.md for rules, sources and memory, docs/library.md for examples.
 
     Args:
-        method: a rule of docs/learners.md by its name or alias, such as ``"d-rtrl"``.
+        method: a rule of docs/learners.md by its name or alias, such as ``"d-rtrl"``; or the
+            function ``make(request) -> learner`` of a rule of one's own (see there), which has the
+            options of ``"hybrid"``.
         step: ``step(params, carry, x) -> (carry, output)`` of one time step, with ``x``
             ``Float[Array, "B n_in"]``; the same carry structure before and after.
         params: pytree of float32 arrays (of an equinox module ``eqx.filter(module,
@@ -299,7 +302,7 @@ def learner(
         if (backend := options.get("backend")) in ("braintrace", "brainscale", "layerwise"):
             raise UsageError(f"backend {backend} needs a network; for a step: auto, snnlab, plain")
         given = Given()
-        given.update({"method": method, **options})
+        given.update({"method": "hybrid" if callable(method) else method, **options})
         config = configs.build(Options, {"update_every": ANY, **given}, given).learner
         states = carry
         if callable(carry):
@@ -315,4 +318,5 @@ def learner(
         if not named.leaves:
             raise UsageError("params holds no array")
         net = FunctionStep(step, named, Tree("carry", states, batch_size), n_in, batch_size, spikes)
-        return PureLearner(config, net, named, loss, seed)
+        make = method if callable(method) else None
+        return PureLearner(config, net, named, loss, seed, make)

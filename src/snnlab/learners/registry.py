@@ -16,6 +16,8 @@ from snnlab.models.base import Network
 from snnlab.models.maps import Operator
 
 MakeNetwork = Callable[[Operator], Network]
+#: What a file of a rule offers.
+Make = Callable[[Request], Learner]
 
 
 def operator_of(config: LearnerConfig) -> Operator:
@@ -52,14 +54,19 @@ def make_learner(
 
 
 def learner_of(
-    config: LearnerConfig, net: PureStep, objective: Objective, seed: int = 0
-) -> Learner:
+    config: LearnerConfig, net: PureStep, objective: Objective, seed: int = 0,
+    make: Make | None = None,
+) -> Learner:  # fmt: skip
     """The learner of a config for any step; backends of our own.
+
+    Args:
+        make: of a rule that is in no file, in the place of that of the config's method.
 
     Raises:
         UsageError: the rule cannot train a parameter.
     """
-    file = METHODS[config.method].file or config.method
-    rule = importlib.import_module(f"snnlab.learners.rules.{file.replace('-', '_')}")
-    made: Learner = rule.make(Request(config, net, objective, seed))
-    return made
+    if make is None:
+        file = METHODS[config.method].file or config.method
+        rule = importlib.import_module(f"snnlab.learners.rules.{file.replace('-', '_')}")
+        make = rule.make
+    return make(Request(config, net, objective, seed))

@@ -11,20 +11,22 @@ all others).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
-from snnlab.experiment.task import Task
+from snnlab.experiment.task import Sizes, Task
 from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig, require_layerwise
 from snnlab.models.balanced_config import BalancedConfig
 from snnlab.problems.backends import require_maps_alone
-from snnlab.problems.balanced_data import BalancedData, BalancedSplits, make_splits
+from snnlab.problems.balanced_data import BalancedData, BalancedSplits, first_counted, make_splits
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 N_TRACKED = 5  # samples of which the balance is measured, as in the source
 
@@ -154,23 +156,35 @@ def _is_set(values: dict[str, Any], name: str) -> bool:
     return str(values.get(name, False)).lower() in ("true", "1", "yes", "y", "on", "t")
 
 
+def network(config: BalancedRSNN, sizes: Sizes, operator: Operator = "plain") -> Network:
+    """The network of a config."""
+    from snnlab.models.balanced_networks import build_balanced_network
+
+    data = config.data
+    return build_balanced_network(
+        config.model, sizes.n_in, sizes.n_out, operator, config.run.seed, repeat=data.repeat,
+        t_crop=first_counted(data), linear=config.training.loss_of == "linear",
+        dt_ms=sizes.dt_ms or 1.0 / data.repeat,
+    )  # fmt: skip
+
+
+def layers(config: BalancedRSNN) -> tuple[str, ...]:
+    """Names of the hidden layers."""
+    return tuple(f"layer {k + 1} ({config.model.model})" for k in range(config.model.n_layer))
+
+
 def build(config: BalancedRSNN) -> Problem:
     """Trials and network of a config."""
-    from snnlab.models.balanced_networks import build_balanced_network, refit_program
+    from snnlab.models.balanced_networks import refit_program
 
     data, model, seed = config.data, config.model, config.run.seed
     splits = make_splits(data, seed, N_TRACKED)
-
-    def make_network(operator: Any) -> Network:
-        return build_balanced_network(
-            model, splits.n_in, splits.n_out, operator, seed, repeat=data.repeat,
-            t_crop=splits.t_crop, linear=config.training.loss_of == "linear", dt_ms=splits.dt_ms,
-        )  # fmt: skip
-
+    sizes = Sizes(splits.n_in, splits.n_out, splits.dt_ms)
+    make_network = functools.partial(network, config, sizes)
     return Problem(
         **splits.shared(), task="balanced-rsnn", batch_size=data.batch_size,
         make_network=make_network,
-        layer_names=tuple(f"layer {k + 1} ({model.model})" for k in range(model.n_layer)),
+        layer_names=layers(config),
         first_scored=splits.t_crop, shown_from=splits.t_crop,
         measure=_measure(config, make_network, splits) if data.track_balance else None,
         renew=refit_program(model, data.repeat) if model.balance_refit else None,
@@ -213,5 +227,5 @@ TASK = Task(
         "--model LIF --method expsm_diag --fix_tau_rec --fix_tau_out": "an online learner",
         "--dataset shd --data_path FOLDER --model RadLIF": "spoken digits under BPTT",
     },
-    "balanced",
+    "balanced", network, layers,
 )  # fmt: skip

@@ -111,6 +111,13 @@ def make_splits(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     return make(config, seed, n_few)
 
 
+def first_counted(config: BalancedData) -> int:
+    """The first step that counts: after the last cue; of recordings 0."""
+    from snnlab.data.cue import CueTask
+
+    return config.repeat * CueTask().first_scored if config.dataset == "cue" else 0
+
+
 def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
     from snnlab.data.repeated import RepeatedStream
@@ -127,7 +134,7 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     trials = CueTrials(*(a[:n_few] for a in val.trials))
     return BalancedSplits(
         dataset=config.dataset, train=train, val=val, test=test, n_in=CUE_INPUTS, n_out=2,
-        n_steps=repeat * task.n_steps, t_crop=repeat * task.first_scored, dt_ms=1.0 / repeat,
+        n_steps=repeat * task.n_steps, t_crop=first_counted(config), dt_ms=1.0 / repeat,
         class_names=("left", "right"), few=RepeatedStream(cue_stream(task, trials), repeat, scale),
     )  # fmt: skip
 

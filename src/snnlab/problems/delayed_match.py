@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
 from snnlab.data.periods import Period, n_steps, period_steps, steps_of
 from snnlab.experiment import Problem, RunConfig
-from snnlab.experiment.task import Task
+from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
 from snnlab.problems.backends import require_maps_alone
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from snnlab.data.trials import TrialLoader, Trials
     from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 N_DIRECTIONS = 8
 BACKGROUND, SAMPLE, TEST = range(3)
@@ -150,10 +152,21 @@ def task_of(config: Any) -> DelayedMatch:
     return task
 
 
+def network(config: LongTermDependency, sizes: Sizes, operator: Operator = "plain") -> Network:
+    """The network of a config."""
+    from snnlab.models.gif_networks import build_memory_network
+
+    return build_memory_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
+
+
+def layers(_config: LongTermDependency) -> tuple[str, ...]:
+    """Names of the recurrent layers."""
+    return ("GIF population",)
+
+
 def build(config: LongTermDependency) -> Problem:
     """Trials and network of a config."""
     from snnlab.data.trials import TrialLoader
-    from snnlab.models.gif_networks import build_memory_network
     from snnlab.problems.match_probe import probe
 
     task, data, seed = task_of(config), config.data, config.run.seed
@@ -161,15 +174,13 @@ def build(config: LongTermDependency) -> Problem:
     def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
         return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
 
-    def make_network(operator: Any) -> Network:
-        return build_memory_network(config.model, task.n_in, 2, operator, seed)
-
     return Problem(
         task="long-term-dependency", dataset="dms",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
         test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
-        batch_size=data.batch_size, make_network=make_network,
-        layer_names=("GIF population",), first_scored=period_steps(task, "test").start,
+        batch_size=data.batch_size,
+        make_network=functools.partial(network, config, Sizes(task.n_in, 2)),
+        layer_names=layers(config), first_scored=period_steps(task, "test").start,
         class_names=("match", "non-match"),
         facts={"t_delay_ms": data.t_delay},
         probe=lambda *args: probe(config, build, *args),
@@ -183,5 +194,5 @@ TASK = Task(
         "--method diag --t_delay 100 --epochs 2": "a short delay under D-RTRL",
         "--resume runs/NAME --mode probe": "what a trained network keeps over longer delays",
     },
-    files="long-term-dependency",
+    files="long-term-dependency", network=network, layers=layers,
 )  # fmt: skip

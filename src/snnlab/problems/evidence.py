@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.analysis.config import Metric
@@ -10,7 +11,7 @@ from snnlab.config import option, section
 from snnlab.data.periods import Period, n_steps, period_steps, steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
-from snnlab.experiment.task import Task
+from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
 from snnlab.problems.backends import require_maps_alone
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from snnlab.data.trials import TrialLoader, Trials
     from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 #: Trials on which the balance of currents is measured, and the number of their split.
 N_BALANCE, BALANCE_SPLIT = 16, 4
@@ -169,26 +171,35 @@ def task_of(config: Any) -> Evidence:
     return task
 
 
+def network(config: CobaEI, sizes: Sizes, operator: Operator = "plain") -> Network:
+    """The network of a config."""
+    from snnlab.models.gif_networks import build_ei_network
+
+    return build_ei_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
+
+
+def layers(config: CobaEI) -> tuple[str, ...]:
+    """Names of the recurrent layers."""
+    return (f"{config.model.net} population",)
+
+
 def build(config: CobaEI) -> Problem:
     """Trials and network of a config."""
     from snnlab.data.trials import TrialLoader
-    from snnlab.models.gif_networks import build_ei_network
 
     task, data, seed = task_of(config), config.data, config.run.seed
 
     def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
         return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
 
-    def make_network(operator: Any) -> Network:
-        return build_ei_network(config.model, task.n_in, 2, operator, seed)
-
+    make_network = functools.partial(network, config, Sizes(task.n_in, 2))
     n_exc = config.model.n_excitatory
     return Problem(
         task="coba-ei", dataset="evidence",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
         test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
         batch_size=data.batch_size, make_network=make_network,
-        layer_names=(f"{config.model.net} population",),
+        layer_names=layers(config),
         first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
         measure=_measure(config, make_network, task),
         facts={"net": config.model.net, "n_exc": n_exc, "n_inh": config.model.n_rec - n_exc},
@@ -226,5 +237,5 @@ TASK = Task(
         "--net coba --method expsm_diag --etrace_decay 0.99": "conductances under ES-D-RTRL",
         "--net cuba --n_rec 200 --method diag": "currents, a small network, under D-RTRL",
     },
-    files="coba-ei",
+    files="coba-ei", network=network, layers=layers,
 )  # fmt: skip

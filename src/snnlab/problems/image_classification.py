@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 from snnlab.data import DataConfig
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
-from snnlab.experiment.task import Task
+from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models import ModelConfig
 from snnlab.problems.backends import require_maps_alone
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from snnlab.data import EventStore
     from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,25 +61,39 @@ def adapt(values: dict[str, Any]) -> dict[str, Any]:
     return dict(DATASET_DEFAULTS.get(str(values.get("dataset", "event-digits")), {}))
 
 
-def build(config: ImageClassification) -> Problem:
+def network(config: ImageClassification, sizes: Sizes, operator: Operator = "plain") -> Network:
+    """The network of a config."""
+    from snnlab.models import build_network
+
+    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
+
+
+def layers(config: ImageClassification) -> tuple[str, ...]:
+    """Names of the recurrent layers."""
+    return tuple(f"layer {i + 1} ({config.model.model})" for i in range(config.model.n_layer))
+
+
+def build(config: ImageClassification, recordings: EventStore | None = None) -> Problem:
     """Data and network of a config.
+
+    Args:
+        config: all options.
+        recordings: in the place of those that ``dataset`` names.
 
     Raises:
         UsageError: data that is missing or does not fit.
     """
-    from snnlab.data import build_data
-    from snnlab.models import build_network
+    from snnlab.data import build_data, data_of
 
-    data = build_data(config.data, config.run.seed)
-
-    def make_network(operator: Any) -> Network:
-        return build_network(config.model, data.n_in, data.n_out, operator, config.run.seed)
-
+    seed = config.run.seed
+    if recordings is None:
+        data = build_data(config.data, seed)
+    else:
+        data = data_of(recordings, config.data, seed)
     return Problem(
         **data.shared(), task="image-classification", batch_size=config.data.batch_size,
-        make_network=make_network,
-        layer_names=tuple(f"layer {i + 1} ({config.model.model})"
-                          for i in range(config.model.n_layer)),
+        make_network=functools.partial(network, config, Sizes(data.n_in, data.n_out)),
+        layer_names=layers(config),
     )  # fmt: skip
 
 
@@ -87,5 +104,5 @@ TASK = Task(
         "--method bptt --epochs 1 --filepath runs/first": "one epoch of BPTT, in a chosen folder",
         "--dataset shd --data_path FOLDER --method diag": "spoken digits under D-RTRL",
     },
-    "image-classification",
+    "image-classification", network, layers,
 )  # fmt: skip

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
 from snnlab.data.periods import steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
-from snnlab.experiment.task import Task
+from snnlab.experiment.task import Sizes, Task
 from snnlab.learners.config import LearnerConfig
 from snnlab.models.config import ModelConfig
 from snnlab.problems.backends import require_maps_alone
 from snnlab.problems.trial_config import check_length, check_rate
 from snnlab.training.config import RegressionTraining
+
+if TYPE_CHECKING:
+    from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 
 @section("Task")
@@ -71,7 +76,7 @@ class PatternGeneration:
         require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
 
 
-def defaults(values: dict[str, Any]) -> dict[str, Any]:
+def defaults(_values: dict[str, Any]) -> dict[str, Any]:
     """A network that learns the patterns in half a minute."""
     return {
         "n_layer": 1, "n_rec": 100, "tau_mem": 20.0, "tau_o": 20.0, "ff_scale": 5.0,
@@ -99,26 +104,34 @@ def n_steps_of(config: PatternGeneration) -> int:
     return steps
 
 
+def network(config: PatternGeneration, sizes: Sizes, operator: Operator = "plain") -> Network:
+    """The network of a config."""
+    from snnlab.models.networks import build_network
+
+    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
+
+
+def layers(config: PatternGeneration) -> tuple[str, ...]:
+    """Names of the recurrent layers."""
+    return tuple(f"layer {i + 1} ({config.model.model})" for i in range(config.model.n_layer))
+
+
 def build(config: PatternGeneration) -> Problem:
     """Trial and network of a config."""
     from snnlab.data.patterns import FrozenLoader, Noise, draw_sines
-    from snnlab.models.networks import build_network
     from snnlab.training.objectives import Regression
 
     data, dt, seed, steps = config.data, config.model.dt, config.run.seed, n_steps_of(config)
     noise = Noise(data.n_in, steps, data.noise_rate * dt / 1000.0)
     targets = draw_sines(data.n_out, data.hz, dt, steps, 1, seed)
 
-    def make_network(operator: Any):
-        return build_network(config.model, data.n_in, data.n_out, operator, seed)
-
     return Problem(
         task="pattern-generation", dataset="sines",
         train=FrozenLoader(noise, targets, data.epoch_batches, seed),
         val=FrozenLoader(noise, targets, 1, seed), test=FrozenLoader(noise, targets, 1, seed),
-        n_in=data.n_in, n_out=data.n_out, n_steps=steps, batch_size=1, make_network=make_network,
-        layer_names=tuple(f"layer {i + 1} ({config.model.model})"
-                          for i in range(config.model.n_layer)),
+        n_in=data.n_in, n_out=data.n_out, n_steps=steps, batch_size=1,
+        make_network=functools.partial(network, config, Sizes(data.n_in, data.n_out)),
+        layer_names=layers(config),
         objective=Regression, facts={"frequencies_hz": list(data.hz)},
     )  # fmt: skip
 
@@ -131,5 +144,5 @@ TASK = Task(
         "--method diag --trials 3": "three seeds under D-RTRL, in one program",
         "--model alif-delta --n_out 1 --frequencies 0.5,4": "one target of a slow and a fast sine",
     },
-    "pattern-generation",
+    "pattern-generation", network, layers,
 )  # fmt: skip

@@ -39,6 +39,7 @@ from snnlab.training.metrics import finite, write_atomically
 from snnlab.training.migration import READ, migrated
 
 if TYPE_CHECKING:  # JAX and orbax are imported where arrays are read or written
+    import numpy as np
     import orbax.checkpoint as ocp
 
     from snnlab.learners.functional import Params
@@ -284,6 +285,20 @@ class Reader:
             saved = _handler().restore(path, args=ocp.args.StandardRestore())["best"]
             _compare(_shapes(saved), _shapes(like), where, "holds another network")
             return {name: jnp.asarray(saved[name]) for name in like}
+
+    def weights(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The best parameters so far (the latest if none were measured) and ``meta.json``.
+
+        Raises:
+            UsageError: there is no sound checkpoint.
+        """
+        import numpy as np
+        import orbax.checkpoint as ocp
+
+        with self._copied(None) as (path, meta, _):
+            saved = _handler().restore(path, args=ocp.args.StandardRestore())
+            found = saved["best" if meta["progress"]["best_epoch"] else "params"]
+            return {name: np.array(value, copy=True) for name, value in found.items()}, meta
 
     @contextlib.contextmanager
     def _copied(self, place: Place | None) -> Iterator[tuple[Path, dict[str, Any], str]]:
