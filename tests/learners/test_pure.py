@@ -99,7 +99,7 @@ def of(method: str, step: Callable = remembering, **options: Any) -> Any:
 
 def batch(steps: int = STEPS) -> tuple[jax.Array, jax.Array]:
     xs = make_stream(steps=steps).xs
-    return xs, jnp.broadcast_to(make_targets().labels, (steps, BATCH))
+    return xs, jnp.broadcast_to(make_targets().values, (steps, BATCH))
 
 
 def run(made: Any, segments: tuple[int, ...] = (), steps: int = STEPS, key: Any = None) -> Any:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab import config as configs
+from snnlab.config import section
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError, as_keywords
 from snnlab.learners.chunks import OnlineLearner
@@ -35,11 +36,16 @@ Spikes = Callable[[Any, Any], Any]
 ANY = 2**31 - 1
 
 
+@section("Learner", only={"update_every": {}})
+class StepOptions(LearnerConfig):
+    """Options of a rule for a step: no task has a say in them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The section of the learner alone."""
 
-    learner: LearnerConfig
+    learner: StepOptions
 
 
 class Trained(NamedTuple):
