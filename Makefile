@@ -7,7 +7,7 @@ ARGS   ?=
 
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
-CODE := src tests $(wildcard tasks)
+CODE := src tests $(wildcard tasks examples)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow coverage check format format-check lint types clean

@@ -27,7 +27,7 @@ def test_a_batch_has_the_spikes_of_the_arrays(binary: bool) -> None:
     store = pack("own", x, labels, test, bin_ms=2.5, class_names=["a", "b", "c"])
     config = DataConfig(data_length=STEPS, batch_size=16, binary_bins=binary)
     data = data_of(store, config, seed=0)
-    assert (data.name, data.n_in, data.n_out, data.n_steps) == ("own", LINES, 3, STEPS)
+    assert (data.dataset, data.n_in, data.n_out, data.n_steps) == ("own", LINES, 3, STEPS)
     assert (data.bin_ms, data.class_names) == (2.5, ("a", "b", "c"))
     seen = []
     for batch in data.test:
