@@ -19,6 +19,7 @@ from snnlab.problems.tasks import TASKS, task_of
 from snnlab.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
+    import pandas
     from numpy.typing import ArrayLike, NDArray
 
     from snnlab.data import EventStore
@@ -127,12 +128,10 @@ class Run:
         return self._folder.metrics.rows()
 
     @property
-    def metrics(self) -> Any:
-        """:attr:`rows` as a pandas ``DataFrame``; without pandas the list itself."""
-        try:
-            import pandas
-        except ImportError:
-            return self.rows
+    def metrics(self) -> pandas.DataFrame:
+        """:attr:`rows` as a table."""
+        import pandas
+
         return pandas.DataFrame(self.rows)
 
     @property
