@@ -1,7 +1,7 @@
 """Every option is used, or refused with the reason, or told to be accepted: of every task.
 
-What a section declares (``only``) is compared with what the built network does: an option without
-effect may not change the network's equations, parameters or gradient, one with effect must.
+What a section declares (``only``) is compared with what the built network does: an option with
+effect changes the network's equations, parameters or gradient; without one, its default is built.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from snnlab.config import SET, Over, option, section
 from snnlab.errors import UsageError
 from snnlab.experiment.sweeps import Sweeping
 from snnlab.learners.functional import PureNetwork, PureSequence, get_params
-from snnlab.models import ModelConfig, build_network
-from snnlab.models.balanced_config import BalancedConfig
-from snnlab.models.balanced_networks import build_balanced_network
-from snnlab.models.config import EIConfig, GIFConfig
-from snnlab.models.gif_networks import build_ei_network, build_memory_network
+from snnlab.models import MODELS, ModelConfig, build_network
+from snnlab.models.config import BalancedConfig, EIConfig, GIFConfig
 from snnlab.options import Condition, Entry, shown_value
-from snnlab.problems import balanced, image_classification, pattern_generation
+from snnlab.problems import (
+    balanced,
+    delayed_match,
+    evidence,
+    image_classification,
+    pattern_generation,
+)
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
 from snnlab.problems.delayed_match import LongTermDependency
@@ -40,7 +43,8 @@ from snnlab.problems.pattern_generation import PatternGeneration
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "snnlab"
 TASKS: dict[type, Any] = {
-    ImageClassification: image_classification.adapt, LongTermDependency: None, CobaEI: None,
+    ImageClassification: image_classification.adapt, LongTermDependency: delayed_match.defaults,
+    CobaEI: evidence.defaults,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
     Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
 }  # fmt: skip
@@ -234,8 +238,11 @@ def test_options_that_cannot_count_beside_the_flags_given_are_not_shown(capsys) 
     assert "Without effect" not in text
     some, text = all_flags(capsys, "--model", "lif-delta")
     # tau_a depends on beta, which depends on the model.
-    gone = {"--beta", "--tau_a", "--A2", "--tau_I2", "--tau_std", "--tau_f", "--release"}
-    assert set(every) - set(some) == {*gone, "--tau_syn"}
+    declared = [(n, e.only[0]["model"]) for n, e in configs.entries(ImageClassification).items()
+                if e.only and "model" in e.only[0]]  # fmt: skip
+    gone = {f"--{name}" for name, models in declared if "lif-delta" not in models}
+    assert {"--beta", "--tau_a", "--tau_syn", "--fix_tau_rec", "--net"} <= gone
+    assert set(every) - set(some) == gone
     assert "Without effect with --model lif-delta, and not shown:" in text
     here, text = all_flags(capsys, "--model", "alif-delta", "--beta", "0")
     assert "--beta" in here
@@ -306,24 +313,16 @@ def _total(out: Any) -> Any:
     return sum(jnp.sum(a) for a in jax.tree.leaves(out) if jnp.issubdtype(a.dtype, jnp.inexact))
 
 
-BUILD: dict[type, Any] = {
-    ModelConfig: lambda c: build_network(c, 3, 2, "plain", 0),
-    GIFConfig: lambda c: build_memory_network(c, 3, 2, "plain", 0),
-    EIConfig: lambda c: build_ei_network(c, 3, 2, "plain", 0),
-    BalancedConfig: lambda c: build_balanced_network(c, 3, 2, "plain", 0, t_crop=0),
-}
 #: Section, settings, whether it is of the short form.
 SETTINGS: list[tuple[type, dict[str, Any], bool]] = [
-    *[(ModelConfig, {"model": m, "n_rec": 4, "n_layer": 1}, m in ("gif-delta", "lif-stp-exp-cu"))
-      for m in get_args(ModelConfig.__annotations__["model"]) or get_args(
-          ModelConfig.__pydantic_fields__["model"].annotation)],
+    *[(ModelConfig, {"model": m, "n_rec": 5, "n_layer": 1}, m in ("gif-delta", "adLIF"))
+      for m in MODELS.names()],
     (GIFConfig, {"n_rec": 4}, True),
     (GIFConfig, {"n_rec": 4, "A1": 1.0, "Ath": 1.0, "A2": 0.0}, False),
     *[(EIConfig, {"n_rec": 5, "net": net}, net == "cuba") for net in ("coba", "cuba")],
-    *[(BalancedConfig, {"model": m, "neurons": 4}, m in ("RLIF", "LiGRU"))
-      for m in get_args(BalancedConfig.__pydantic_fields__["model"].annotation)],
-    (BalancedConfig, {"model": "RLIF", "neurons": 4, "balance": True, "gauss": 0.1}, False),
-    (BalancedConfig, {"model": "RLIF", "neurons": 4, "slow_dynamics": True}, False),
+    *[(BalancedConfig, {"model": m, "n_rec": 5}, m in ("RLIF", "LiGRU")) for m in MODELS.names()],
+    (BalancedConfig, {"model": "RLIF", "n_rec": 4, "balance": True, "gauss": 0.1}, False),
+    (BalancedConfig, {"model": "RLIF", "n_rec": 4, "slow_dynamics": True}, False),
 ]  # fmt: skip
 #: Options that act outside of the network: on how it is trained, or on the data.
 ELSEWHERE = {"balance_refit", "auto_encoder", "model", "net", "n_exc"}
@@ -341,8 +340,8 @@ def test_declarations_agree_with_the_network(kind: type, settings: dict[str, Any
     holder = dataclasses.make_dataclass("Holder", [("model", kind)], frozen=True)
     known, base = configs.entries(holder), kind(**settings)
     void = configs.void_options(holder(base))
-    before = fingerprint(BUILD[kind](base))
-    assert before == fingerprint(BUILD[kind](base))
+    before = fingerprint(build_network(base, 3, 2, "plain", 0))
+    assert before == fingerprint(build_network(base, 3, 2, "plain", 0))
     for name, entry in known.items():
         if name in settings or name in ELSEWHERE:
             continue
@@ -351,7 +350,8 @@ def test_declarations_agree_with_the_network(kind: type, settings: dict[str, Any
             changed = dataclasses.replace(base, **{name: entry.read(value)})
         except ValueError:  # the section itself refuses it
             continue
-        if name == "tau_I2" and name in void:
-            continue  # it stands in the equations, of a current that stays 0
-        same = fingerprint(BUILD[kind](changed)) == before
-        assert same == (name in void), (name, value, void.get(name))
+        if name in void:  # what is built has its default
+            assert changed.in_force() == base.in_force(), name
+            continue
+        after = fingerprint(build_network(changed, 3, 2, "plain", 0))
+        assert after != before, (name, value)

@@ -22,7 +22,7 @@ RUNS = {
         f"image-{method}": (
             "image", f"{IMAGE} --method {method}{more}",
             [LAYER + "neuron.tau.log", LAYER + "neuron.V_th.log", LAYER + "pathways.0.bias",
-             LAYER + "pathways.0.synapse.tau.log", "readout.tau.log", "readout.bias"],
+             LAYER + "pathways.0.synapse.tau.log", "readout.decay.tau.log", "readout.bias"],
         )
         for method, more in (
             ("bptt", ""), ("diag", " --update_every 4"), ("expsm_diag", " --optimizer adamw "
@@ -31,24 +31,25 @@ RUNS = {
     },
     "match": (
         "match", f"{GIF} --method hybrid",
-        ["layer.neuron.tau.log", "layer.neuron.V_th.log", "layer.neuron.tau_I2.log",
-         "layer.neuron.A2.log", "layer.pathways.0.bias", "layer.pathways.0.synapse.tau.log",
-         "readout.tau.log", "readout.bias"],
+        ["layers.0.neuron.tau.log", "layers.0.neuron.V_th.log", "layers.0.neuron.tau_I2.log",
+         "layers.0.neuron.A2.log", "layers.0.pathways.0.bias",
+         "layers.0.pathways.0.synapse.tau.log",
+         "readout.decay.tau.log", "readout.bias"],
     ),
     "evidence": (
         "evidence", f"{GIF} --method expsm_diag",
-        ["layer.neuron.tau.log", "layer.neuron.V_th.log", "layer.bias", "readout.bias",
-         *(f"layer.pathways.{k}.synapse.tau.log" for k in range(3))],
+        ["layers.0.neuron.tau.log", "layers.0.neuron.V_th.log", "layers.0.bias", "readout.bias",
+         *(f"layers.0.pathways.{k}.synapse.tau.log" for k in range(3))],
     ),
     "balanced": (
         "balanced", f"{BALANCED} --balance 0 --balance_refit 0 --model LIF --method diag "
         "--trainable theta,bias",
-        [LAYER + "alpha.weight", LAYER + "theta.log", LAYER + "bias", "readout.alpha.weight",
-         "readout.bias"],
+        [LAYER + "value.alpha.weight", LAYER + "value.theta.log", LAYER + "bias",
+         "readout.decay.weight", "readout.bias"],
     ),
     "balanced-refit": (
         "balanced", f"{BALANCED} --method expsm_diag --trainable bias",
-        [LAYER + "theta.weight", LAYER + "bias", "readout.alpha.weight", "readout.bias"],
+        [LAYER + "value.theta.weight", LAYER + "bias", "readout.decay.weight", "readout.bias"],
     ),
 }  # fmt: skip
 SHORT = ("image-bptt", "image-diag", "image-expsm_diag", "balanced")

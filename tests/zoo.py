@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,10 @@ from snnlab.learners.rules.diag import DRTRL
 from snnlab.learners.rules.expsm_diag import ESDRTRL
 from snnlab.learners.signals import Window
 from snnlab.models import ModelConfig, build_network
+from snnlab.models.maps import Held
+from snnlab.models.neurons.adlif import AdLIF
+from snnlab.models.neurons.lif import LIF
+from snnlab.models.spiking import SpikingLayer
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification, Targets
 
@@ -40,6 +46,21 @@ LIVE = {
     "lif-stp-exp-cu": {"ff_scale": 20.0, "release": 0.5},
     "gif-delta": {"ff_scale": 10.0},
 }
+
+
+def spiking(
+    w: Any,
+    alpha: Any,
+    theta: Any,
+    *,
+    adaptation: Sequence[Any] = (),
+    reset: Any = "one",
+    **parts: Any,
+) -> SpikingLayer:
+    """A layer of LIF neurons, or with ``(beta, a, b)`` adaptive ones, of these values."""
+    neuron = AdLIF(reset=reset) if adaptation else LIF(reset=reset)
+    value = {"alpha": alpha, "theta": Held(theta), **dict(zip(("beta", "a", "b"), adaptation))}
+    return SpikingLayer(neuron, w, value, **parts)
 
 
 @jax.tree_util.register_dataclass

@@ -48,7 +48,8 @@ from snnlab.yaml_files import read_yaml_file, write_yaml
 __all__ = [
     "SET", "Given", "Guide", "NameText", "Over", "PathText", "as_dict", "build", "canonical",
     "defaults_beside", "differences", "entries", "flat", "gather", "given_values", "notes",
-    "option", "parse", "read_yaml", "resolve", "section", "sections", "to_yaml", "void_options",
+    "option", "parse", "read_yaml", "renamed", "resolve", "section", "sections", "to_yaml",
+    "void_options",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -98,6 +99,11 @@ def read_yaml(path: str | Path, config_type: type) -> dict[str, Any]:
 
     take(content, None)
     return values
+
+
+def renamed(values: Mapping[str, Any], known: Mapping[str, Entry]) -> dict[str, Any]:
+    """Options of a saved run under the names that they have today."""
+    return {canonical(name, known) or name: value for name, value in values.items()}
 
 
 def parse(

@@ -1,7 +1,7 @@
-"""Names of a package that are loaded when they are first used (PEP 562).
+"""Names that are loaded when they are first used.
 
 What a config is made of must be importable without JAX, which takes seconds; so a package
-loads nothing itself.
+loads nothing itself (PEP 562), and where options stand beside equations, a module does not either.
 """
 
 from __future__ import annotations
@@ -26,3 +26,18 @@ def exports(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str],
         return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
 
     return load
+
+
+class _Module:
+    def __init__(self, name: str) -> None:
+        self.__name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(importlib.import_module(self.__name), attribute)
+        setattr(self, attribute, found)
+        return found
+
+
+def lazy(name: str) -> Any:
+    """The module ``name``, imported when one of its names is first used."""
+    return _Module(name)

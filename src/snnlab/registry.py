@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from snnlab.errors import UsageError, nearest, one_line, shown
 
@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         """
         if name in self._own:
             own = self._own[name]
-            return self._checked(_load(own) if isinstance(own, str) else own, name)
+            return self._checked(load(own) if isinstance(own, str) else own, name)
         found = self._entry_points().get(name)
         if found is None:
             raise UsageError(
@@ -92,6 +92,7 @@ class Registry(Generic[T]):
         return self._others
 
 
-def _load(text: str) -> object:
+def load(text: str) -> Any:
+    """What ``"module:attribute"`` names."""
     module, _, attribute = text.partition(":")
     return getattr(importlib.import_module(module), attribute)

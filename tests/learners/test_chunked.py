@@ -25,20 +25,19 @@ from snnlab.learners.rules.base import Rule
 from snnlab.learners.rules.block_bptt import BPTT
 from snnlab.learners.rules.diag import DRTRL
 from snnlab.learners.rules.expsm_diag import ESDRTRL
-from snnlab.models import LAYER_MODELS, ModelConfig, Network, StepOutput, build_network
+from snnlab.models import ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import EIConfig
-from snnlab.models.gif_networks import build_ei_network
 from snnlab.models.maps import DenseMap, kaiming_normal
-from snnlab.models.readouts import LeakyReadout
+from snnlab.models.readouts import leaky_readout
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification, Targets
-from zoo import drtrl, es_drtrl, own_learner
+from zoo import LIVE, drtrl, es_drtrl, own_learner
 
 T, B, N_IN, N, N_OUT = 16, 2, 6, 8, 3
 TOLERANCE = 1e-4
 #: Input scale that makes a model fire at between 1 % and 50 % of the steps.
 FF_SCALE = {"lif-exp-co": 1.5, "if-delta": 20.0, "lif-delta": 30.0}
-MODELS = sorted(LAYER_MODELS)
+MODELS = sorted(LIVE)
 #: Made of parts that other models have.
 COMPOSED = ("alif-exp-cu", "lif-std-exp-cu")
 
@@ -186,12 +185,12 @@ def test_block_bptt_is_bptt(model: str, block: int, remat: bool) -> None:
 def test_excitatory_inhibitory_network(method: Any) -> None:
     """Sign-constrained sparse maps, one of them fed by the input alone; states that interact."""
     config = EIConfig(
-        n_rec=20, net="coba", sparsity=0.5, ff_scale=60.0, tau_neu=20.0, tau_syn=5.0, A1=0.1,
+        n_rec=20, net="coba", sparsity=0.5, ff_scale=60.0, tau_mem=20.0, tau_syn=5.0, A1=0.1,
         Ath=0.05,
     )  # fmt: skip
 
     def make(operator: Any) -> Network:
-        return build_ei_network(config, N_IN, N_OUT, operator, 1)
+        return build_network(config, N_IN, N_OUT, operator, 1)
 
     params = get_params(make("plain"))
     decay = 0.8 if method == "expsm_diag" else None
@@ -346,7 +345,7 @@ class Own(Network):
                 kaiming_normal(N_IN, N, 20.0), sign=np.sign(rng.standard_normal(N_IN)),
                 mask=(rng.random((N_IN, N)) < 0.8).astype(np.float32),
             )  # fmt: skip
-            self.readout = LeakyReadout(DenseMap(kaiming_normal(N, N_OUT, 2.0)), tau_o, 1.0)
+            self.readout = leaky_readout(DenseMap(kaiming_normal(N, N_OUT, 2.0)), tau_o, 1.0)
         self.change = change
         vector = change in ("bias", "pattern")
         self.bias = brainstate.ParamState(jnp.zeros(N)) if vector else None

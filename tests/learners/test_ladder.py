@@ -15,9 +15,9 @@ import pytest
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
 from snnlab.models import Network, StepOutput
-from snnlab.models.layers import Pathway, RecurrentLayer
 from snnlab.models.maps import DenseMap, kaiming_normal
-from snnlab.models.readouts import LeakyReadout
+from snnlab.models.pathways import Pathway, PathwayLayer
+from snnlab.models.readouts import leaky_readout
 from zoo import (
     BATCH,
     LIVE,
@@ -83,8 +83,8 @@ class SmoothNetwork(Network):
         neuron = brainpy.state.LIF(
             8, tau=10.0 * u.ms, V_th=1.0 * u.mV, spk_fun=lambda x: jax.nn.sigmoid(2.0 * x)
         )
-        self.layer = RecurrentLayer(neuron, [Pathway(dense)])
-        self.readout = LeakyReadout(out, 10.0, 1.0)
+        self.layer = PathwayLayer(neuron, [Pathway(dense)])
+        self.readout = leaky_readout(out, 10.0, 1.0)
 
     def step(self, x):
         spikes = self.layer(x)

@@ -19,7 +19,7 @@ from snnlab.learners.graph import locality
 from snnlab.learners.graph.step import StepGraph
 from snnlab.models import Network, StepOutput
 from snnlab.models.maps import DenseMap, kaiming_normal
-from snnlab.models.readouts import LeakyReadout
+from snnlab.models.readouts import leaky_readout
 from zoo import (
     BATCH,
     N_IN,
@@ -48,7 +48,7 @@ class Layer(Network):
         with brainstate.random.seed_context(0):
             self.map = DenseMap(kaiming_normal(N_IN, N, 20.0), operator)
             readout = DenseMap(kaiming_normal(N, N_OUT, 2.0), operator)
-        self.readout = LeakyReadout(readout, 0.0, 1.0)
+        self.readout = leaky_readout(readout, 0.0, 1.0)
         self.inside, self.outside = inside, outside
 
     def init_state(self, batch_size: int | None = None) -> None:

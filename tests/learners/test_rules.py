@@ -26,9 +26,8 @@ from snnlab.learners.methods import METHODS
 from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.models import ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import GIFConfig
-from snnlab.models.gif_networks import build_memory_network
 from snnlab.models.maps import DenseMap, SparseMap, kaiming_normal, stacked
-from snnlab.models.readouts import LeakyReadout
+from snnlab.models.readouts import leaky_readout
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification, Targets
 
@@ -103,7 +102,7 @@ class Trained(Network):
                 Cells(net, N_IN if k == 0 else N, draw, recurrent) for k in range(net.layers)
             ]
             out = DenseMap(kaiming_normal(N, N_OUT, 2.0))
-        self.readout = LeakyReadout(out, TAU_O if net.kappa else 0.0, DT)
+        self.readout = leaky_readout(out, TAU_O if net.kappa else 0.0, DT)
 
     def step(self, x: jax.Array) -> StepOutput:
         spikes = []
@@ -860,7 +859,7 @@ def refused(pattern: str, make: Any, **config: Any) -> None:
 )  # fmt: skip
 def test_readout_of_membranes_is_refused(config: dict[str, str]) -> None:
     def make(operator: Any) -> Network:
-        return build_memory_network(GIFConfig(n_rec=N), N_IN, N_OUT, operator, 0)
+        return build_network(GIFConfig(n_rec=N), N_IN, N_OUT, operator, 0)
 
     refused(r"needs a readout of spikes; .* use --method diag", make, **config)
 

@@ -11,33 +11,28 @@ import pytest
 from snnlab import config as configs
 from snnlab.errors import UsageError
 from snnlab.learners import PureNetwork, get_params
-from snnlab.models.balanced import (
-    Adaptation,
-    FixedMap,
-    LayerNorm,
-    SoftmaxReadout,
-    SpikingLayer,
-    VectorParam,
-    decay,
-    spike,
-)
-from snnlab.models.balanced_config import FixedPoint
-from snnlab.models.balanced_networks import build_balanced_network, quantizer, refit_program
+from snnlab.models import build_network
 from snnlab.models.baselines import BaselineLayer
-from snnlab.models.maps import DenseMap
+from snnlab.models.drawing import quantizer
+from snnlab.models.kinds.rlif import refit_program
+from snnlab.models.maps import DenseMap, FixedMap, Held
+from snnlab.models.neuron import decay
+from snnlab.models.normalization import LayerNorm
+from snnlab.models.options import FixedPoint
+from snnlab.models.readouts import Readout
+from snnlab.models.spiking import spike
+from snnlab.models.trained import Bounded
 from snnlab.problems.balanced import BalancedRSNN, defaults
+from zoo import spiking
 
 
-def fixed(*values: float) -> VectorParam:
-    return VectorParam(jnp.asarray(values, jnp.float32), (-9.0, 9.0), "plain", fixed=True)
+def fixed(*values: float) -> Held:
+    return Held(jnp.asarray(values, jnp.float32))
 
 
 def run(layer, inputs):
     """Membrane and output of each step for a batch of one."""
     layer.init_state(1)
-    for module in layer.nodes().values():
-        if isinstance(module, Adaptation):
-            module.init_state(1)
     seen = []
     for x in inputs:
         out = layer.update(jnp.asarray([x], jnp.float32))
@@ -53,14 +48,14 @@ def close(seen, wanted):
 
 def test_lif_by_hand() -> None:
     """u = 0.5 (u - s) + 0.5 * 3: 1.5, spike; 0.5 * 0.5 + 1.5 = 1.75, spike; then no input."""
-    layer = SpikingLayer(FixedMap(jnp.ones((1, 1))), fixed(0.5), jnp.ones(1))
+    layer = spiking(FixedMap(jnp.ones((1, 1))), fixed(0.5), jnp.ones(1))
     close(run(layer, [[3.0], [3.0], [0.0]]), [([1.5], [1]), ([1.75], [1]), ([0.375], [0])])
 
 
 def test_adaptive_lif_by_hand() -> None:
     """w = 0.5 w + 1 u + 2 s; the drive is 3 - w: first w = 0, then 0 + 1.5 + 2 = 3.5."""
-    adaptation = Adaptation(fixed(0.5), fixed(1.0), fixed(2.0))
-    layer = SpikingLayer(FixedMap(jnp.ones((1, 1))), fixed(0.5), jnp.ones(1), adaptation=adaptation)
+    adaptation = (fixed(0.5), fixed(1.0), fixed(2.0))
+    layer = spiking(FixedMap(jnp.ones((1, 1))), fixed(0.5), jnp.ones(1), adaptation=adaptation)
     # u2 = 0.5 * 0.5 + 0.5 * (3 - 3.5) = 0; w3 = 1.75 + 0 + 0; u3 = 0.5 * (3 - 1.75)
     close(run(layer, [[3.0]] * 3), [([1.5], [1]), ([0.0], [0]), ([0.625], [0])])
 
@@ -70,7 +65,7 @@ def test_adaptive_lif_by_hand() -> None:
 )
 def test_resets_by_hand(reset: str, second: float) -> None:
     """u1 = 2, a spike of theta = 1.5; then u2 = 0.5 (u1 - reset) + 0.5 * s1 V with V = 1."""
-    layer = SpikingLayer(
+    layer = spiking(
         FixedMap(jnp.ones((1, 1))), fixed(0.5), jnp.full(1, 1.5),
         v=FixedMap(jnp.ones((1, 1))), reset=reset,
     )  # fmt: skip
@@ -82,7 +77,7 @@ def test_resets_by_hand(reset: str, second: float) -> None:
 def test_slow_dynamics_by_hand() -> None:
     """Neuron 0 spikes in step 1 only; its r = 1, 0.5, ... drives neuron 1 by 4 from step 2 on."""
     slow = jnp.asarray([[0.0, 4.0], [0.0, 0.0]])
-    layer = SpikingLayer(
+    layer = spiking(
         FixedMap(jnp.asarray([[4.0, 0.0]])), fixed(0.5, 0.5), jnp.full(2, 1.9), v_slow=slow
     )
     # u0: 2; 0.5 (2 - 1) = 0.5; 0.25.  u1: 0; 0.5 * 4 = 2, spike; 0.5 (2 - 1) + 0.5 * 4 * 0.5
@@ -93,22 +88,24 @@ def test_slow_dynamics_by_hand() -> None:
 def test_a_single_spike_is_that_of_the_largest_membrane() -> None:
     theta = jnp.ones(3)
     u = jnp.asarray([[2.0, 3.0, 1.5], [0.5, 0.2, 0.9], [1.2, 0.1, 1.4]])
-    np.testing.assert_array_equal(spike(u, theta, True), [[0, 1, 0], [0, 0, 0], [0, 0, 1]])
-    np.testing.assert_array_equal(spike(u, theta, False), u > 1)
+    np.testing.assert_array_equal(spike(u - theta, u, True), [[0, 1, 0], [0, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(spike(u - theta, u, False), u > 1)
     # The largest does not pass its own threshold: nothing spikes, though another would.
     high = jnp.asarray([1.0, 5.0, 1.0])
-    np.testing.assert_array_equal(spike(u[:1], high, True), [[0, 0, 0]])
+    np.testing.assert_array_equal(spike(u[:1] - high, u[:1], True), [[0, 0, 0]])
 
 
 @pytest.mark.parametrize("single", [False, True])
 def test_the_surrogate_is_of_the_membrane(single: bool) -> None:
     u = jnp.asarray([[0.49, 0.5, 0.51, 1.0, 1.5, 1.51]])
-    gradient = jax.grad(lambda u: spike(u, jnp.ones(6), single).sum())(u)
+    gradient = jax.grad(lambda u: spike(u - 1, u, single).sum())(u)
     np.testing.assert_array_equal(gradient, [[0, 0, 1, 1, 1, 0]])
 
 
 def test_readout_by_hand() -> None:
-    readout = SoftmaxReadout(FixedMap(jnp.eye(2)), fixed(0.5, 0.5), t_crop=1, accumulate=True)
+    readout = Readout(
+        FixedMap(jnp.eye(2)), fixed(0.5, 0.5), scaled=True, summed="softmax", t_crop=1
+    )
     readout.init_state(1)
     first = readout.update(jnp.asarray([[2.0, 0.0]]))
     np.testing.assert_array_equal(first, [[0, 0]])  # before t_crop
@@ -168,7 +165,7 @@ def model(*flags: str, neurons: int = 6):
 
 
 def made(*flags: str, operator="plain", repeat: int = 1, **kwargs):
-    return build_balanced_network(model(*flags), 5, 3, operator, 7, repeat=repeat, **kwargs)
+    return build_network(model(*flags), 5, 3, operator, 7, repeat=repeat, **kwargs)
 
 
 def test_a_balanced_layer() -> None:
@@ -177,18 +174,18 @@ def test_a_balanced_layer() -> None:
     layer, a0 = net.layers[0], np.exp(-1 / 4000)
     w = np.asarray(layer.w.effective_weight(), float).T  # (n, n_in), as in the formulas
     gram = w @ w.T + 0.1 * np.eye(6)
-    np.testing.assert_allclose(layer.theta(), 0.5 * (0.2 + np.diag(gram)), rtol=1e-4)
+    np.testing.assert_allclose(layer.threshold, 0.5 * (0.2 + np.diag(gram)), rtol=1e-4)
     np.testing.assert_allclose(layer.v.effective_weight(), -0.3 * gram / (1 - a0), rtol=1e-3)
-    np.testing.assert_allclose(layer.alpha(), a0, rtol=1e-6)
-    assert layer.reset == "none"
+    np.testing.assert_allclose(layer.value["alpha"](), a0, rtol=1e-6)
+    assert layer.neuron.reset == "none"
     assert np.abs(w).max() <= (1 - a0) / 0.001
-    np.testing.assert_allclose(net.readout.alpha(), decay(30), rtol=1e-6)
+    np.testing.assert_allclose(net.readout.decay(), decay(30), rtol=1e-6)
 
 
 def test_a_trained_recurrence_has_no_diagonal() -> None:
     layer = made("--balance").layers[0]
     assert (np.diag(layer.v.effective_weight()) == 0).all()
-    assert layer.reset == "one"
+    assert layer.neuron.reset == "one"
 
 
 @pytest.mark.parametrize("name", ["LIF", "adLIF", "RLIF", "RadLIF"])
@@ -199,29 +196,29 @@ def test_ranges_of_drawn_parameters(name: str) -> None:
         repeat=3,
     ).layers[0]
     low, high = (5700, 6300) if name == "RLIF" else (5, 25)
-    tau = -1 / np.log(np.asarray(layer.alpha(), float))
+    tau = -1 / np.log(np.asarray(layer.value["alpha"](), float))
     assert (low * 0.99 < tau).all()
     assert (tau < high * 1.01).all()
     assert len(set(tau.tolist())) == 6
-    np.testing.assert_array_equal(layer.theta(), np.ones(6))
+    np.testing.assert_array_equal(layer.threshold, np.ones(6))
 
 
 def test_what_is_fixed_is_no_parameter() -> None:
     everything = set(get_params(made("--balance")))
     assert everything == {
-        "layers.0.w.weight", "layers.0.v.weight", "layers.0.alpha.weight", "readout.w.weight",
-        "readout.alpha.weight",
+        "layers.0.w.weight", "layers.0.v.weight", "layers.0.value.alpha.weight",
+        "readout.map.weight", "readout.decay.weight",
     }  # fmt: skip
     for flag, name in {
         "--fix-w-in": "layers.0.w.weight", "--fix-w-rec": "layers.0.v.weight",
-        "--fix-tau-rec": "layers.0.alpha.weight", "--fix-w-out": "readout.w.weight",
-        "--fix-tau-out": "readout.alpha.weight",
+        "--fix-tau-rec": "layers.0.value.alpha.weight", "--fix-w-out": "readout.map.weight",
+        "--fix-tau-out": "readout.decay.weight",
     }.items():  # fmt: skip
         assert everything - set(get_params(made("--balance", flag))) == {name}
 
 
 def test_clipping_acts_in_use_and_passes_the_gradient_inside_only() -> None:
-    param = VectorParam(jnp.asarray([0.1, 0.5, 0.9]), (0.2, 0.8), "plain", fixed=False)
+    param = Bounded(jnp.asarray([0.1, 0.5, 0.9]), (0.2, 0.8))
     np.testing.assert_allclose(param(), [0.2, 0.5, 0.8])
     pure = brainstate.transform.grad(lambda: param().sum(), {"p": param.weight})
     np.testing.assert_array_equal(pure()["p"]["weight"], [0, 1, 0])
@@ -256,7 +253,9 @@ def test_refit_follows_the_weights(fixed_v: bool) -> None:
     changed = {**params, "layers.0.w.weight": 2 * params["layers.0.w.weight"]}
     new = refit_program(model(*flags), 1)(changed)
     w = np.asarray(changed["layers.0.w.weight"], float)
-    np.testing.assert_allclose(new["layers.0.theta.weight"], 0.5 * (0.1 + (w**2).sum(0)), rtol=1e-4)
+    np.testing.assert_allclose(
+        new["layers.0.value.theta.weight"], 0.5 * (0.1 + (w**2).sum(0)), rtol=1e-4
+    )
     wanted = -(w.T @ w + 0.1 * np.eye(6)) / (1 - np.exp(-1 / 2000))
     if fixed_v:
         np.testing.assert_allclose(new["layers.0.v.held.weight"], wanted, rtol=1e-3)
@@ -266,14 +265,14 @@ def test_refit_follows_the_weights(fixed_v: bool) -> None:
     # No gradient reaches what is held, and the network uses it.
     pure = PureNetwork(net, 2)
     x = jnp.ones((2, 5))
-    low = {**new, "layers.0.theta.weight": jnp.full(6, -1e9)}
+    low = {**new, "layers.0.value.theta.weight": jnp.full(6, -1e9)}
     assert pure.step(low, pure.initial, x)[1].spikes[0].sum() == 12
 
     def total(p):
         return pure.step(p, pure.initial, x)[1].membrane[0].sum()
 
     gradient = jax.grad(total)(new)
-    assert np.abs(gradient["layers.0.theta.weight"]).max() == 0
+    assert np.abs(gradient["layers.0.value.theta.weight"]).max() == 0
     assert np.abs(gradient["layers.0.w.weight"]).max() > 0
 
 
@@ -283,16 +282,19 @@ def test_refit_follows_the_weights(fixed_v: bool) -> None:
         (["--quantize", "8"], "BITS.FRAC"),
         (["--quantize-adc", "x.y"], "BITS.FRAC"),
         (["--quantize", "4.5"], "BITS.FRAC"),
-        (["--balance", "--model", "LIF"], "--balance is defined for --model RLIF, not LIF"),
+        (
+            ["--balance", "--model", "LIF"],
+            "--balance does not apply to --model LIF, only with --model RLIF",
+        ),
         (["--balance", "--balance-refit", "--fix-w-in", "--fix-w-rec"], "nothing is left"),
         (["--auto-encoder"], "nothing to train"),
         (["--repeat", "0"], "--repeat 0"),
         (["--slow-dynamics", "--model", "LIF"], "--slow_dynamics"),
-        (["--single-spike", "--model", "GRU"], "no spikes"),
+        (["--single-spike", "--model", "GRU"], "--single_spike does not apply to --model GRU"),
         (["--track-balance", "--model", "GRU"], "no excitation"),
         (
             ["--method", "diag", "--fix-tau-rec", "--backend", "braintrace"],
-            "--backend braintrace trains maps alone, not time constants: add --fix_tau_rec "
+            "--backend braintrace trains maps alone, not time constants: add "
             "--fix_tau_out, or use --backend snnlab",
         ),
         (["--method", "diag", "--loss_of", "softmax"], "the softmax mixes the readout's units"),

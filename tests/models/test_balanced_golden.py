@@ -17,16 +17,11 @@ import pytest
 
 from snnlab.learners import PureNetwork, get_params
 from snnlab.learners.functional import Pure, param_states
-from snnlab.models.balanced import (
-    Adaptation,
-    BalancedNetwork,
-    FixedMap,
-    SoftmaxReadout,
-    SpikingLayer,
-    VectorParam,
-)
-from snnlab.models.base import StepOutput
-from snnlab.models.maps import DenseMap
+from snnlab.models import LayeredNetwork, StepOutput
+from snnlab.models.maps import DenseMap, FixedMap
+from snnlab.models.readouts import Readout
+from snnlab.models.trained import Bounded
+from zoo import spiking
 
 WIDE = (-10.0, 10.0)  # the original's clipping is not active
 T_CROP = 50
@@ -55,12 +50,12 @@ def golden() -> dict[str, np.ndarray]:
         return {name: data[name] for name in data.files}
 
 
-def network(data: dict[str, np.ndarray], case: str) -> BalancedNetwork:
+def network(data: dict[str, np.ndarray], case: str) -> LayeredNetwork:
     def of(name: str) -> jax.Array:
         return jnp.asarray(data[f"{case}/{name}"])
 
-    def vector(name: str) -> VectorParam:
-        return VectorParam(of(name), WIDE, "plain", fixed=False)
+    def vector(name: str) -> Bounded:
+        return Bounded(of(name), WIDE)
 
     suffix = "" if "rlif" in case else ".weight"
     n = data[f"{case}/spikes"].shape[-1]
@@ -69,19 +64,22 @@ def network(data: dict[str, np.ndarray], case: str) -> BalancedNetwork:
     if f"{case}/layer.V{suffix}" in data:
         value = of("layer.V" + suffix)
         v = FixedMap(value) if case in FIXED_V else DenseMap(value, mask=1.0 - np.eye(n))
-    adaptation = None
+    adaptation: tuple[Bounded, ...] = ()
     if f"{case}/layer.beta" in data:
-        adaptation = Adaptation(vector("layer.beta"), vector("layer.a"), vector("layer.b"))
+        adaptation = vector("layer.beta"), vector("layer.a"), vector("layer.b")
     reset = {"rlif_reset_voltage": "voltage", "rlif_reset_threshold": "threshold"}.get(
         case, "none" if case in FIXED_V else "one"
     )
-    layer = SpikingLayer(
+    layer = spiking(
         w, vector("layer.alpha"), of("v_thresh") if f"{case}/v_thresh" in data else jnp.ones(n),
         v=v, v_slow=of("layer.V_slow") if case == "rlif_slow" else None, adaptation=adaptation,
         reset=reset, single=case in SINGLE,
     )  # fmt: skip
-    readout = SoftmaxReadout(DenseMap(of("readout.W").T), vector("readout.alpha"), T_CROP, True)
-    return BalancedNetwork([layer], readout, data[f"{case}/x"].shape[-1])
+    readout = Readout(
+        DenseMap(of("readout.W").T), vector("readout.alpha"), scaled=True, summed="softmax",
+        t_crop=T_CROP,
+    )  # fmt: skip
+    return LayeredNetwork([layer], readout, data[f"{case}/x"].shape[-1])
 
 
 class Found(NamedTuple):
@@ -138,9 +136,9 @@ def test_fused_rounding_moves_some_spikes_of_diverging_neurons(golden, compute, 
 NAMES = {
     "layer.W": "layers.0.w.weight", "layer.W.weight": "layers.0.w.weight",
     "layer.V": "layers.0.v.weight", "layer.V.weight": "layers.0.v.weight",
-    "layer.alpha": "layers.0.alpha.weight", "layer.beta": "layers.0.adaptation.beta.weight",
-    "layer.a": "layers.0.adaptation.a.weight", "layer.b": "layers.0.adaptation.b.weight",
-    "readout.W": "readout.w.weight", "readout.alpha": "readout.alpha.weight",
+    "layer.alpha": "layers.0.value.alpha.weight", "layer.beta": "layers.0.value.beta.weight",
+    "layer.a": "layers.0.value.a.weight", "layer.b": "layers.0.value.b.weight",
+    "readout.W": "readout.map.weight", "readout.alpha": "readout.decay.weight",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.learners import LearnerConfig, get_params, make_learner
-from snnlab.models.balanced_networks import build_balanced_network
+from snnlab.models import build_network
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification
@@ -25,7 +25,7 @@ def gradients(method: str, backend: str, *flags: str) -> dict[str, np.ndarray]:
     model = configs.parse(BalancedRSNN, [*FLAGS, *own, *flags], prog="x", description="")[0].model
 
     def made(operator):
-        return build_balanced_network(model, N_IN, N_OUT, operator, 5, t_crop=CROP, linear=True)
+        return build_network(model, N_IN, N_OUT, operator, 5, t_crop=CROP, linear=True)
 
     config = LearnerConfig(method=method, backend=backend)
     objective = Classification(N_OUT, 1, CROP, 1.0, TrainingConfig())
@@ -60,5 +60,5 @@ def test_the_readout_is_exact() -> None:
     """Its potentials and their sums depend on their own past alone: D-RTRL is BPTT there."""
     found = gradients("diag", "snnlab", "--model", "RLIF")
     wanted = gradients("bptt", "plain", "--model", "RLIF")
-    same(found, wanted, "readout.w.weight")
+    same(found, wanted, "readout.map.weight")
     assert not np.allclose(found["layers.0.w.weight"], wanted["layers.0.w.weight"], rtol=0.01)

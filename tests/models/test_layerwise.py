@@ -17,23 +17,17 @@ from snnlab.errors import UsageError
 from snnlab.experiment import build_parts
 from snnlab.learners import LearnerConfig, PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import with_key
-from snnlab.models.balanced import (
-    BalancedNetwork,
-    FixedMap,
-    SoftmaxReadout,
-    SpikingLayer,
-    VectorParam,
-)
-from snnlab.models.balanced_networks import build_balanced_network
-from snnlab.models.base import StepOutput
+from snnlab.models import LayeredNetwork, StepOutput, build_network
 from snnlab.models.dropout import Dropout
+from snnlab.models.maps import FixedMap, Held
 from snnlab.models.normalization import BatchNorm
+from snnlab.models.readouts import Readout
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification, Targets
 from snnlab.training.optim import Plateau
 from snnlab.training.programs import Programs, TrainState
-from zoo import N_IN, N_OUT, make_stream, make_targets
+from zoo import N_IN, N_OUT, make_stream, make_targets, spiking
 
 STEPS, BATCH = 12, 4
 KEY = np.asarray(jax.random.key_data(jax.random.key(3)))
@@ -44,7 +38,7 @@ KEY = np.asarray(jax.random.key_data(jax.random.key(3)))
 
 def fitted(norm: BatchNorm, xs, weight):
     with brainstate.environ.context(fit=True):
-        return norm.sequence(jnp.asarray(xs, jnp.float32), jnp.asarray(weight, jnp.float32))
+        return norm(jnp.asarray(xs, jnp.float32), jnp.asarray(weight, jnp.float32))
 
 
 def test_batch_norm_by_hand() -> None:
@@ -58,7 +52,7 @@ def test_batch_norm_by_hand() -> None:
     np.testing.assert_allclose(norm.mean.value["running"], [0.05 * 4], rtol=1e-6)
     np.testing.assert_allclose(norm.var.value["running"], [0.95 + 0.05 * 20 / 3], rtol=1e-6)
     # Evaluation: the running numbers, unchanged by it.
-    seen = norm.sequence(jnp.asarray(xs), jnp.ones(3))
+    seen = norm(jnp.asarray(xs), jnp.ones(3))
     np.testing.assert_allclose(seen[0, 1, 0], 1 + 2 * (3 - 0.2) / np.sqrt(0.95 + 1 / 3), rtol=1e-5)
     np.testing.assert_allclose(norm.mean.value["running"], [0.2], rtol=1e-6)
 
@@ -115,10 +109,10 @@ def test_dropout_leaves_evaluation_alone() -> None:
 
 def test_bidirectional_by_hand() -> None:
     """Input 3, 0, 0 read both ways by u = 0.5 (u - s) + 0.5 x with theta 1."""
-    half = VectorParam(jnp.full(1, 0.5), (0.0, 1.0), "plain", fixed=True)
-    layer = SpikingLayer(FixedMap(jnp.ones((1, 1))), half, jnp.ones(1))
-    readout = SoftmaxReadout(FixedMap(jnp.asarray([[1.0, 0.0], [0.0, 2.0]])), None, 0, False)
-    net = BalancedNetwork([layer], readout, 1, bidirectional=True)
+    half = Held(jnp.full(1, 0.5))
+    layer = spiking(FixedMap(jnp.ones((1, 1))), half, jnp.ones(1))
+    readout = Readout(FixedMap(jnp.asarray([[1.0, 0.0], [0.0, 2.0]])), None)
+    net = LayeredNetwork([layer], readout, 1, bidirectional=True)
     pure = PureSequence(net, jnp.ones(1))
     xs = jnp.asarray([3.0, 0.0, 0.0]).reshape(3, 1, 1)
     _, renewed, out = pure.run(get_params(net), pure.initial, xs, jnp.ones(1))
@@ -140,7 +134,7 @@ def test_sizes_of_a_bidirectional_network() -> None:
     assert shapes["layers.0.w.weight"] == (N_IN, 6)
     assert shapes["layers.1.w.weight"] == (12, 6)
     assert shapes["layers.1.v.weight"] == (6, 6)
-    assert shapes["readout.w.weight"] == (12, N_OUT)
+    assert shapes["readout.map.weight"] == (12, N_OUT)
 
 
 # ------------------------------------------------------------- whole sequences, learners
@@ -152,7 +146,7 @@ def model(*flags: str):
 
 
 def network(*flags: str, accumulate: bool = True, operator="plain"):
-    return build_balanced_network(model(*flags), N_IN, N_OUT, operator, 5, accumulate=accumulate)
+    return build_network(model(*flags), N_IN, N_OUT, operator, 5, accumulate=accumulate)
 
 
 def objective(flags: tuple[str, ...], last: bool = True) -> Classification:
@@ -163,7 +157,7 @@ def objective(flags: tuple[str, ...], last: bool = True) -> Classification:
 def network_for(operator, flags: tuple[str, ...], accumulate: bool, memory: bool):
     net = network(*flags, accumulate=accumulate, operator=operator)
     if not memory:
-        net.readout.alpha = None
+        net.readout.decay = None
     return net
 
 
@@ -374,8 +368,8 @@ def test_the_learner_has_the_gradient_of_the_penalty() -> None:
         BalancedRSNN, ["--neurons", "5", *LIVE, "RadLIF"], prog="x", description=""
     )[0].model
 
-    def made(_: str) -> BalancedNetwork:
-        return build_balanced_network(model, N_IN, N_OUT, "plain", 0)
+    def made(_: str) -> LayeredNetwork:
+        return build_network(model, N_IN, N_OUT, "plain", 0)
 
     found = []
     for on in (False, True):
@@ -387,7 +381,7 @@ def test_the_learner_has_the_gradient_of_the_penalty() -> None:
         segment = learner.segment(get_params(made("")), learner.fresh(), stream, batch, 0, STEPS)
         found.append(segment.gradients)
     assert not np.allclose(found[1]["layers.0.w.weight"], found[0]["layers.0.w.weight"], atol=1e-6)
-    np.testing.assert_allclose(found[1]["readout.w.weight"], found[0]["readout.w.weight"])
+    np.testing.assert_allclose(found[1]["readout.map.weight"], found[0]["readout.map.weight"])
 
 
 def test_the_penalty_is_refused_step_by_step() -> None:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from snnlab.models.neurons import GIF, PerfectIF, detach_reset, membrane_taus
-from snnlab.models.surrogates import SURROGATES
+from snnlab.models.brainpy_neurons import GIF, PerfectIF, detach_reset, membrane_taus
+from snnlab.models.surrogates import SURROGATES, surrogate
 
 
 @pytest.fixture(autouse=True)
@@ -104,9 +104,9 @@ def test_time_constants_have_a_floor() -> None:
     assert taus.std() > 1.5
 
 
-@pytest.mark.parametrize("name", SURROGATES)
+@pytest.mark.parametrize("name", SURROGATES.names())
 def test_surrogates_step_and_have_a_slope(name: str) -> None:
-    spike = SURROGATES[name]()
+    spike = surrogate(name)
     x = jnp.asarray([-3.0, -0.1, 0.1, 3.0])
     np.testing.assert_array_equal(spike(x), [0.0, 0.0, 1.0, 1.0])
     slope = jax.vmap(jax.grad(spike))(x)
@@ -115,5 +115,5 @@ def test_surrogates_step_and_have_a_slope(name: str) -> None:
 
 
 def test_boxcar_is_one_within_half() -> None:
-    slope = jax.vmap(jax.grad(SURROGATES["boxcar"]()))(jnp.asarray([-0.6, -0.4, 0.4, 0.6]))
+    slope = jax.vmap(jax.grad(surrogate("boxcar")))(jnp.asarray([-0.6, -0.4, 0.4, 0.6]))
     np.testing.assert_array_equal(slope, [0.0, 1.0, 1.0, 0.0])

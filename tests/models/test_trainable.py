@@ -17,20 +17,8 @@ from snnlab.errors import UsageError
 from snnlab.experiment.show import thresholds_of
 from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
 from snnlab.learners.functional import param_states
-from snnlab.models import LAYER_MODELS, Network, build_network
-from snnlab.models.balanced_config import BalancedConfig
-from snnlab.models.balanced_networks import build_balanced_network
-from snnlab.models.config import (
-    ADAPTIVE,
-    DEPRESSING,
-    FACILITATING,
-    GIF_MODEL,
-    WITH_SYNAPSE,
-    EIConfig,
-    GIFConfig,
-    ModelConfig,
-)
-from snnlab.models.gif_networks import build_ei_network, build_memory_network
+from snnlab.models import MODELS, Network, build_network
+from snnlab.models.config import BalancedConfig, EIConfig, GIFConfig, ModelConfig
 from snnlab.models.trained import RANGE, NeuronValue, Positive
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.delayed_match import LongTermDependency
@@ -43,15 +31,16 @@ from zoo import BATCH, LIVE, N_IN, N_OUT, STEPS, make_stream, make_targets
 Make = Callable[[Any], Network]
 TOLERANCE = 1e-4
 LAYERED = {
-    "bias": LIVE, "V_th": LIVE, "tau_mem": sorted(set(LIVE) - {"if-delta"}),
-    "tau_syn": WITH_SYNAPSE, "tau_o": LIVE, "tau_a": ADAPTIVE, "beta": ADAPTIVE,
-    "tau_I2": GIF_MODEL, "A2": GIF_MODEL, "tau_std": DEPRESSING, "tau_f": FACILITATING,
+    "tau_o": LIVE,
+    **{name: [m for m in LIVE if name in MODELS.get(m).trains]
+       for name in ("bias", "V_th", "tau_mem", "tau_syn", "tau_a", "beta", "tau_I2", "A2",
+                    "tau_std", "tau_f")},
 }  # fmt: skip
 #: What acts through the recurrent map alone.
 OF_RECURRENCE = ("tau_std", "tau_f")
-GIF = "bias,V_th,tau_neu,tau_syn,tau_o,tau_I2,A2,tau_I1,A1,tau_th,Ath"
+GIF = "bias,V_th,tau_mem,tau_syn,tau_o,tau_I2,A2,tau_I1,A1,tau_th,Ath"
 FAST = {
-    "n_rec": 12, "tau_neu": 10.0, "tau_syn": 5.0, "tau_I2": 100.0, "tau_I1": 5.0, "tau_th": 20.0,
+    "n_rec": 12, "tau_mem": 10.0, "tau_syn": 5.0, "tau_I2": 100.0, "tau_I1": 5.0, "tau_th": 20.0,
     "A1": -0.2, "Ath": 0.3, "ff_scale": 20.0, "rec_scale": 2.0, "out_scale": 2.0,
     "diff_spike": True,
 }  # fmt: skip
@@ -75,31 +64,29 @@ def layered(model: str, trainable: str, **changes: Any) -> Make:
 def population(kind: str, trainable: str, **changes: Any) -> Make:
     if kind == "gif":
         config = GIFConfig(**{**FAST, "trainable": trainable} | changes)
-        return lambda operator: build_memory_network(config, N_IN, N_OUT, operator, 0)
+        return lambda operator: build_network(config, N_IN, N_OUT, operator, 0)
     scale = {"ff_scale": 8.0, "rec_scale": 1.0} if kind == "coba" else {}
     of = EIConfig(**{**FAST, **scale, "net": kind, "trainable": trainable} | changes)
-    return lambda operator: build_ei_network(of, N_IN, N_OUT, operator, 0)
+    return lambda operator: build_network(of, N_IN, N_OUT, operator, 0)
 
 
 def balanced(model: str, trainable: str, alone: bool = False, **changes: Any) -> Make:
     """``alone``: with a readout without memory."""
     config = BalancedConfig(
-        **{"model": model, "neurons": 8, "w_in_init": "uniform", "trainable": trainable} | changes
+        **{"model": model, "n_rec": 8, "w_in_init": "uniform", "trainable": trainable} | changes
     )  # type: ignore[arg-type]
 
     def make(operator: Any) -> Network:
-        network = build_balanced_network(
-            config, N_IN, N_OUT, operator, 5, linear=True, accumulate=not alone
-        )
+        network = build_network(config, N_IN, N_OUT, operator, 5, linear=True, accumulate=not alone)
         if alone:
-            network.readout.alpha = None
+            network.readout.decay = None
         return network
 
     return make
 
 
 FAMILIES: dict[str, tuple[Callable[..., Make], str, str]] = {
-    **{m: (layered, m, names(m, online=False)) for m in LAYER_MODELS},
+    **{m: (layered, m, names(m, online=False)) for m in LIVE},
     **{k: (population, k, GIF) for k in ("gif", "cuba", "coba")},
     **{m: (balanced, m, "theta,bias") for m in ("adLIF", "RLIF", "RadLIF")},
 }
@@ -110,7 +97,7 @@ SHORT = ("alif-exp-cu", "lif-stp-exp-cu", "lif-exp-co", "gif", "RadLIF")
 def driven(make: Make) -> dict[str, jax.Array]:
     """Parameters with which balanced layers fire too."""
     params = get_params(make("plain"))
-    scale = 5.0 if params.get("layers.0.alpha.weight", jnp.zeros(1))[0] < 0.99 else 2000.0
+    scale = 5.0 if params.get("layers.0.value.alpha.weight", jnp.zeros(1))[0] < 0.99 else 2000.0
     return {k: scale * v if k == "layers.0.w.weight" else v for k, v in params.items()}
 
 
@@ -173,7 +160,7 @@ def test_every_name_is_a_parameter_of_each_layer() -> None:
         "pathways.0.bias", "pathways.0.synapse.tau.log", "pathways.0.map.weight",
     )  # fmt: skip
     assert found == {f"layers.{k}.{n}" for k in (0, 1) for n in per_layer} | {
-        "readout.map.weight", "readout.bias", "readout.tau.log",
+        "readout.map.weight", "readout.bias", "readout.decay.tau.log",
     }  # fmt: skip
 
 
@@ -219,7 +206,7 @@ def test_thresholds_are_the_trained_ones() -> None:
 
 EXACT = [
     (m, detach, (m, detach) in (("lif-delta", False), ("if-delta", True)))
-    for m in LAYER_MODELS for detach in (False, True)
+    for m in LIVE for detach in (False, True)
 ]  # fmt: skip
 
 
@@ -335,7 +322,7 @@ def test_renewed_values_do_not_break_an_online_learner() -> None:
     held = functools.partial(balanced, "RLIF", "", **changes)
     found = gradients(held(balance_refit=True), method="diag", chunk_size=7)
     wanted = gradients(held(), method="diag", chunk_size=7)
-    assert set(found) - set(wanted) == {"layers.0.theta.weight", "layers.0.v.held.weight"}
+    assert set(found) - set(wanted) == {"layers.0.value.theta.weight", "layers.0.v.held.weight"}
     for name, gradient in found.items():
         if name in wanted:
             assert error(gradient, wanted[name]) < TOLERANCE, name
@@ -357,13 +344,13 @@ def test_renewed_values_do_not_break_an_online_learner() -> None:
         (ImageClassification, "--trainable weights", "weights: no such choice"),
         (ImageClassification, "--trainable bias --method diag --backend braintrace",
          "--backend braintrace trains maps alone, not bias: leave out --trainable, or use "),
-        (LongTermDependency, "--trainable tau_th", "tau_th: no such choice with --A1 0"),
+        (LongTermDependency, "--trainable tau_th", "tau_th: no such choice with --model gif with"),
         (LongTermDependency, "--trainable bias --method diag --backend braintrace", "maps alone"),
         (CobaEI, "--trainable bias --method hybrid --backend braintrace", "maps alone"),
         (BalancedRSNN, "--trainable bias --model GRU", "bias: no such choice with --model GRU"),
         (BalancedRSNN, "--trainable theta --balance --balance_refit", "a refit replaces"),
         (BalancedRSNN, "--trainable theta --method diag --backend braintrace --fix_tau_rec "
-         "--fix_tau_out", "maps alone, not theta"),
+         "--fix_tau_out", "maps alone, not V_th"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_is_refused(task: type, flags: str, words: str) -> None:

@@ -202,7 +202,7 @@ def test_online_learners_train_every_weight(method: str, spikes: list[str]) -> N
     found, metrics = gradients(
         "--method", method, "--fix-tau-rec", "--fix-tau-out", "--balance", *spikes
     )
-    assert set(found) == {"layers.0.w.weight", "layers.0.v.weight", "readout.w.weight"}
+    assert set(found) == {"layers.0.w.weight", "layers.0.v.weight", "readout.map.weight"}
     for name, value in found.items():
         assert np.isfinite(value).all(), name
         assert np.abs(value).max() > 0, name

@@ -194,7 +194,7 @@ def test_the_seeds_commands_parse(line: str, capsys: pytest.CaptureFixture[str])
     assert code == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["data"]["t_delay"] == 1000.0
-    assert shown["model"]["tau_neu"] == 100.0
+    assert shown["model"]["tau_mem"] == 100.0
     assert shown["training"]["acc_th"] == 0.95
 
 
@@ -231,7 +231,7 @@ def test_a_missing_accelerator_is_named_once(
 
 def test_time_constants_of_the_after_spike_current() -> None:
     network = build(tiny("--tau_I2", "1500", "--n_rec", "400")).make_network("plain")
-    taus = np.asarray(network.layer.neuron.tau_I2.mantissa)
+    taus = np.asarray(network.layers[0].neuron.tau_I2.mantissa)
     assert 100 <= taus.min() < 150
     assert 2150 < taus.max() <= 2250
 
@@ -276,7 +276,7 @@ def test_the_reset_is_detached_unless_asked() -> None:
         )(parts.state.params).gradients
 
     detached, full = gradient(), gradient("--diff_spike", "1")
-    name = "layer.pathways.0.map.weight"
+    name = "layers.0.pathways.0.map.weight"
     assert not np.allclose(detached[name], full[name], rtol=1e-3)
 
 

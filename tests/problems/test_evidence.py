@@ -127,7 +127,7 @@ def test_bad_input_is_one_line(argv: list[str], message: str, tmp_path: Path) ->
 
 
 def effective_weights(network: Any) -> list[np.ndarray]:
-    return [np.asarray(p.map.effective_weight()) for p in network.layer.pathways]
+    return [np.asarray(p.map.effective_weight()) for p in network.layers[0].pathways]
 
 
 @pytest.mark.parametrize(("net", "inhibitory"), [("coba", 1.0), ("cuba", -1.0)])
@@ -161,7 +161,7 @@ def test_no_weight_crosses_zero_in_100_updates(net: str, method: str) -> None:
         np.any(raw[n] * np.asarray(state.params[n]) < 0) for n in raw if n.startswith("layer")
     ]
     assert any(crossed)  # the constraint had something to do
-    for pathway, name in zip(network.layer.pathways, sorted(n for n in raw if "path" in n)):
+    for pathway, name in zip(network.layers[0].pathways, sorted(n for n in raw if "path" in n)):
         pathway.map.weight.value = {"weight": state.params[name]}
     for old, new in zip(before, effective_weights(network)):
         assert np.all(old * new >= 0)
@@ -174,9 +174,9 @@ def test_after_spike_current_and_threshold_are_states_on_demand() -> None:
     full = build(tiny("--A1", "0.5", "--Ath", "0.3")).make_network("plain")
     plain.init_states(2)
     full.init_states(2)
-    assert not hasattr(plain.layer.neuron, "I1")
-    assert full.layer.neuron.I1.value.shape == (2, 20)
-    assert full.layer.neuron.theta.value.shape == (2, 20)
+    assert not hasattr(plain.layers[0].neuron, "I1")
+    assert full.layers[0].neuron.I1.value.shape == (2, 20)
+    assert full.layers[0].neuron.theta.value.shape == (2, 20)
 
 
 # ---------------------------------------------------------------------- training

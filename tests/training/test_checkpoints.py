@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,37 @@ def test_a_state_comes_back_bit_for_bit(three: Path) -> None:
     found, _, meta = Reader(three).restore(state(), Place(1, 5))
     assert (float(found.params["layers.0.w"][0, 0]), meta["v"]) == (2.0, 2)
     np.testing.assert_array_equal(Reader(three).best_params(state().params)["readout.b"], [0, 30])
+
+
+def test_parameters_under_their_earlier_names(tmp_path: Path) -> None:
+    """In the parameters, those of the best epoch, and what the optimiser keeps of them."""
+    names = {
+        "layers.0.pathways.0.map.weight": "layer.pathways.0.map.weight",
+        "layers.1.value.alpha.weight": "layers.1.alpha.weight",
+        "layers.0.value.beta.weight": "layers.0.adaptation.beta.weight",
+        "readout.map.weight": "readout.w.weight",
+        "readout.decay.tau.log": "readout.tau.log",
+        "readout.other": "readout.other",
+    }
+
+    def made(keys: Iterable[str], value: float) -> TrainState:
+        params = {name: jnp.full(2, value + k) for k, name in enumerate(keys)}
+        moments = optax.adam(0.1).update(params, optax.adam(0.1).init(params))[1]
+        return state()._replace(params=params, opt_state=moments)
+
+    before, like = made(names.values(), 3.0), made(names, 0.0)
+    writer = Writer(tmp_path / "c")
+    writer.save(Place(1), before, before.params, {})
+    writer.close()
+    found, best, _ = Reader(tmp_path / "c").restore(like)
+    wanted = made(names, 3.0)
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(a, b)
+    alone = Reader(tmp_path / "c").best_params(like.params)
+    for name, value in wanted.params.items():
+        np.testing.assert_array_equal(best[name], value)
+        np.testing.assert_array_equal(alone[name], value)
 
 
 def test_what_is_saved_may_be_consumed(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from snnlab.analysis.balance import Balance, BalanceTracker
 from snnlab.analysis.config import Metric
 from snnlab.learners.base import Stream
 from snnlab.learners.functional import Params, Pure, param_states
-from snnlab.models.balanced import BalancedNetwork
+from snnlab.models import LayeredNetwork
 
 
 def balance_program(
-    network: BalancedNetwork, batch_size: int, n_steps: int, metric: Metric
+    network: LayeredNetwork, batch_size: int, n_steps: int, metric: Metric
 ) -> Callable[[Params, Stream], tuple[Balance, ...]]:
     """A compiled function (parameters, stream) -> balance of every layer.
 

@@ -117,7 +117,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     n_out = 10
     model = ModelConfig(
-        model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer,  # type: ignore[arg-type]
+        model=cell.model, n_rec=cell.n_rec, n_layer=cell.n_layer,
         connectivity=cell.connectivity,
     )  # fmt: skip
     training = TrainingConfig()

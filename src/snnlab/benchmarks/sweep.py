@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -26,7 +26,7 @@ from snnlab.config import NameText, PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError, one_line, shown
 from snnlab.learners import LearnerConfig
-from snnlab.models.config import ModelName
+from snnlab.models.registry import MODELS
 from snnlab.training.metrics import write_atomically
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ def _chunk(name: str, value: str) -> int:
 
 
 def _model(_name: str, value: str) -> str:
-    valid = get_args(ModelName)
-    if value not in valid:
-        raise UsageError(f"--model {shown(value)}: no such model; valid: {', '.join(valid)}")
+    if value not in MODELS.names():
+        valid = ", ".join(MODELS.names())
+        raise UsageError(f"--model {shown(value)}: no such model; valid: {valid}")
     return value
 
 

@@ -187,7 +187,7 @@ def _saved_options(folder: runs.RunFolder, config_type: type, console: Console) 
     """
     known = configs.entries(config_type)
     if not places(folder.checkpoints):
-        found = folder.read_config()
+        found = configs.renamed(folder.read_config(), known)
         strangers = [name for name in found if name not in known]
         void = {} if strangers else configs.void_options(configs.build(config_type, found))
         lost = [name for name in known if name not in found and name not in void]
@@ -198,9 +198,10 @@ def _saved_options(folder: runs.RunFolder, config_type: type, console: Console) 
             )
         return found
     meta = Reader(folder.checkpoints).newest()[1]
-    saved = runs.options_of(parse_yaml(meta["config"], "the config of the checkpoint"))
+    text = parse_yaml(meta["config"], "the config of the checkpoint")
+    saved = configs.renamed(runs.options_of(text), known)
     try:
-        written = folder.read_config()
+        written = configs.renamed(folder.read_config(), known)
     except UsageError as error:
         console.print(f"{error}; the checkpoint's is used", markup=False, highlight=False)
         return saved

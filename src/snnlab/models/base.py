@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import brainstate
@@ -11,6 +12,25 @@ import jax.numpy as jnp
 
 #: Names of the readout's parameters start with this: it is a network's attribute ``readout``.
 READOUT_PREFIX = "readout."
+
+
+#: Parameters of networks, and what they were called before (for checkpoints).
+EARLIER = (
+    (r"layers\.0\.(neuron|pathways|bias)", r"layer.\1"),
+    (r"(layers\.\d+)\.value\.(alpha|theta)\.", r"\1.\2."),
+    (r"(layers\.\d+)\.value\.(beta|a|b)\.", r"\1.adaptation.\2."),
+    (r"readout\.map\.", "readout.w."),
+    (r"readout\.decay\.tau\.", "readout.tau."),
+    (r"readout\.decay\.weight", "readout.alpha.weight"),
+)
+
+
+def earlier_name(name: str) -> str:
+    """What a parameter was called in earlier versions; the same for most."""
+    for pattern, before in EARLIER:
+        if re.match(pattern, name):
+            return re.sub(pattern, before, name, count=1)
+    return name
 
 
 class StepOutput(NamedTuple):

@@ -13,17 +13,19 @@ without biases.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import brainstate
 import jax
 import jax.numpy as jnp
 
-from snnlab.models.maps import DenseMap
+from snnlab.models.layer import Layer
+from snnlab.models.maps import DenseMap, FixedMap
 
 
-class BaselineLayer(brainstate.nn.Module):
-    """One layer of a baseline.
+class BaselineLayer(Layer):
+    """One layer of a baseline; its membrane is its output.
 
     Args:
         kind: MLP, RNN, LiGRU or GRU.
@@ -33,32 +35,27 @@ class BaselineLayer(brainstate.nn.Module):
     """
 
     def __init__(
-        self, kind: str, w: list[DenseMap], v: list[DenseMap], norms: list[Any] | None = None
+        self,
+        kind: str,
+        w: Sequence[DenseMap | FixedMap],
+        v: Sequence[DenseMap | FixedMap],
+        norms: Sequence[Any] = (),
     ) -> None:
         super().__init__()
-        self.kind, self.w, self.v, self.norms = kind, w, v, norms or []
+        self.kind, self.w, self.v, self.norms = kind, list(w), list(v), list(norms)
         self.n = w[0].out_size[0]
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
         lead = () if batch_size is None else (batch_size,)
         self.y = brainstate.HiddenState(jnp.zeros((*lead, self.n), jnp.float32))
 
-    def update(self, x: jax.Array) -> jax.Array:
+    def drive(self, x: jax.Array, weight: jax.Array | None = None) -> list[jax.Array]:
+        """Normalised ``x W``, in the order of the maps."""
         drives = [w(x) for w in self.w]
-        if self.norms:
-            drives = [norm(drive) for norm, drive in zip(self.norms, drives, strict=True)]
-        return self.advance(drives)
-
-    def drive(self, xs: jax.Array, weight: jax.Array) -> list[jax.Array]:
-        """Normalised ``x W`` of a whole sequence ``(T, B, n_in)``, in the order of the maps."""
-        drives = [w(xs) for w in self.w]
-        if self.norms:
-            pairs = zip(self.norms, drives, strict=True)
-            drives = [norm.sequence(drive, weight) for norm, drive in pairs]
-        return drives
+        pairs = zip(self.norms, drives, strict=True) if self.norms else ()
+        return [norm(drive, weight) for norm, drive in pairs] or drives
 
     def advance(self, drives: list[jax.Array]) -> jax.Array:
-        """One step with the feed-forward drives ``(B, n)`` of its maps."""
         y, x = self.y.value, drives[0]
         if self.kind == "MLP":
             new = jax.nn.relu(x)
@@ -78,7 +75,3 @@ class BaselineLayer(brainstate.nn.Module):
     @property
     def membrane(self) -> jax.Array:
         return self.y.value
-
-    @property
-    def all_norms(self) -> list[Any]:
-        return self.norms

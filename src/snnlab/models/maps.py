@@ -150,3 +150,37 @@ class SparseMap(DenseMap):
     def update(self, x: jax.Array) -> jax.Array:
         w = self.effective_weight()
         return sparse_product(x, w, self.post, n_out=self.out_size[0])
+
+
+class Held(brainstate.nn.Module):
+    """An array that no gradient changes.
+
+    With ``renewed`` it is a parameter all the same, so that a refit may replace it between
+    epochs and a checkpoint holds it; otherwise a constant of the program.
+    """
+
+    def __init__(self, value: jax.Array, renewed: bool = False) -> None:
+        super().__init__()
+        self._constant = None if renewed else value
+        if renewed:
+            self.weight = brainstate.ParamState({"weight": value})
+
+    def update(self) -> jax.Array:
+        if self._constant is not None:
+            return self._constant
+        return jax.lax.stop_gradient(self.weight.value["weight"])
+
+
+class FixedMap(brainstate.nn.Module):
+    """``y = x @ W`` with a W (n_in, n_out) that is not trained; see :class:`Held`."""
+
+    def __init__(self, weight: jax.Array, renewed: bool = False) -> None:
+        super().__init__()
+        self.in_size, self.out_size = (weight.shape[0],), (weight.shape[1],)
+        self.held = Held(weight, renewed)
+
+    def effective_weight(self) -> jax.Array:
+        return self.held()
+
+    def update(self, x: jax.Array) -> jax.Array:
+        return x @ self.held()

@@ -1,208 +1,188 @@
-"""Layered recurrent networks, built from a :class:`ModelConfig`."""
+"""The network: layers, then a readout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
 
-import brainpy.state
 import brainstate
 import brainunit as u
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from snnlab.models.base import Network, StepOutput
-from snnlab.models.config import ModelConfig
-from snnlab.models.layers import (
-    Pathway,
-    RecurrentLayer,
-    exponential_conductance,
-    exponential_current,
-)
-from snnlab.models.maps import DenseMap, Operator, SparseMap, kaiming_normal, stacked
-from snnlab.models.neurons import GIF, PerfectIF, detach_reset, membrane_taus
-from snnlab.models.readouts import LeakyReadout
-from snnlab.models.sparse import fixed_out_degree
-from snnlab.models.surrogates import SURROGATES
-from snnlab.models.trained import training
+from snnlab.models.drawing import Draw
+from snnlab.models.dropout import Dropout
+from snnlab.models.kinds.described import layer_of
+from snnlab.models.layer import Layer
+from snnlab.models.maps import Operator
+from snnlab.models.neuron import Neuron
+from snnlab.models.normalization import BatchNorm
+from snnlab.models.readouts import Readout
+from snnlab.models.registry import READOUTS
+from snnlab.registry import load
 
-#: Share of excitatory neurons in the conductance model (Dale's law, 80/20).
-EXCITATORY_SHARE = 0.8
-#: Reversal potentials in units of the threshold above rest: +60 mV and -10 mV around a rest of
-#: -65 mV and a threshold 20 mV above it, as in Vogels & Abbott 2005 (J. Neurosci. 25:10786).
-E_EXC, E_INH = 3.0, -0.5
-#: ``--trainable`` -> attribute of a neuron.
-OF_NEURON = {
-    "tau_mem": "tau", "V_th": "V_th", "tau_a": "tau_a", "beta": "beta", "tau_I2": "tau_I2",
-    "A2": "A2",
-}  # fmt: skip
+Currents = tuple[tuple[jax.Array, jax.Array], ...]
 
 
 class LayeredNetwork(Network):
-    """``n_layer`` recurrent layers, then a leaky linear readout."""
+    """Layers, then a readout.
+
+    Args:
+        layers, readout: of the network.
+        n_in: inputs.
+        dt_ms: length of a step.
+        dropout: share of the layers' outputs that is set to 0 while training.
+        bidirectional: every layer reads its input forwards and backwards with the same
+            parameters; its output is both, ``2n`` (backwards in the order of time again).
+        reads: what the readout sees of the last layer: its spikes, or its membrane less the
+            threshold, standardised over the neurons of a sample to mean 0 and variance 1 (the
+            pattern and not the common drive).
+    """
 
     def __init__(
         self,
-        layers: list[RecurrentLayer],
-        readout: LeakyReadout,
+        layers: Sequence[Layer],
+        readout: Readout,
         n_in: int,
-        dt_ms: float,
+        dt_ms: float = 1.0,
+        *,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        reads: Literal["spikes", "membrane"] = "spikes",
     ) -> None:
         super().__init__(n_in, readout.map.out_size[0], dt_ms)
-        self.layers = layers
+        self.layers = list(layers)
         self.readout = readout
+        self.bidirectional, self.reads = bidirectional, reads
+        self.dropout = [Dropout(dropout, k) for k in range(len(layers))] if dropout else []
+        norms = any(isinstance(part, BatchNorm) for part in self.nodes().values())
+        self.layerwise = bidirectional or norms
 
     @property
     def thresholds(self) -> tuple[Any, ...]:  # type: ignore[override]
-        return tuple(layer.threshold for layer in self.layers)
+        found = [layer for layer in self.layers if layer.threshold is not None]
+        return tuple(self._threshold(layer) for layer in found)
+
+    def _threshold(self, layer: Layer) -> Any:
+        """Threshold of a layer's outputs: of both copies where there are two."""
+        top = layer.threshold
+        return jnp.tile(jnp.broadcast_to(top, (layer.n,)), 2) if self.bidirectional else top
+
+    def init_states(self, batch_size: int | None) -> None:
+        super().init_states(batch_size)
+        if self.bidirectional and batch_size is not None:
+            with brainstate.environ.context(dt=self.dt_ms * u.ms):
+                for layer in self.layers:
+                    brainstate.nn.init_all_states(layer, batch_size=2 * batch_size)
 
     def step(self, x: jax.Array) -> StepOutput:
-        spikes = []
-        for layer in self.layers:
-            x = layer(x)
-            spikes.append(x)
+        return self._step(x, None)
+
+    def step_with_currents(self, x: jax.Array) -> tuple[StepOutput, Currents]:
+        """:meth:`update`, and the currents that each layer received: ``((exc, inh), ...)``."""
+        currents: list[tuple[jax.Array, jax.Array]] = []
+        with brainstate.environ.context(dt=self.dt_ms * u.ms):
+            return self._step(x, currents), tuple(currents)
+
+    def _step(self, x: jax.Array, currents: list[Any] | None) -> StepOutput:
+        if self.layerwise:
+            raise ValueError("batch normalisation and bidirectional layers need whole sequences")
+        outs = []
+        for k, layer in enumerate(self.layers):
+            before = layer.membrane
+            y = layer(x)
+            if currents is not None:
+                currents.append(layer.currents(x, before))
+            outs.append(y)
+            x = self._shown(k, y, layer.membrane)
+            x = self.dropout[k](x) if self.dropout else x
         membrane = tuple(layer.membrane for layer in self.layers)
-        return StepOutput(self.readout(x), tuple(spikes), membrane)
+        return StepOutput(self.readout(x), tuple(outs), membrane)
 
+    def _shown(self, k: int, outputs: jax.Array, membrane: jax.Array) -> jax.Array:
+        """What comes after layer ``k`` sees of it."""
+        if self.reads == "spikes" or k < len(self.layers) - 1:
+            return outputs
+        layer = self.layers[k]
+        above = membrane if layer.threshold is None else membrane - self._threshold(layer)
+        return jax.nn.standardize(above, axis=-1)
 
-# ------------------------------------------------------------------ layer models
+    def sequence(self, xs: jax.Array, weight: jax.Array) -> StepOutput:
+        outs, membrane = [], []
+        with brainstate.environ.context(dt=self.dt_ms * u.ms):
+            for k, layer in enumerate(self.layers):
+                ys, us = self._through(layer, xs, weight)
+                outs.append(ys)
+                membrane.append(us)
+                xs = self._shown(k, ys, us)
+                xs = self.dropout[k].sequence(xs) if self.dropout else xs
+            drive = self.readout.drive(xs, weight)
+            readout = brainstate.transform.for_loop(self.readout.advance, drive)
+        return StepOutput(readout, tuple(outs), tuple(membrane))
 
+    def _through(
+        self, layer: Layer, xs: jax.Array, weight: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Outputs and membranes ``(T, B, n)`` of a layer, of both copies ``(T, B, 2n)``."""
+        if self.bidirectional:
+            xs = jnp.concatenate([xs, xs[::-1]], axis=1)
+            weight = jnp.concatenate([weight, weight])
 
-def _neuron(kind: str, config: ModelConfig, n: int) -> brainpy.state.Neuron:
-    common = {
-        "tau": membrane_taus(n, config.tau_mem, config.tau_mem_sigma),
-        "V_th": config.V_th * u.mV,
-        "spk_fun": SURROGATES[config.spk_fun](),
-        "spk_reset": config.spk_reset,
-    }
-    extra = {}
-    if kind == "alif":
-        extra = {"tau_a": config.tau_a * u.ms, "beta": config.beta * u.mV}
-    elif kind == "gif":
-        extra = {"tau_I2": config.tau_I2 * u.ms, "A2": config.A2 * u.mA}
-    kinds = {
-        "lif": brainpy.state.LIF, "alif": brainpy.state.ALIF, "if": PerfectIF, "gif": GIF,
-    }  # fmt: skip
-    made = detach_reset(kinds[kind]) if config.detach_reset else kinds[kind]
-    return training(made, *(OF_NEURON[k] for k in config.trained if k in OF_NEURON))(
-        n, **common, **extra
-    )
+        def step(drive: Any) -> tuple[jax.Array, jax.Array]:
+            return layer.advance(drive), layer.membrane
 
+        found = brainstate.transform.for_loop(step, layer.drive(xs, weight))
+        return jax.tree.map(self._join, found) if self.bidirectional else found
 
-def _map(
-    config: ModelConfig,
-    sources: list[tuple[int, float]],
-    operator: Operator,
-    reversal: float | None = None,
-) -> DenseMap:
-    """The map of the concatenated sources (units, Kaiming scale) onto a layer.
-
-    Of a sparse map each input has the same number of targets, and the scale is over the mean
-    number of a target's inputs, so that the variance of the drive is that of the dense map. With
-    a reversal potential weights are positive and divided by its size.
-    """
-    n = config.n_rec
-    k = n if config.connectivity == 1 else max(1, round(config.connectivity * n))
-    weight = stacked(*(kaiming_normal(n_from, k, scale / (k / n)) for n_from, scale in sources))
-    sign = None
-    if reversal is not None:
-        weight, sign = weight / abs(reversal), np.ones(weight.shape[0])
-    if config.connectivity == 1:
-        return DenseMap(weight, operator, sign=sign)
-    seed = int(brainstate.random.randint(0, 2**31 - 1, ()))
-    post = fixed_out_degree(weight.shape[0], n, k, seed)
-    return SparseMap(weight, post, n, operator, sign=sign)
-
-
-def _single(kind: str, synapse: bool, plasticity: str = "") -> Callable:
-    """Builder of a layer with one pathway."""
-
-    def build(config: ModelConfig, n_in: int, operator: Operator) -> RecurrentLayer:
-        n = config.n_rec
-        short_term, trained = None, config.trained
-        if plasticity == "std":
-            std = training(brainpy.state.STD, *(["tau"] if "tau_std" in trained else []))
-            short_term = std(n, tau=config.tau_std * u.ms, U=config.release)
-        elif plasticity == "stp":
-            own = {"tau_f": "tau_f", "tau_std": "tau_d"}
-            stp = training(brainpy.state.STP, *(a for k, a in own.items() if k in trained))
-            short_term = stp(
-                n, U=config.release, tau_f=config.tau_f * u.ms, tau_d=config.tau_std * u.ms
-            )
-        pathway = Pathway(
-            _map(config, [(n_in, config.ff_scale), (n, config.rec_scale)], operator),
-            plasticity=short_term,
-            synapse=(
-                exponential_current(n, config.tau_syn, "tau_syn" in trained) if synapse else None
-            ),
-            bias="bias" in trained,
-        )
-        return RecurrentLayer(_neuron(kind, config, n), [pathway])
-
-    return build
-
-
-def _conductance(config: ModelConfig, n_in: int, operator: Operator) -> RecurrentLayer:
-    """Excitatory (input and 80 % of the neurons) and inhibitory (20 %) conductances.
-
-    ``tau dV/dt = -V + g_e (E_e - V) + g_i (E_i - V)``, all weights non-negative (signs are in
-    the reversal potentials, so Dale's law holds for every update). Weights are scaled by 1/E so
-    that an input of the same scale moves a resting membrane as far as in the current model.
-    """
-    n = config.n_rec
-    n_exc = max(1, min(n - 1, round(EXCITATORY_SHARE * n))) if n > 1 else 1
-    neuron = _neuron("lif", config, n)
-
-    def path(takes_input: bool, own: slice, n_own: int, reversal: float) -> Pathway:
-        sources = [(n_in, config.ff_scale)] if takes_input else []
-        sources.append((n_own, config.rec_scale))
-        return Pathway(
-            _map(config, sources, operator, reversal),
-            takes_input=takes_input,
-            own=own,
-            synapse=exponential_conductance(n, config.tau_syn, "tau_syn" in config.trained),
-            output=brainpy.state.COBA(E=reversal * config.V_th * u.mV),
-        )
-
-    pathways = [path(True, slice(0, n_exc), n_exc, E_EXC)]
-    if n > n_exc:
-        pathways.append(path(False, slice(n_exc, n), n - n_exc, E_INH))
-    return RecurrentLayer(neuron, pathways, bias="bias" in config.trained)
-
-
-#: ``--model`` -> builder of one layer ``(config, n_in, operator) -> RecurrentLayer``.
-LAYER_MODELS: dict[str, Callable[[ModelConfig, int, Operator], RecurrentLayer]] = {
-    "lif-delta": _single("lif", synapse=False),
-    "lif-exp-cu": _single("lif", synapse=True),
-    "alif-delta": _single("alif", synapse=False),
-    "alif-exp-cu": _single("alif", synapse=True),
-    "if-delta": _single("if", synapse=False),
-    "lif-exp-co": _conductance,
-    "lif-std-exp-cu": _single("lif", synapse=True, plasticity="std"),
-    "lif-stp-exp-cu": _single("lif", synapse=True, plasticity="stp"),
-    "gif-delta": _single("gif", synapse=False),
-}
+    @staticmethod
+    def _join(ys: jax.Array) -> jax.Array:
+        forwards, backwards = jnp.split(ys, 2, axis=1)
+        return jnp.concatenate([forwards, backwards[::-1]], axis=2)
 
 
 def build_network(
-    config: ModelConfig, n_in: int, n_out: int, operator: Operator, seed: int
+    config: Any,
+    n_in: int,
+    n_out: int,
+    operator: Operator,
+    seed: int,
+    *,
+    dt_ms: float | None = None,
+    repeat: int = 1,
+    t_crop: int = 0,
+    accumulate: bool = True,
+    linear: bool = False,
 ) -> LayeredNetwork:
     """A network with freshly drawn parameters, a pure function of ``seed``.
 
     Args:
-        config: sizes, models, constants.
+        config: a section of models (:func:`snnlab.models.registry.model_section`).
         n_in: inputs; n_out: readout units.
         operator: how maps are traced (see :mod:`snnlab.models.maps`).
-        seed: of weights and time constants; the same for every operator.
+        seed: of weights and values of neurons; the same for every operator.
+        dt_ms: length of a step; that of the config by default.
+        repeat: steps of each input step, for time constants that are given in steps.
+        t_crop, accumulate, linear: of a readout that is summed: its first step, whether it is,
+            and whether it is the sum of the units themselves (:mod:`snnlab.models.readouts`).
     """
-    build = LAYER_MODELS[config.model]
+    config = config.in_force()
+    dt_ms = config.dt if dt_ms is None else dt_ms
+    draw = Draw(config, operator, dt_ms, repeat, np.random.default_rng([seed, 0xBA1]))
     with (
         brainstate.random.seed_context(seed),
-        brainstate.environ.context(dt=config.dt * u.ms),
+        brainstate.environ.context(dt=dt_ms * u.ms, precision=32),
     ):
-        layers = [
-            build(config, n_in if i == 0 else config.n_rec, operator) for i in range(config.n_layer)
-        ]
-        out = DenseMap(kaiming_normal(config.n_rec, n_out, config.out_scale), operator)
-        readout = LeakyReadout(out, config.tau_o, config.dt, config.trained)
-    return LayeredNetwork(layers, readout, n_in, config.dt)
+        build = load(config.kind.build)
+        if isinstance(build, type) and issubclass(build, Neuron):
+            build = functools.partial(layer_of, neuron=build())
+        layers = [build(draw, n_in if k == 0 else config.outputs) for k in range(config.n_layer)]
+        make = load(READOUTS[config.readout].build)
+        summed = "" if not accumulate else "linear" if linear else "softmax"
+        readout = make(draw, layers, n_in, n_out, summed, t_crop)
+    return LayeredNetwork(
+        layers, readout, n_in, dt_ms, dropout=config.dropout, bidirectional=config.bidirectional,
+        reads=config.reads,
+    )  # fmt: skip

@@ -1,19 +1,24 @@
 """A neuron as a description: named states, values of each neuron, one pure step.
 
 What is alike in all neurons is not here: maps of input and spikes, normalisation, states of a
-batch and training belong to the layer that a neuron is put into.
+batch and training belong to the layer that a neuron is put into
+(:class:`snnlab.models.spiking.SpikingLayer`).
 """
 
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import numpy as np
+from snnlab.lazy import lazy
 
 if TYPE_CHECKING:
     import jax
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 #: State or value by name, ``(B, n)`` or ``(n,)``.
 Named = Mapping[str, "jax.Array"]
@@ -28,7 +33,12 @@ class Value(NamedTuple):
     """
 
     start: np.ndarray
-    limits: tuple[float, float] = (-np.inf, np.inf)
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+    @classmethod
+    def uniform(cls, rng: np.random.Generator, low: float, high: float, n: int) -> Value:
+        """Drawn uniformly from its limits."""
+        return cls(np.asarray(rng.uniform(low, high, n), np.float32), (low, high))
 
 
 class Neuron(abc.ABC):
@@ -44,7 +54,11 @@ class Neuron(abc.ABC):
 
     @abc.abstractmethod
     def values(self, n: int, rng: np.random.Generator) -> dict[str, Value]:
-        """The values of ``n`` neurons, drawn in a fixed order."""
+        """The values of ``n`` neurons, drawn in a fixed order.
+
+        They are trained unless ``--fix_tau_rec`` is given. One that is called ``theta`` is the
+        threshold: it is fixed unless ``--trainable`` names it, and stays positive then.
+        """
 
     @abc.abstractmethod
     def step(
@@ -62,3 +76,8 @@ class Neuron(abc.ABC):
     @abc.abstractmethod
     def excess(self, state: Named, value: Named) -> jax.Array:
         """``(B, n)``: a neuron spikes where this is above 0; the surrogate's argument."""
+
+
+def decay(tau: float) -> float:
+    """``exp(-1 / tau)`` for a time constant in steps."""
+    return math.exp(-1.0 / tau)

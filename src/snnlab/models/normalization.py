@@ -23,14 +23,11 @@ class LayerNorm(brainstate.nn.Module):
         self.gain = NeuronValue({"weight": jnp.ones(n, jnp.float32)})
         self.shift = NeuronValue({"weight": jnp.zeros(n, jnp.float32)})
 
-    def update(self, x: jax.Array) -> jax.Array:
+    def update(self, x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+        """``x (..., n)``; ``weight`` is not needed."""
         centred = x - x.mean(-1, keepdims=True)
         scale = jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
         return self.gain.value["weight"] * centred * scale + self.shift.value["weight"]
-
-    def sequence(self, xs: jax.Array, weight: jax.Array) -> jax.Array:
-        """The same for ``(T, B, n)``; ``weight`` is not needed."""
-        return self.update(xs)
 
 
 class BatchNorm(brainstate.nn.Module):
@@ -53,8 +50,10 @@ class BatchNorm(brainstate.nn.Module):
         self.mean = RunningStatistic({"running": jnp.zeros(n, jnp.float32)})
         self.var = RunningStatistic({"running": jnp.ones(n, jnp.float32)})
 
-    def sequence(self, xs: jax.Array, weight: jax.Array) -> jax.Array:
+    def update(self, xs: jax.Array, weight: jax.Array | None) -> jax.Array:
         """``(T, B, n)``; ``weight (B,)`` is 1, or 0 for samples that do not count."""
+        if weight is None:
+            raise ValueError("batch normalisation needs whole sequences")
         mean, var = self.mean.value["running"], self.var.value["running"]
         if brainstate.environ.get("fit", False):
             share = weight[:, None]

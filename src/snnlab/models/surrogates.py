@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-import brainstate
-import braintools
-import jax
-import jax.numpy as jnp
+from snnlab.registry import Registry, load
 
 
-class Boxcar(braintools.surrogate.Surrogate):
-    """Derivative 1 for -0.5 < x <= 0.5, else 0 (Bittar & Garner 2022, eq. 6: half-width 0.5)."""
+class Surrogate(NamedTuple):
+    """A spike function with a derivative.
 
-    def surrogate_fun(self, x: jax.Array) -> jax.Array:
-        return jnp.clip(x + 0.5, 0.0, 1.0)
+    Attributes:
+        summary: for ``--help``.
+        make: ``"module:attribute"``, called without arguments: a function of ``(V - V_th) / V_th``
+            that is 1 above 0, else 0, whose derivative is the surrogate.
+    """
 
-    def surrogate_grad(self, x: jax.Array) -> jax.Array:
-        inside = jnp.logical_and(x > -0.5, x <= 0.5)
-        return inside.astype(brainstate.environ.dftype())
+    summary: str
+    make: str
 
 
-SURROGATES: dict[str, Callable[[], Callable]] = {
-    "relu": braintools.surrogate.ReluGrad,
-    "s2nn": braintools.surrogate.S2NN,
-    "multi_gaussian": braintools.surrogate.MultiGaussianGrad,
-    "boxcar": Boxcar,
-}
+SURROGATES: Registry[Surrogate] = Registry(
+    "surrogate",
+    "snnlab.surrogates",
+    Surrogate,
+    {
+        "relu": Surrogate("triangle", "braintools.surrogate:ReluGrad"),
+        "s2nn": Surrogate("sigmoid below, logarithm above", "braintools.surrogate:S2NN"),
+        "multi_gaussian": Surrogate("sum of Gaussians", "braintools.surrogate:MultiGaussianGrad"),
+        "boxcar": Surrogate("1 up to 0.5 from the threshold", "snnlab.models.boxcar:Boxcar"),
+    },
+)
+
+
+def surrogate(name: str) -> Callable:
+    """The spike function ``name``."""
+    return load(SURROGATES.get(name).make)()

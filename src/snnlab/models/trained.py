@@ -16,6 +16,7 @@ from typing import Any
 
 import brainstate
 import brainunit as u
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -52,6 +53,30 @@ class Positive(brainstate.nn.Module):
         value: Any = jnp.exp(jnp.clip(self.log.value, *self.limits))
         value = value if self.sign is None else self.sign * value
         return value if self.unit is None else value * self.unit
+
+
+class Bounded(brainstate.nn.Module):
+    """``update() -> (n,)``, a trained value of each neuron, clipped to ``limits`` in use."""
+
+    def __init__(self, value: Any, limits: tuple[float, float]) -> None:
+        super().__init__()
+        self.limits = limits
+        self.weight = NeuronValue({"weight": jnp.asarray(value)})
+
+    def update(self) -> jax.Array:
+        return clip(self.weight.value["weight"], *self.limits)
+
+
+@jax.custom_jvp
+def clip(x: jax.Array, low: Any, high: Any) -> jax.Array:
+    """Clip; the derivative at the limits themselves is 1."""
+    return jnp.clip(x, low, high)
+
+
+@clip.defjvp
+def _clip_jvp(primals: Any, tangents: Any) -> Any:
+    x, low, high = primals
+    return jnp.clip(x, low, high), jnp.where((x >= low) & (x <= high), tangents[0], 0.0)
 
 
 class _Attribute:

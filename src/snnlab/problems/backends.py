@@ -1,11 +1,12 @@
-"""What the libraries' learners cannot train."""
+"""What of a model a learner cannot train."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from snnlab.errors import UsageError
-from snnlab.learners import LearnerConfig
+from snnlab.learners.config import LearnerConfig, require_layerwise
 from snnlab.learners.methods import LIBRARIES
 
 
@@ -25,3 +26,56 @@ def require_maps_alone(learner: LearnerConfig, others: Sequence[str], remedy: st
             f"--backend {learner.backend} trains maps alone, not {', '.join(others)}: {remedy}, or "
             "use --backend snnlab"
         )
+
+
+def check_model(learner: LearnerConfig, model: Any) -> None:
+    """Refuse a learner for which a model, or a part of it, is not defined.
+
+    Args:
+        learner: the config's.
+        model: section of the config (:class:`snnlab.models.registry.ModelSection`).
+
+    Raises:
+        UsageError: with the reason.
+    """
+    method = learner.method
+    if method == "bptt":
+        if model.needs_sequences:
+            require_layerwise(learner)
+        require_maps_alone(learner, model.trained, "leave out --trainable")
+        return
+    reason = {
+        "batchnorm": "its statistics are those of whole sequences",
+        "layernorm": "it mixes the drives of a step's neurons",
+    }.get(model.normalization)
+    if reason:
+        raise UsageError(
+            f"--normalization {model.normalization} needs --method bptt, not {method}: {reason}"
+        )
+    if model.bidirectional:
+        raise UsageError(
+            f"--bidirectional needs --method bptt, not {method}: online, the future of the "
+            "sequence is not there yet"
+        )
+    if model.dropout and learner.backend in LIBRARIES:
+        raise UsageError(
+            f"--dropout with --method {method} needs --backend snnlab: the libraries' rules "
+            "are given no random key"
+        )
+    if not model.is_spiking and model.model != "MLP":
+        raise UsageError(
+            f"--method {method} is not defined for --model {model.model} here; use bptt"
+        )
+    trained = model.trains_time_constants
+    if trained:
+        remedy = "add " + " ".join(f"--{flag}" for flag in trained)
+        require_maps_alone(learner, ["time constants"], remedy)
+    require_maps_alone(learner, model.trained, "leave out --trainable")
+    if model.balance_refit:
+        require_maps_alone(learner, ["what a refit renews"], "leave out --balance_refit")
+
+
+def layers(config: Any) -> tuple[str, ...]:
+    """Names of the layers of a config's network."""
+    model = config.model
+    return tuple(f"layer {k + 1} ({model.model})" for k in range(model.n_layer))

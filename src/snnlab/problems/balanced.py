@@ -18,9 +18,11 @@ from snnlab.config import option, section
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
-from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig, require_layerwise
-from snnlab.models.balanced_config import BalancedConfig
-from snnlab.problems.backends import require_maps_alone
+from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig
+from snnlab.models.config import BalancedConfig
+from snnlab.models.kinds.rlif import refit_program
+from snnlab.models.registry import model_defaults
+from snnlab.problems.backends import check_model, layers
 from snnlab.problems.balanced_data import BalancedData, BalancedSplits, first_counted, make_splits
 from snnlab.training.config import TrainingConfig
 
@@ -65,28 +67,20 @@ class BalancedRSNN:
                 "--auto_encoder has nothing to train: --mode sim runs it, and tasks/boerlin.py is "
                 "its sandbox"
             )
-        if self.data.track_balance and not model.is_spiking:
+        if self.data.track_balance and not model.kind.currents:
             raise UsageError(f"--track_balance: {model.model} has no excitation and inhibition")
         if self.data.track_balance and (model.bidirectional or model.normalization != "none"):
             raise UsageError(
                 "--track_balance takes the parts of W x, V s and V_slow r: not with "
                 "--normalization, which rescales them, nor with --bidirectional"
             )
-        if method == "bptt":
-            if model.needs_sequences:
-                require_layerwise(self.learner)
-            return
-        self._check_online(method)
-        if model.is_spiking and not (model.fix_tau_rec and model.fix_tau_out):
-            remedy = "add --fix_tau_rec --fix_tau_out"
-            require_maps_alone(self.learner, ["time constants"], remedy)
-        require_maps_alone(self.learner, model.trained, "leave out --trainable")
-        if model.balance_refit:
-            require_maps_alone(self.learner, ["what a refit renews"], "leave out --balance_refit")
-        if not model.is_spiking and model.model != "MLP":
+        if self.training.loss_of == "softmax" and method in ONLINE and method not in WHOLE:
             raise UsageError(
-                f"--method {method} is not defined for --model {model.model} here; use bptt"
+                f"--loss_of softmax with --method {method}: the softmax mixes the readout's units "
+                "before they are summed, and a rule that goes forward with the sequence can follow "
+                "a sum of each unit alone; use --loss_of linear, or --method bptt"
             )
+        check_model(self.learner, model)
 
     @staticmethod
     def of_earlier(saved: dict[str, Any]) -> dict[str, Any]:
@@ -97,40 +91,12 @@ class BalancedRSNN:
         chosen = defaults({"method": saved["method"]})
         return {**saved, **{name: chosen[name] for name in names if name in chosen}}
 
-    def _check_online(self, method: str) -> None:
-        """Refuse parts of a layer, or of the loss, that an online learner cannot have."""
-        model = self.model
-        if self.training.loss_of == "softmax" and method in ONLINE and method not in WHOLE:
-            raise UsageError(
-                f"--loss_of softmax with --method {method}: the softmax mixes the readout's units "
-                "before they are summed, and a rule that goes forward with the sequence can follow "
-                "a sum of each unit alone; use --loss_of linear, or --method bptt"
-            )
-        reason = {
-            "batchnorm": "its statistics are those of whole sequences",
-            "layernorm": "it mixes the drives of a step's neurons",
-        }.get(model.normalization)
-        if reason:
-            raise UsageError(
-                f"--normalization {model.normalization} needs --method bptt, not {method}: {reason}"
-            )
-        if model.bidirectional:
-            raise UsageError(
-                f"--bidirectional needs --method bptt, not {method}: online, the future of the "
-                "sequence is not there yet"
-            )
-        if model.dropout and self.learner.backend in ("braintrace", "brainscale"):
-            raise UsageError(
-                f"--dropout with --method {method} needs --backend snnlab: the libraries' rules "
-                "are given no random key"
-            )
-
 
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """The source's training, where it differs from the suite's; ``values`` are those given."""
     found: dict[str, Any] = {
         "lr": 0.01, "lr_schedule": "plateau", "lr_gamma": 0.7, "lr_patience": 1, "epochs": 5,
-        "clip_norm": 0.0,
+        "clip_norm": 0.0, **model_defaults(BalancedConfig, values),
     }  # fmt: skip
     recorded = str(values.get("dataset", "cue")) != "cue"
     if recorded:
@@ -158,26 +124,19 @@ def _is_set(values: dict[str, Any], name: str) -> bool:
 
 def network(config: BalancedRSNN, sizes: Sizes, operator: Operator = "plain") -> Network:
     """The network of a config."""
-    from snnlab.models.balanced_networks import build_balanced_network
+    from snnlab.models import build_network
 
     data = config.data
-    return build_balanced_network(
+    return build_network(
         config.model, sizes.n_in, sizes.n_out, operator, config.run.seed, repeat=data.repeat,
         t_crop=first_counted(data), linear=config.training.loss_of == "linear",
         dt_ms=sizes.dt_ms or 1.0 / data.repeat,
     )  # fmt: skip
 
 
-def layers(config: BalancedRSNN) -> tuple[str, ...]:
-    """Names of the hidden layers."""
-    return tuple(f"layer {k + 1} ({config.model.model})" for k in range(config.model.n_layer))
-
-
 def build(config: BalancedRSNN) -> Problem:
     """Trials and network of a config."""
-    from snnlab.models.balanced_networks import refit_program
-
-    data, model, seed = config.data, config.model, config.run.seed
+    data, seed = config.data, config.run.seed
     splits = make_splits(data, seed, N_TRACKED)
     sizes = Sizes(splits.n_in, splits.n_out, splits.dt_ms)
     make_network = functools.partial(network, config, sizes)
@@ -187,7 +146,7 @@ def build(config: BalancedRSNN) -> Problem:
         layer_names=layers(config),
         first_scored=splits.t_crop, shown_from=splits.t_crop,
         measure=_measure(config, make_network, splits) if data.track_balance else None,
-        renew=refit_program(model, data.repeat) if model.balance_refit else None,
+        renew=refit_program(config.model, data.repeat),
     )  # fmt: skip
 
 

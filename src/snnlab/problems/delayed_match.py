@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
 from snnlab.data.periods import Period, n_steps, period_steps, steps_of
+from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
-from snnlab.problems.backends import require_maps_alone
+from snnlab.models.kinds.rlif import refit_program
+from snnlab.models.registry import model_defaults
+from snnlab.problems.backends import check_model, layers
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
@@ -127,7 +130,12 @@ class LongTermDependency:
 
     def __post_init__(self) -> None:
         task_of(self)  # durations
-        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
+        check_model(self.learner, self.model)
+        if self.run.mode == "probe" and self.model.needs_sequences:
+            raise UsageError(
+                "--mode probe runs a network step by step: not with --bidirectional, nor with "
+                "--normalization batchnorm"
+            )
 
 
 def task_of(config: Any) -> DelayedMatch:
@@ -152,16 +160,16 @@ def task_of(config: Any) -> DelayedMatch:
     return task
 
 
+def defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """Defaults of the model that ``values`` names."""
+    return model_defaults(GIFConfig, values)
+
+
 def network(config: LongTermDependency, sizes: Sizes, operator: Operator = "plain") -> Network:
     """The network of a config."""
-    from snnlab.models.gif_networks import build_memory_network
+    from snnlab.models import build_network
 
-    return build_memory_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
-def layers(_config: LongTermDependency) -> tuple[str, ...]:
-    """Names of the recurrent layers."""
-    return ("GIF population",)
+    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
 
 
 def build(config: LongTermDependency) -> Problem:
@@ -180,7 +188,8 @@ def build(config: LongTermDependency) -> Problem:
         test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
         batch_size=data.batch_size,
         make_network=functools.partial(network, config, Sizes(task.n_in, 2)),
-        layer_names=layers(config), first_scored=period_steps(task, "test").start,
+        layer_names=layers(config), renew=refit_program(config.model),
+        first_scored=period_steps(task, "test").start,
         class_names=("match", "non-match"),
         facts={"t_delay_ms": data.t_delay},
         probe=lambda *args: probe(config, build, *args),
@@ -188,7 +197,7 @@ def build(config: LongTermDependency) -> Problem:
 
 
 TASK = Task(
-    LongTermDependency, build, "Delayed match to sample with GIF neurons.",
+    LongTermDependency, build, "Delayed match to sample with GIF neurons.", defaults,
     examples={
         "--method expsm_diag --etrace_decay 0.99": "a delay of 1 s under ES-D-RTRL",
         "--method diag --t_delay 100 --epochs 2": "a short delay under D-RTRL",

@@ -14,7 +14,10 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
-from snnlab.problems.backends import require_maps_alone
+from snnlab.models.kinds.populations import n_excitatory
+from snnlab.models.kinds.rlif import refit_program
+from snnlab.models.registry import model_defaults
+from snnlab.problems.backends import check_model, layers
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
 
@@ -143,7 +146,7 @@ class CobaEI:
 
     def __post_init__(self) -> None:
         task_of(self)  # durations
-        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
+        check_model(self.learner, self.model)
 
 
 def task_of(config: Any) -> Evidence:
@@ -171,16 +174,16 @@ def task_of(config: Any) -> Evidence:
     return task
 
 
+def defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """Defaults of the model that ``values`` names."""
+    return model_defaults(EIConfig, values)
+
+
 def network(config: CobaEI, sizes: Sizes, operator: Operator = "plain") -> Network:
     """The network of a config."""
-    from snnlab.models.gif_networks import build_ei_network
+    from snnlab.models import build_network
 
-    return build_ei_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
-def layers(config: CobaEI) -> tuple[str, ...]:
-    """Names of the recurrent layers."""
-    return (f"{config.model.net} population",)
+    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
 
 
 def build(config: CobaEI) -> Problem:
@@ -193,16 +196,20 @@ def build(config: CobaEI) -> Problem:
         return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
 
     make_network = functools.partial(network, config, Sizes(task.n_in, 2))
-    n_exc = config.model.n_excitatory
+    model, facts, measure = config.model, dict[str, Any](), None
+    if model.model == "ei":
+        n_exc = n_excitatory(model)
+        facts = {"net": model.net, "n_exc": n_exc, "n_inh": model.n_rec - n_exc}
+    if model.kind.currents and not model.needs_sequences and model.normalization == "none":
+        measure = _measure(config, make_network, task)
     return Problem(
         task="coba-ei", dataset="evidence",
         train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
         test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
         batch_size=data.batch_size, make_network=make_network,
-        layer_names=layers(config),
+        layer_names=layers(config), renew=refit_program(config.model),
         first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
-        measure=_measure(config, make_network, task),
-        facts={"net": config.model.net, "n_exc": n_exc, "n_inh": config.model.n_rec - n_exc},
+        measure=measure, facts=facts,
     )  # fmt: skip
 
 
@@ -221,18 +228,17 @@ def _measure(config: CobaEI, make_network: Any, task: Evidence) -> Any:
             network = make_network("plain")
             program = balance_program(network, N_BALANCE, n_steps(task), config.data.balance_metric)
             made.extend([program, stream])
-        (found,) = jax.device_get(made[0](params, made[1]))
-        scored = int(found.n_scored)
+        found = jax.device_get(made[0](params, made[1]))
         return {
-            "balance": [float(found.value) if scored else None],
-            "balance_constant": [int(found.n_constant)],
+            "balance": [float(layer.value) if layer.n_scored else None for layer in found],
+            "balance_constant": [int(layer.n_constant) for layer in found],
         }
 
     return measure
 
 
 TASK = Task(
-    CobaEI, build, "Evidence accumulation with excitatory and inhibitory neurons.",
+    CobaEI, build, "Evidence accumulation with excitatory and inhibitory neurons.", defaults,
     examples={
         "--net coba --method expsm_diag --etrace_decay 0.99": "conductances under ES-D-RTRL",
         "--net cuba --n_rec 200 --method diag": "currents, a small network, under D-RTRL",

@@ -12,7 +12,9 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models import ModelConfig
-from snnlab.problems.backends import require_maps_alone
+from snnlab.models.kinds.rlif import refit_program
+from snnlab.models.registry import model_defaults
+from snnlab.problems.backends import check_model, layers
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class ImageClassification:
                 f"--update_every {self.learner.update_every} is longer than the sequence "
                 f"(--data_length {self.data.data_length})"
             )
-        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
+        check_model(self.learner, self.model)
         window = self.learner.window
         if window is not None and window >= self.data.data_length:
             raise UsageError(
@@ -57,8 +59,9 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def adapt(values: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of the dataset that ``values`` names."""
-    return dict(DATASET_DEFAULTS.get(str(values.get("dataset", "event-digits")), {}))
+    """Defaults of the dataset and of the model that ``values`` names."""
+    of_dataset = DATASET_DEFAULTS.get(str(values.get("dataset", "event-digits")), {})
+    return model_defaults(ModelConfig, values) | of_dataset
 
 
 def network(config: ImageClassification, sizes: Sizes, operator: Operator = "plain") -> Network:
@@ -66,11 +69,6 @@ def network(config: ImageClassification, sizes: Sizes, operator: Operator = "pla
     from snnlab.models import build_network
 
     return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
-def layers(config: ImageClassification) -> tuple[str, ...]:
-    """Names of the recurrent layers."""
-    return tuple(f"layer {i + 1} ({config.model.model})" for i in range(config.model.n_layer))
 
 
 def build(config: ImageClassification, recordings: EventStore | None = None) -> Problem:
@@ -93,7 +91,7 @@ def build(config: ImageClassification, recordings: EventStore | None = None) -> 
     return Problem(
         **data.shared(), task="image-classification", batch_size=config.data.batch_size,
         make_network=functools.partial(network, config, Sizes(data.n_in, data.n_out)),
-        layer_names=layers(config),
+        layer_names=layers(config), renew=refit_program(config.model),
     )  # fmt: skip
 
 

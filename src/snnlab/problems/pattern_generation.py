@@ -14,7 +14,9 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners.config import LearnerConfig
 from snnlab.models.config import ModelConfig
-from snnlab.problems.backends import require_maps_alone
+from snnlab.models.kinds.rlif import refit_program
+from snnlab.models.registry import model_defaults
+from snnlab.problems.backends import check_model, layers
 from snnlab.problems.trial_config import check_length, check_rate
 from snnlab.training.config import RegressionTraining
 
@@ -73,12 +75,12 @@ class PatternGeneration:
 
     def __post_init__(self) -> None:
         n_steps_of(self)
-        require_maps_alone(self.learner, self.model.trained, "leave out --trainable")
+        check_model(self.learner, self.model)
 
 
-def defaults(_values: dict[str, Any]) -> dict[str, Any]:
+def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """A network that learns the patterns in half a minute."""
-    return {
+    return model_defaults(ModelConfig, values) | {
         "n_layer": 1, "n_rec": 100, "tau_mem": 20.0, "tau_o": 20.0, "ff_scale": 5.0,
         "rec_scale": 1.0, "out_scale": 0.5, "lr": 3e-3, "lr_schedule": "cosine", "epochs": 30,
         "spk_reg_factor": 3.0, "spk_reg_rate": 20.0,
@@ -111,11 +113,6 @@ def network(config: PatternGeneration, sizes: Sizes, operator: Operator = "plain
     return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
 
 
-def layers(config: PatternGeneration) -> tuple[str, ...]:
-    """Names of the recurrent layers."""
-    return tuple(f"layer {i + 1} ({config.model.model})" for i in range(config.model.n_layer))
-
-
 def build(config: PatternGeneration) -> Problem:
     """Trial and network of a config."""
     from snnlab.data.patterns import FrozenLoader, Noise, draw_sines
@@ -131,7 +128,7 @@ def build(config: PatternGeneration) -> Problem:
         val=FrozenLoader(noise, targets, 1, seed), test=FrozenLoader(noise, targets, 1, seed),
         n_in=data.n_in, n_out=data.n_out, n_steps=steps, batch_size=1,
         make_network=functools.partial(network, config, Sizes(data.n_in, data.n_out)),
-        layer_names=layers(config),
+        layer_names=layers(config), renew=refit_program(config.model),
         objective=Regression, facts={"frequencies_hz": list(data.hz)},
     )  # fmt: skip
 

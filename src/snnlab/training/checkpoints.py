@@ -265,10 +265,13 @@ class Reader:
         from snnlab.training.programs import TrainState
 
         with self._copied(place) as (path, meta, where):
-            wanted = {"best": like.params, **like._asdict()}
-            _compare(_shapes(_saved(path)), _shapes(wanted), where, "does not fit this experiment")
-            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+            wanted, saved = {"best": like.params, **like._asdict()}, _saved(path)
+            old = _old_names(like.params, saved.get("params", {}))
+            asked = _renamed(wanted, old)
+            _compare(_shapes(saved), _shapes(asked), where, "does not fit this experiment")
+            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, asked)
             found = _handler().restore(path, args=ocp.args.StandardRestore(target))
+            found = _renamed(found, {before: name for name, before in old.items()})
             best = found.pop("best")
             return TrainState(**found), best, meta
 
@@ -283,6 +286,8 @@ class Reader:
 
         with self._copied(None) as (path, _, where):
             saved = _handler().restore(path, args=ocp.args.StandardRestore())["best"]
+            old = _old_names(like, saved)
+            saved = _renamed(saved, {before: name for name, before in old.items()})
             _compare(_shapes(saved), _shapes(like), where, "holds another network")
             return {name: jnp.asarray(saved[name]) for name in like}
 
@@ -334,6 +339,24 @@ class Reader:
             if place is not None and places(self.folder).count(place):
                 raise UsageError(f"checkpoint {source} cannot be used: {problem}")
         raise UsageError(f"the checkpoints in {self.folder} change faster than they can be read")
+
+
+def _old_names(params: Params, saved: Any) -> dict[str, str]:
+    """Parameter -> name that an earlier version saved it under, where that differs."""
+    from snnlab.models.base import earlier_name
+
+    pairs = {name: earlier_name(name) for name in params if name not in saved}
+    return {name: before for name, before in pairs.items() if before in saved}
+
+
+def _renamed(tree: Any, names: dict[str, str]) -> Any:
+    """``tree`` with keys of its dictionaries renamed."""
+    if isinstance(tree, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        parts = [_renamed(value, names) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
 
 
 def _handler() -> ocp.Checkpointer:

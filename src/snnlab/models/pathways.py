@@ -1,4 +1,4 @@
-"""A recurrent layer is a neuron population and the pathways that drive it.
+"""A pathway layer is a population of brainpy's neurons and the pathways that drive it.
 
 A pathway takes the layer's input and the population's own last spikes (all of them, or those of
 its excitatory or inhibitory part), sends them through ONE dense map and delivers the result as
@@ -16,6 +16,7 @@ import brainunit as u
 import jax
 import jax.numpy as jnp
 
+from snnlab.models.layer import Layer
 from snnlab.models.maps import DenseMap
 from snnlab.models.trained import training, zero_bias
 
@@ -85,8 +86,11 @@ class Pathway(brainstate.nn.Module):
         return u.siemens if self.output is not None else u.mA
 
 
-class RecurrentLayer(brainstate.nn.Module):
+class PathwayLayer(Layer):
     """Neurons driven by pathways; ``update(x (B, n_in)) -> spikes (B, n)``.
+
+    A pathway multiplies input and own spikes with one map, so no part of a step needs the input
+    alone: ``drive`` is the input.
 
     Args:
         neuron, pathways: of the layer.
@@ -100,23 +104,43 @@ class RecurrentLayer(brainstate.nn.Module):
         super().__init__()
         self.neuron = neuron
         self.pathways = pathways
-        self.bias = zero_bias(neuron.varshape[0]) if bias else None
+        self.n = neuron.varshape[0]
+        self.bias = zero_bias(self.n) if bias else None
         for i, pathway in enumerate(pathways):
             if pathway.output is not None:
                 neuron.add_current_input(f"conductance{i}", pathway.output)
 
-    def update(self, x: jax.Array) -> jax.Array:
+    def advance(self, drive: jax.Array) -> jax.Array:
         spikes = self.neuron.get_spike()
         current = (0.0 if self.bias is None else self.bias.value) * u.mA
         for i, pathway in enumerate(self.pathways):
-            drive = pathway(x, spikes)
+            received = pathway(drive, spikes)
             if pathway.output is not None:
-                pathway.output.bind_cond(drive)
+                pathway.output.bind_cond(received)
             elif pathway.synapse is not None:
-                current = current + drive
+                current = current + received
             else:
-                self.neuron.add_delta_input(f"delta{i}", drive)
+                self.neuron.add_delta_input(f"delta{i}", received)
         return self.neuron(current)
+
+    def currents(self, x: jax.Array, before: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """In mA, of synapses of either sign alone.
+
+        Conductances are turned into currents at the membrane potential that the step began with,
+        as the neuron does.
+        """
+        exc = inh = jnp.zeros_like(before)
+        for pathway in self.pathways:
+            if pathway.synapse is None:
+                return super().currents(x, before)
+            received = u.get_magnitude(pathway.synapse.g.value)
+            if pathway.output is None:
+                exc, inh = exc + jnp.maximum(received, 0.0), inh + jnp.minimum(received, 0.0)
+                continue
+            reversal = float(u.get_magnitude(pathway.output.E))
+            current = received * (reversal - before)
+            exc, inh = (exc + current, inh) if reversal > 0 else (exc, inh + current)
+        return exc, inh
 
     @property
     def membrane(self) -> jax.Array:

@@ -1,0 +1,1 @@
+"""Neurons as descriptions, one file each; see :mod:`snnlab.models.neuron`."""
