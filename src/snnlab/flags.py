@@ -123,12 +123,13 @@ def help_text(
         config_type, known: the config and its options.
         prog, description: head.
         defaults: option -> default, with the flags given.
-        given: option -> value of a flag or file: options that cannot count beside them are left
-            out.
+        given: option -> value of a flag or file: options that cannot count beside them, and in the
+            short form beside the default model, are left out.
         everything: all options, in place of those that are changed first.
         guide: what follows.
     """
-    void = void_by(given, known)
+    chosen = {} if everything or "model" not in known else {"model": defaults["model"]}
+    void = void_by({**chosen, **given}, known)
     some = any(entry.basic for entry in known.values())
     names = [n for n, e in known.items() if n not in void and (everything or e.basic or not some)]
     text = [make_parser(config_type, known, prog, description, defaults, names).format_help()]

@@ -24,6 +24,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **LIVE, "gif": {"tau_mem": 10.0, "tau_syn": 5.0, "ff_scale": 20.0},
     "ei": {"tau_mem": 10.0, "tau_syn": 5.0, "ff_scale": 2.0},
 }  # fmt: skip
+#: Those of which the short form sees everything.
+SHORT = ("lif-delta", "lif-exp-co", "gif", "adLIF", "RLIF", "MLP", "GRU")
+ALL = [pytest.param(m, marks=() if m in SHORT else pytest.mark.slow) for m in MODELS.names()]
 
 
 def config(model: str) -> ModelConfig:
@@ -65,7 +68,7 @@ def test_shapes_and_types(model: str) -> None:
         assert len(network(model).network.thresholds) == 1
 
 
-@pytest.mark.parametrize("model", MODELS.names())
+@pytest.mark.parametrize("model", ALL)
 def test_a_sample_does_not_see_the_others(model: str) -> None:
     """What differs by rounding alone may move a spike, so early steps are compared."""
     xs, whole = inputs(model).xs[:6], outputs(model)
@@ -78,7 +81,7 @@ def test_a_sample_does_not_see_the_others(model: str) -> None:
     assert np.abs(out.membrane[0][:, 0] - whole.membrane[0][:6, 0]).max() > 0
 
 
-@pytest.mark.parametrize("model", MODELS.names())
+@pytest.mark.parametrize("model", ALL)
 def test_eager_steps_equal_the_compiled_scan(model: str) -> None:
     xs, net = inputs(model).xs, build_network(config(model), N_IN, N_OUT, "plain", 0)
     net.init_states(BATCH)
@@ -102,7 +105,7 @@ def test_a_seed_gives_the_same_bits(section: type, model: str) -> None:
     assert any((other[k] != v).any() for k, v in first.items())
 
 
-@pytest.mark.parametrize("model", MODELS.names())
+@pytest.mark.parametrize("model", ALL)
 def test_d_rtrl_runs_or_is_refused_in_a_line(model: str) -> None:
     learner = LearnerConfig(method="diag")
     if not MODELS.get(model).spiking and model != "MLP":

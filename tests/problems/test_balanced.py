@@ -86,7 +86,7 @@ def test_the_loss_is_an_option_that_follows_the_method(
     assert f"loss_of: {wanted[0]}" in configs.to_yaml(config)
     parts = build_parts(config, build(config))
     assert parts.programs.objective.warmup == first
-    assert parts.network.readout.linear == (wanted[0] == "linear")
+    assert parts.network.readout.summed == wanted[0]
 
 
 def test_an_earlier_runs_loss_was_that_of_its_method() -> None:

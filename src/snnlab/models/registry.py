@@ -62,17 +62,19 @@ MODELS: Registry[Model] = Registry(
     Model,
     {
         "lif-delta": Model("LIF neurons, spikes move the membrane", pathways.LIF, _SINGLE),
-        "lif-exp-cu": Model("and exponential currents", (*pathways.LIF, of.Synapse), _SINGLE),
-        "alif-delta": Model("adaptive LIF neurons", pathways.ALIF, _SINGLE),
-        "alif-exp-cu": Model("and exponential currents", (*pathways.ALIF, of.Synapse), _SINGLE),
-        "if-delta": Model("neurons without a leak", pathways.IF, _SINGLE),
+        "lif-exp-cu": Model("LIF, exponential currents", (*pathways.LIF, of.Synapse), _SINGLE),
+        "alif-delta": Model("adaptive LIF", pathways.ALIF, _SINGLE),
+        "alif-exp-cu": Model(
+            "adaptive LIF, exponential currents", (*pathways.ALIF, of.Synapse), _SINGLE
+        ),
+        "if-delta": Model("integrate-and-fire without a leak", pathways.IF, _SINGLE),
         "lif-exp-co": Model(
             "LIF neurons, exponential conductances", (*pathways.LIF, of.Synapse),
             "snnlab.models.kinds.pathways:conductance", currents=True,
         ),
         "lif-std-exp-cu": Model("lif-exp-cu with short-term depression", _DEPRESSING, _SINGLE),
         "lif-stp-exp-cu": Model(
-            "with short-term plasticity", (*_DEPRESSING, pathways.Facilitation), _SINGLE
+            "lif-exp-cu with short-term plasticity", (*_DEPRESSING, pathways.Facilitation), _SINGLE
         ),
         "gif-delta": Model("GIF neurons, spikes move the membrane", pathways.GIF, _SINGLE),
         "gif": Model(
@@ -89,12 +91,17 @@ MODELS: Registry[Model] = Registry(
             "LIF neurons with times in steps, no recurrence", of.FEED_FORWARD,
             f"{_DESCRIBED}:lif", currents=True,
         ),
-        "adLIF": Model("adaptive", of.FEED_FORWARD, f"{_DESCRIBED}:adlif", currents=True),
-        "RLIF": Model("recurrent", rlif.RLIF, "snnlab.models.kinds.rlif:rlif", currents=True),
-        "RadLIF": Model("both", of.RECURRENT, f"{_DESCRIBED}:radlif", currents=True),
+        "adLIF": Model(
+            "LIF with adaptation", of.FEED_FORWARD, f"{_DESCRIBED}:adlif", currents=True
+        ),
+        "RLIF": Model(
+            "recurrent LIF, balanced or not", rlif.RLIF, "snnlab.models.kinds.rlif:rlif",
+            currents=True,
+        ),
+        "RadLIF": Model("recurrent adLIF", of.RECURRENT, f"{_DESCRIBED}:radlif", currents=True),
         "MLP": Model("no spikes, no memory", (of.Maps,), f"{_DESCRIBED}:baseline", spiking=False),
         **{
-            name: Model("no spikes", _BASELINE, f"{_DESCRIBED}:baseline", spiking=False)
+            name: Model("recurrent, no spikes", _BASELINE, f"{_DESCRIBED}:baseline", spiking=False)
             for name in ("RNN", "LiGRU", "GRU")
         },
     },
