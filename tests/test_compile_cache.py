@@ -163,7 +163,7 @@ def test_every_loop_of_ours_has_a_name_of_its_content() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("problem", "flags", "loops"), [("image", "--downsample 1 --epochs 1", True),
+    ("problem", "flags", "loops"), [("image", "--downsample 1 --data_length 60 --epochs 1", True),
                                     ("evidence", "--epochs 2", False)],
 )  # fmt: skip
 def test_a_run_is_the_same_to_the_bit(

@@ -128,7 +128,7 @@ class Programs:
             # A branch, not a choice between two results, which takes three times as long.
             params, opt_state = jax.lax.cond(learned, update, lambda *same: same, params, opt_state)
             each, norm = norms(segment.gradients)
-            bad = {n: ~jnp.isfinite(size) for n, size in each.items()}
+            bad = {n: (~jnp.isfinite(size)).astype(jnp.int32) for n, size in each.items()}
             return params, opt_state, segment.carry, (segment.metrics, norm, bad)
 
         params, opt_state, carry = state.params, state.opt_state, self.learner.fresh(state.key)

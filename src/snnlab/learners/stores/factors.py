@@ -34,10 +34,15 @@ def smooth_drives(of: Dynamics, length: int, f_bar: Blocks, decay: float) -> tup
     return over_steps(body, f_bar, length, (of.state_jacobian, of.drive_jacobian))
 
 
+def _powers(decay: float, n: jax.Array) -> jax.Array:
+    """``decay^n`` for integers n, float32."""
+    return jax.lax.pow(jnp.full(n.shape, decay, jnp.float32), n)
+
+
 def warm_up(decay: float, first: jax.Array, length: int) -> jax.Array:
     """``(length,)`` corrections ``1 - a^(t+1)`` of steps ``first ..`` (1 from step 1000 on)."""
     t = first + jnp.arange(length)
-    value = jnp.maximum(1.0 - jnp.power(jnp.float32(decay), t + 1), 1e-8)
+    value = jnp.maximum(1.0 - _powers(decay, t + 1), 1e-8)
     return jnp.where(t < 1000, value, 1.0)
 
 
@@ -57,7 +62,7 @@ def smooth_inputs(x_bar: ByBlock, inputs: Inputs, decay: float) -> ByBlock:
     new: ByBlock = {}
     for key, old in x_bar.items():
         length = inputs[key].array.shape[0]
-        share = jnp.power(jnp.float32(decay), jnp.arange(length - 1, -1, -1))
+        share = _powers(decay, jnp.arange(length - 1, -1, -1))
         new[key] = decay**length * old + inputs[key].weighted_sum(share)
     return new
 

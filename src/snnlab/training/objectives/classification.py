@@ -40,7 +40,7 @@ class Classification(Objective):
 
     def measures(self, measured: Any, targets: Targets) -> dict[str, Ratio]:
         right = jnp.argmax(measured, axis=-1) == targets.values
-        return {"accuracy": Ratio(jnp.sum(targets.mask * right), targets.mask.sum())}
+        return {"accuracy": Ratio(jnp.sum(targets.mask, where=right), targets.mask.sum())}
 
     def decisions(self, measured: Any) -> dict[str, jax.Array]:
         """``predictions (B,)``, the classes."""
