@@ -98,7 +98,8 @@ class Objective(abc.ABC):
             out: of the step.
             t: number of the step.
             targets: of the batch.
-            counts: ``(B,)``, 1 for the samples whose step counts (padding apart).
+            counts: 1 for the samples whose step counts, padding apart: a number for all of them,
+                or ``(B, 1)``.
         """
 
     @abc.abstractmethod
@@ -136,24 +137,19 @@ class Objective(abc.ABC):
     def step(self, out: StepOutput, t: jax.Array, batch: Targets) -> tuple[jax.Array, Metrics]:
         """Scalar loss of step ``t``, and metrics that are summed over steps."""
         weight = batch.mask / jnp.maximum(batch.mask.sum(), 1.0)
-        counts = self.counts(t, batch)
-        loss, measured = self.compare(out, t, batch, counts)
-        task = jnp.sum(weight * counts * loss)
-        scored = (t >= self.warmup).astype(jnp.float32)
-        penalty = scored * self._penalty(out, weight)
-        if batch.steps is not None:
-            scored = jnp.sum(weight * counts)
+        every = (t >= self.warmup).astype(jnp.float32)
+        if batch.steps is None:
+            loss, measured = self.compare(out, t, batch, every)
+            scored, task = every, every * jnp.sum(weight * loss)
+        else:
+            counts = jnp.broadcast_to(every * jnp.asarray(batch.steps)[t], weight.shape)
+            loss, measured = self.compare(out, t, batch, counts[:, None])
+            scored, task = jnp.sum(weight * counts), jnp.sum(weight * counts * loss)
+        penalty = every * self._penalty(out, weight)
         spikes = jnp.stack([jnp.sum(weight * s.mean(-1)) for s in out.spikes])
         broken = jnp.stack([_broken(v) for v in (*out.membrane, out.readout)])
         metrics = Metrics(task, penalty, scored, measured, spikes, jnp.float32(1.0), broken)
         return task + penalty, jax.lax.stop_gradient(metrics)
-
-    def counts(self, t: jax.Array, targets: Targets) -> jax.Array:
-        """``(B,)``: 1 for the samples whose step ``t`` counts; what ``mask`` says is left open."""
-        scored = (t >= self.warmup).astype(jnp.float32)
-        if targets.steps is not None:
-            scored = scored * jnp.asarray(targets.steps)[t]
-        return jnp.broadcast_to(scored, targets.mask.shape)
 
     def over_sequence(self, outs: StepOutput, batch: Targets) -> jax.Array:
         """Penalty of rates over the whole sequence, for a learner that has it at once.

@@ -36,7 +36,7 @@ class Classification(Objective):
         else:
             wanted = jax.nn.one_hot(targets.values, self.n_out)
             loss = jnp.mean((out.readout - wanted) ** 2, axis=-1)
-        return loss, counts[:, None] * out.readout
+        return loss, counts * out.readout
 
     def measures(self, measured: Any, targets: Targets) -> dict[str, Ratio]:
         right = jnp.argmax(measured, axis=-1) == targets.values

@@ -33,7 +33,7 @@ class Regression(Objective):
     ) -> tuple[jax.Array, Any]:
         wanted = target_at(targets.values, t)
         squared = (out.readout - wanted) ** 2
-        mine = (targets.mask * counts)[:, None]
+        mine = targets.mask[:, None] * counts
         return squared.mean(-1), Ratio(jnp.sum(mine * squared), jnp.sum(mine * wanted**2))
 
     def measures(self, measured: Any, targets: Targets) -> dict[str, Ratio]:
