@@ -78,7 +78,7 @@ class PatternGeneration:
         check_model(self.learner, self.model)
 
 
-def defaults(_: dict[str, Any]) -> dict[str, Any]:
+def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """A network that learns the patterns in half a minute."""
     return model_defaults(ModelConfig, values) | {
         "n_layer": 1, "n_rec": 100, "tau_mem": 20.0, "tau_o": 20.0, "ff_scale": 5.0,
