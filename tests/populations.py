@@ -75,7 +75,8 @@ class Population(brainstate.nn.Module):
             for name in self.neuron.states
         }
 
-    def now(self) -> dict[str, jax.Array]:
+    def now(self, made: dict[str, jax.Array] | None = None) -> dict[str, jax.Array]:
+        """The states that are stored; ``made`` are those of which the last step kept copies."""
         return {name: held.value for name, held in self.state.items()}
 
     def update(self, x: jax.Array) -> jax.Array:
@@ -84,10 +85,10 @@ class Population(brainstate.nn.Module):
         spikes = spike(self.neuron.excess(state, value))
         drive = self.w(x) if self.v is None else self.w(x) + self.v(spikes)
         new = self.neuron.step(state, spikes, drive, value)
-        # States drive each other within a step: copies are kept (docs/architecture.md), and read.
+        # States drive each other within a step: copies are stored, and read (docs/architecture.md).
         for name, held in self.state.items():
             held.value = new[name] * 1.0
-        return spike(self.neuron.excess(self.now(), value))
+        return spike(self.neuron.excess(self.now(new), value))
 
 
 class Readout(brainstate.nn.Module):

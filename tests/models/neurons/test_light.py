@@ -38,4 +38,4 @@ def test_no_description_needs_jax() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert {"SEAdLIF", "BRF", "CuBaLIF"} <= set(lines)
-    assert lines["BRF"] == "b_offset omega"
+    assert lines["BRF"] == "b_offset omega theta"

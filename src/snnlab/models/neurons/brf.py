@@ -24,10 +24,10 @@ one step late (a record of q shows the source's q of the step before).
 
 Times are in the unit of ``dt``: omega in radians per unit, b' and q in 1 per unit; q is added to
 theta as a pure number. ``gamma`` is a factor for each step. The source has dt = 0.01, gamma = 0.9,
-theta = 1. Trained there, a number for each neuron, drawn uniformly: ``omega`` from (5, 10) and
-``b_offset`` (b') from (2, 3) on SHD; (15, 85) and (0.1, 1) on sequential MNIST, (3, 5) and
-(0.1, 1) on ECG. They enter by their absolute values. Its surrogate derivative is 0.5 (1.15 N(x; 0,
-0.5) - 0.3 N(x; 0, 3)) of x = u - theta - q, with N(x; mean, standard deviation).
+theta = 1, and trains, with a number for each neuron, ``omega`` and ``b_offset`` (b'), drawn
+uniformly: from (5, 10) and (2, 3) on SHD, (15, 85) and (0.1, 1) on sequential MNIST, (3, 5) and
+(0.1, 1) on ECG. They enter by their absolute values. Its surrogate derivative is
+0.5 (1.15 N(x; 0, 0.5) - 0.3 N(x; 0, 3)) of x = u - theta - q, with N(x; mean, standard deviation).
 
 Source: Higuchi, Kairat, Bohte & Otte 2024, "Balanced resonate-and-fire neurons", ICML (arXiv
 2402.14603), and the authors' program (github.com/AdaptiveAILab/brf-neurons, snn/modules/rf.py,
@@ -68,8 +68,6 @@ class BRF(Neuron):
     """
 
     states: ClassVar[tuple[str, ...]] = ("u", "v", "q")
-    #: Values that the source trains.
-    trained: ClassVar[tuple[str, ...]] = ("omega", "b_offset")
 
     def __init__(
         self,
@@ -94,11 +92,12 @@ class BRF(Neuron):
         self.gamma, self.theta = gamma, theta
 
     def values(self, n: int, rng: np.random.Generator) -> dict[str, Value]:
-        """``omega`` (radians per unit of ``dt``) and ``b_offset`` (1 per unit)."""
+        """``omega`` (radians per unit of ``dt``), ``b_offset`` (1 per unit) and ``theta``."""
         fastest = FASTEST / self.dt
         return {
             "omega": Value(rng.uniform(*self.omega, n).astype(np.float32), (-fastest, fastest)),
             "b_offset": Value(rng.uniform(*self.b_offset, n).astype(np.float32)),
+            "theta": Value(np.full(n, self.theta, np.float32)),
         }
 
     def step(
@@ -117,4 +116,4 @@ class BRF(Neuron):
         }
 
     def excess(self, state: Named, value: Named) -> jax.Array:
-        return state["u"] - self.theta - state["q"]
+        return state["u"] - value["theta"] - state["q"]

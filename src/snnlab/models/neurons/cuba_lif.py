@@ -14,10 +14,10 @@ membrane:
 i is exact for input that is constant during a step, v for a current that is. States are v before
 its reset, and i.
 
-All seven parameters are values of neurons: numbers, or arrays ``(n,)``. NIR trains nothing: it has
-no ranges, and defaults of none but v_reset = 0 and w_in = 1. The time constants that are the
-defaults here are this suite's. Where times are trained they are clipped in use to at least a tenth
-of a step (or to where they start, if that is shorter), of which nothing is left after one.
+NIR has no ranges, and defaults of none but v_reset = 0 and w_in = 1; it trains nothing. The time
+constants that are the defaults here are this suite's. Values of neurons, which may be trained, are
+the logarithms of both times, within a factor of 1000 of where they start, and ``theta``
+(v_threshold). r and w_in are factors of the weights, v_leak is a bias: they stay as they are given.
 
 Source: Pedersen et al. 2024, "Neuromorphic intermediate representation: a unified instruction set
 for interoperable brain-inspired computing", Nat. Commun. 15:8122, and the node ``CubaLIF``
@@ -38,7 +38,10 @@ from snnlab.models.neuron import Named, Neuron, Value
 if TYPE_CHECKING:
     import jax
 
-Values = float | np.ndarray
+#: A number for all neurons, or ``(n,)``.
+Given = float | np.ndarray
+#: Times are trained within this factor.
+FACTOR = 1000.0
 
 
 class CuBaLIF(Neuron):
@@ -56,38 +59,34 @@ class CuBaLIF(Neuron):
     """
 
     states: ClassVar[tuple[str, ...]] = ("v", "i")
-    #: Values that the source trains.
-    trained: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
         dt: float = 1.0,
-        tau_mem: Values = 20.0,
-        tau_syn: Values = 10.0,
-        r: Values = 1.0,
-        v_leak: Values = 0.0,
-        v_threshold: Values = 1.0,
-        v_reset: Values = 0.0,
-        w_in: Values = 1.0,
+        tau_mem: Given = 20.0,
+        tau_syn: Given = 10.0,
+        r: Given = 1.0,
+        v_leak: Given = 0.0,
+        v_threshold: Given = 1.0,
+        v_reset: Given = 0.0,
+        w_in: Given = 1.0,
     ) -> None:
         for name, time in {"dt": dt, "tau_mem": tau_mem, "tau_syn": tau_syn}.items():
             if not np.all(np.asarray(time) > 0):
                 raise UsageError(f"{name} = {np.min(time):g}: it must be above 0")
-        self.dt = dt
-        self._given = {
-            "tau_mem": tau_mem, "tau_syn": tau_syn, "r": r, "v_leak": v_leak,
-            "v_threshold": v_threshold, "v_reset": v_reset, "w_in": w_in,
-        }  # fmt: skip
+        self.dt, self.tau_mem, self.tau_syn, self.r, self.w_in = dt, tau_mem, tau_syn, r, w_in
+        self.v_leak, self.v_threshold, self.v_reset = v_leak, v_threshold, v_reset
 
     def values(self, n: int, rng: np.random.Generator) -> dict[str, Value]:
-        """All parameters by NIR's names; none is drawn."""
-        made = {}
-        for name, given in self._given.items():
-            start = np.asarray(given, np.float32)
-            if start.shape not in ((), (1,), (n,)):
-                raise UsageError(f"{name} has shape {start.shape}: valid is a number or ({n},)")
-            least = min(0.1 * self.dt, float(start.min())) if name.startswith("tau") else -np.inf
-            made[name] = Value(np.broadcast_to(start, (n,)), (least, np.inf))
+        """``log_tau_mem`` and ``log_tau_syn`` (of times in the unit of ``dt``), ``theta``."""
+        for name, given in vars(self).items():
+            if np.shape(given) not in ((), (n,)):
+                raise UsageError(f"{name} has shape {np.shape(given)}: valid is a number or ({n},)")
+        made = {"theta": Value(np.broadcast_to(np.float32(self.v_threshold), n))}
+        for name, time in {"log_tau_mem": self.tau_mem, "log_tau_syn": self.tau_syn}.items():
+            start = np.broadcast_to(np.log(time, dtype=np.float32), n)
+            reach = np.log(FACTOR)
+            made[name] = Value(start, (float(start.min() - reach), float(start.max() + reach)))
         return made
 
     def step(
@@ -95,10 +94,12 @@ class CuBaLIF(Neuron):
     ) -> dict[str, jax.Array]:
         import jax.numpy as jnp
 
-        alpha, beta = (jnp.exp(-self.dt / value[name]) for name in ("tau_syn", "tau_mem"))
-        v = state["v"] * (1.0 - spikes) + value["v_reset"] * spikes
-        i = alpha * state["i"] + (1.0 - alpha) * value["w_in"] * drive
-        return {"v": beta * v + (1.0 - beta) * (value["v_leak"] + value["r"] * i), "i": i}
+        alpha, beta = (
+            jnp.exp(-self.dt / jnp.exp(value[name])) for name in ("log_tau_syn", "log_tau_mem")
+        )
+        v = state["v"] * (1.0 - spikes) + self.v_reset * spikes
+        i = alpha * state["i"] + (1.0 - alpha) * self.w_in * drive
+        return {"v": beta * v + (1.0 - beta) * (self.v_leak + self.r * i), "i": i}
 
     def excess(self, state: Named, value: Named) -> jax.Array:
-        return state["v"] - value["v_threshold"]
+        return state["v"] - value["theta"]

@@ -18,9 +18,9 @@ with w one step late (a record of w shows the source's w of the step before).
 
 Trained in the source, one number for each neuron, clipped to its range: where tau_u and tau_w lie
 between their shortest and longest value (0 to 1, drawn uniformly), ``a`` in [0, 1] and ``b`` in [0,
-2] (uniform). q is fixed: 120 on speech and ECG, 228 on oscillators. ``theta`` is 1, the unit of
-potentials and currents. The source's surrogate derivative is c alpha / 2 exp(-alpha |v - theta|),
-alpha = 5, c = 0.4 (ECG: 0.2).
+2] (uniform). Not trained there: q, 120 on speech and ECG, 228 on oscillators, and ``theta``, 1, the
+unit of potentials and currents. The source's surrogate derivative is
+c alpha / 2 exp(-alpha |v - theta|), alpha = 5, c = 0.4 (ECG: 0.2).
 
 Source: Baronig, Ferrand, Sabathiel & Legenstein 2025, "Advancing spatio-temporal processing through
 adaptation in spiking neural networks", Nat. Commun. 16:5776 (arXiv 2408.07517), and the authors'
@@ -58,8 +58,6 @@ class SEAdLIF(Neuron):
     """
 
     states: ClassVar[tuple[str, ...]] = ("u", "w")
-    #: Values that the source trains.
-    trained: ClassVar[tuple[str, ...]] = ("tau_u_share", "tau_w_share", "a", "b")
 
     def __init__(
         self,
@@ -78,12 +76,13 @@ class SEAdLIF(Neuron):
         self.dt, self.tau_u, self.tau_w, self.q, self.theta = dt, tau_u, tau_w, q, theta
 
     def values(self, n: int, rng: np.random.Generator) -> dict[str, Value]:
-        """``tau_u_share``, ``tau_w_share`` (0: the shortest time, 1: the longest), ``a``, ``b``."""
+        """``tau_u_share``, ``tau_w_share`` (0: shortest, 1: longest), ``a``, ``b``; ``theta``."""
         ends = {"tau_u_share": 1.0, "tau_w_share": 1.0, "a": 1.0, "b": 2.0}
-        return {
+        drawn = {
             name: Value(rng.uniform(0.0, end, n).astype(np.float32), (0.0, end))
             for name, end in ends.items()
         }
+        return {**drawn, "theta": Value(np.full(n, self.theta, np.float32))}
 
     def step(
         self, state: Named, spikes: jax.Array, drive: jax.Array, value: Named
@@ -97,7 +96,7 @@ class SEAdLIF(Neuron):
         return {"u": alpha * u + (1.0 - alpha) * (drive - w), "w": w}
 
     def excess(self, state: Named, value: Named) -> jax.Array:
-        return state["u"] - self.theta
+        return state["u"] - value["theta"]
 
     def _decay(self, share: jax.Array, tau: Range) -> jax.Array:
         """``exp(-dt / tau)``, ``(n,)``, for times that lie ``share`` of the way through ``tau``."""
