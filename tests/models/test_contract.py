@@ -19,7 +19,10 @@ from zoo import LIVE, N_IN, N_OUT, make_stream, make_targets, objective
 
 N, BATCH, STEPS = 12, 3, 16
 #: Size of the input with which a layer of each model answers, beside ``LIVE``'s options.
-SIZE = {"LIF": 20.0, "adLIF": 8.0, "RadLIF": 8.0, "RLIF": 1500.0}
+SIZE = {
+    "LIF": 20.0, "adLIF": 8.0, "RadLIF": 8.0, "RLIF": 1500.0,
+    "SE-adLIF": 10.0, "BRF": 100.0, "CuBaLIF": 20.0,
+}  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     **LIVE, "gif": {"tau_mem": 10.0, "tau_syn": 5.0, "ff_scale": 20.0},
     "ei": {"tau_mem": 10.0, "tau_syn": 5.0, "ff_scale": 2.0},

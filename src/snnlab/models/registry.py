@@ -99,6 +99,18 @@ MODELS: Registry[Model] = Registry(
             currents=True,
         ),
         "RadLIF": Model("recurrent adLIF", of.RECURRENT, f"{_DESCRIBED}:radlif", currents=True),
+        "SE-adLIF": Model(
+            "adaptive, symplectic Euler", (*of.RECURRENT, of.Scales), f"{_DESCRIBED}:se_adlif",
+            {"ff_scale": 130.0, "rec_scale": 1.0}, currents=True,
+        ),
+        "BRF": Model(
+            "balanced resonate-and-fire", (*of.RECURRENT, of.Scales), f"{_DESCRIBED}:brf",
+            {"ff_scale": 13000.0, "rec_scale": 1.0}, currents=True,
+        ),
+        "CuBaLIF": Model(
+            "LIF neurons with synaptic currents", (*of.RECURRENT, of.Scales),
+            f"{_DESCRIBED}:cuba_lif", {"ff_scale": 200.0, "rec_scale": 1.0}, currents=True,
+        ),
         "MLP": Model("no spikes, no memory", (of.Maps,), f"{_DESCRIBED}:baseline", spiking=False),
         **{
             name: Model("recurrent, no spikes", _BASELINE, f"{_DESCRIBED}:baseline", spiking=False)
