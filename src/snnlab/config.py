@@ -11,7 +11,6 @@ no model, no dataset and no learner: each package declares its own section.
 from __future__ import annotations
 
 import io
-import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +39,7 @@ from snnlab.options import (
     option,
     section,
     sections,
+    too_large,
     void_options,
     without_void,
 )
@@ -271,6 +271,17 @@ def build(config_type: type[T], values: Mapping[str, Any], given: Given | None =
 
     Raises:
         UsageError: an unknown option, or a value that is not valid; all of them, in one line.
+
+    >>> import dataclasses
+    >>> @section("Training")
+    ... class Training:
+    ...     lr: float = option(1e-3, "learning rate", gt=0)
+    >>> Config = dataclasses.make_dataclass("Config", [("training", Training)], frozen=True)
+    >>> build(Config, {"lr": "0.1"}).training.lr
+    0.1
+    >>> build(Config, {"lr": -1})
+    Traceback (most recent call last):
+    snnlab.errors.UsageError: --lr -1: must be greater than 0
     """
     known = entries(config_type)
     unknown = [k for k in values if k not in known]
@@ -290,7 +301,7 @@ def build(config_type: type[T], values: Mapping[str, Any], given: Given | None =
             problems += [_problem(item, known) for item in error.errors()]
             continue
         options = {k: getattr(made[sec_name], k) for k in known if known[k].section == sec_name}
-        problems += [line for k, v in options.items() if (line := _too_large(k, v))]
+        problems += [line for k, v in options.items() if (line := too_large(k, v))]
     if not problems:
         problems = given_in_vain(made, known, given or Given())
     if problems:
@@ -325,19 +336,6 @@ def _kinds(annotation: Any) -> set[Any]:
     if not parts or get_origin(annotation) is Literal:
         return {annotation}
     return {kind for part in parts for kind in _kinds(part)}
-
-
-def _too_large(name: str, value: Any) -> str:
-    """Why a number cannot be held by the float32 and int32 of a program, if it cannot."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value:
-        return ""
-    if isinstance(value, int):
-        if abs(value) < 2**31:
-            return ""
-        return f"--{name} {shown(value)}: must be a number below 2^31"
-    if 2**-126 <= abs(value) < 2.0**128 or not math.isfinite(value):
-        return ""
-    return f"--{name} {value:g}: must be a number that float32 holds, 1.2e-38 to 3.4e38 in size"
 
 
 def _problem(item: Any, known: Mapping[str, Entry]) -> str:

@@ -47,7 +47,11 @@ def as_keywords() -> Iterator[None]:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for the closest valid name, or an empty string."""
+    """``" (did you mean 'x'?)"`` for the closest valid name, or an empty string.
+
+    >>> nearest("epoch", ["epochs", "lr"])
+    " (did you mean 'epochs'?)"
+    """
     close = difflib.get_close_matches(name[:60], list(valid), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
 

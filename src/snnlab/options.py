@@ -10,6 +10,7 @@ refused; where it is not given it has its own default, whatever a task's default
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -233,6 +234,19 @@ def as_dict(config: Any) -> dict[str, dict[str, Any]]:
 def flat(config: Any) -> dict[str, Any]:
     """Option -> value over all sections."""
     return {k: v for sec in as_dict(config).values() for k, v in sec.items()}
+
+
+def too_large(name: str, value: Any) -> str:
+    """Why a number cannot be held by the float32 and int32 of a program, if it cannot."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value:
+        return ""
+    if isinstance(value, int):
+        if abs(value) < 2**31:
+            return ""
+        return f"--{name} {shown(value)}: must be a number below 2^31"
+    if 2**-126 <= abs(value) < 2.0**128 or not math.isfinite(value):
+        return ""
+    return f"--{name} {value:g}: must be a number that float32 holds, 1.2e-38 to 3.4e38 in size"
 
 
 # ------------------------------------------------------------- options without effect

@@ -27,6 +27,10 @@ class Registry(Generic[T]):
         group: of entry points (``snnlab.tasks``).
         kind: type of the objects.
         own: the entries of snnlab itself.
+
+    >>> numbers = Registry("number", "my.numbers", float, {"tau": "math:tau", "half": 0.5})
+    >>> numbers.names(), round(numbers.get("tau"), 2)
+    (('tau', 'half'), 6.28)
     """
 
     def __init__(self, what: str, group: str, kind: type[T], own: Mapping[str, T | str]) -> None:

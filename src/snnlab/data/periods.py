@@ -19,6 +19,9 @@ def steps_of(flag: str, duration_ms: float, dt_ms: float, *, zero: bool = False)
 
     Raises:
         UsageError: negative, zero where that has no meaning, or not a multiple of ``dt_ms``.
+
+    >>> steps_of("t_delay", 10.0, 0.5)
+    20
     """
     if not math.isfinite(duration_ms):
         raise UsageError(f"--{flag} {duration_ms:g}: not a duration in ms")

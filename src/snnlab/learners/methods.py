@@ -51,7 +51,11 @@ METHODS: dict[str, Method] = {
 
 
 def canonical(name: object) -> str:
-    """The name of a rule from one of its aliases; anything else as it is."""
+    """The name of a rule from one of its aliases; anything else as it is.
+
+    >>> canonical("D-RTRL"), canonical("pp_prop"), canonical("none of them")
+    ('diag', 'expsm_diag', 'none of them')
+    """
     wanted = str(name).lower().replace("_", "-")
     for method, about in METHODS.items():
         if wanted in (method.replace("_", "-"), *about.aliases):
@@ -60,5 +64,9 @@ def canonical(name: object) -> str:
 
 
 def having(what: str) -> tuple[str, ...]:
-    """Names of the rules that have it."""
+    """Names of the rules that have it.
+
+    >>> having("decay")
+    ('expsm_diag', 'ottt', 'otpe', 'hybrid')
+    """
     return tuple(name for name, about in METHODS.items() if what in about.has.split())
