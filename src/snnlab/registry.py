@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from snnlab.errors import UsageError, nearest, one_line, shown
@@ -45,6 +45,22 @@ class Registry(Generic[T]):
             UsageError: a package gives a name that is taken.
         """
         return (*self._own, *self._entry_points())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __getitem__(self, name: str) -> T:
+        return self.get(name)
+
+    def items(self) -> list[tuple[str, T]]:
+        """All names with what has them."""
+        return [(name, self.get(name)) for name in self]
 
     def get(self, name: str) -> T:
         """What has the name.

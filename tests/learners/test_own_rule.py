@@ -1,27 +1,27 @@
-"""The example of docs/learners.md: a rule is a file and a line, and does what the page says."""
+"""The example of docs/learners.md: a package adds a rule, which does what the page says."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "learners.md").read_text()
-FILE, LINE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(FILE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(POINT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 #: Prints norms and relative errors, by parameter, of gradients of LIF neurons with one leak.
 PROGRAM = """
 import json, math
 import numpy as np
 from snnlab.learners import LearnerConfig
-from snnlab.learners.rules.leaky import Leaky
 from zoo import gradients, make_stream, make_targets, model_config, relative_error
 
 config = model_config(n_layer=1, detach_reset=True, tau_mem_sigma=0.0, tau_mem=10.0)
@@ -49,17 +49,16 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What the program prints in a copy of the package with the page's file and line."""
+    """What the program prints where the page's package is installed."""
     folder = tmp_path_factory.mktemp("own")
-    package = folder / "snnlab"
-    shutil.copytree(ROOT / "src" / "snnlab", package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "learners" / "rules" / "leaky.py").write_text(FILE)
-    methods = package / "learners" / "methods.py"
-    head = "METHODS: dict[str, Method] = {\n"
-    code = methods.read_text()
-    assert code.count(head) == 1
-    methods.write_text(code.replace(head, head + LINE))
-    paths = os.pathsep.join([str(folder), str(ROOT / "tests")])
+    (folder / "leaky.py").write_text(FILE)
+    about = folder / "leaky-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: leaky\nVersion: 1.0\n")
+    points = tomllib.loads(POINT)["project"]["entry-points"]["snnlab.rules"]
+    lines = "".join(f"{name} = {where}\n" for name, where in points.items())
+    (about / "entry_points.txt").write_text(f"[snnlab.rules]\n{lines}")
+    paths = os.pathsep.join([str(folder), str(ROOT / "src"), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**os.environ, "PYTHONPATH": paths}, cwd=folder,
         capture_output=True, text=True, timeout=300,
@@ -71,7 +70,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_the_example_is_as_short_as_it_says() -> None:
     assert len(FILE.splitlines()) <= 40
-    assert len(LINE.splitlines()) == 1
+    assert len(POINT.splitlines()) == 2
 
 
 def test_the_line_gives_it_a_name(measured: dict) -> None:

@@ -6,12 +6,12 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from snnlab.devices import memory
-from snnlab.learners.config import LearnerConfig
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.tuning import CPU, Tuning, current
 
 if TYPE_CHECKING:
     from snnlab.learners.chunks import OnlineLearner
+    from snnlab.learners.config import LearnerConfig
 
 #: Arrays of the size of a state or a drive that a chunk holds per step, for each of them: beside
 #: traces, and if it is the only chunk (fitted to XLA's figures for 3 x 512 LIF neurons).

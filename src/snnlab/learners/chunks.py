@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
-from snnlab.learners.config import Precision
 from snnlab.learners.functional import Params, PureStep
 from snnlab.learners.graph import derivatives, locality
 from snnlab.learners.graph.derivatives import ByState, Steps, StepSignal
@@ -33,6 +32,10 @@ from snnlab.learners.stores.dynamics import Dynamics, plus
 from snnlab.learners.stores.kernels.support import on_one_cpu
 from snnlab.learners.stores.traces import within_chunk
 from snnlab.learners.tuning import current
+
+if TYPE_CHECKING:
+    from snnlab.learners.config import Precision
+
 
 ChunkSize = int | Callable[[int], int]
 

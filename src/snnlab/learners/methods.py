@@ -1,8 +1,15 @@
-"""The learning rules by name: a line here and a file in :mod:`snnlab.learners.rules` make one."""
+"""The learning rules by name: a line here and a file in :mod:`snnlab.learners.rules` make one.
+
+A user's package joins with an entry point of the group ``snnlab.rules``, a :class:`Method`.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from snnlab.registry import Registry
+
+_RULES = "snnlab.learners.rules"
 
 
 class Method(NamedTuple):
@@ -15,21 +22,27 @@ class Method(NamedTuple):
             memory for them; ``windows``, ``--vjp_method multi-step``; ``decay``,
             ``--etrace_decay``; ``feedback``, ``--feedback``.
         libraries: backends beside ours.
-        file: in :mod:`snnlab.learners.rules`, if not that of its name.
+        make: ``"module:function"``, from a :class:`~snnlab.learners.rules.build.Request` to a
+            learner; without it ``make`` in the file of the name in :mod:`snnlab.learners.rules`.
     """
 
     summary: str
     aliases: tuple[str, ...] = ()
     has: str = "online chunks"
     libraries: tuple[str, ...] = ()
-    file: str = ""
+    make: str = ""
+
+    def maker(self, name: str) -> str:
+        """``make`` of the rule that is called so."""
+        return self.make or f"{_RULES}.{name.replace('-', '_')}:make"
 
 
 #: Backends that are the online rules of other libraries.
 LIBRARIES = ("braintrace", "brainscale")
+_SNAP = f"{_RULES}.snap:make"
 TRACES, BOTH = "online chunks windows", LIBRARIES
 SMOOTH = f"{TRACES} decay"
-METHODS: dict[str, Method] = {
+METHODS: Registry[Method] = Registry("method", "snnlab.rules", Method, {
     "bptt": Method("backpropagation through time", has=""),
     "diag": Method("D-RTRL", ("d-rtrl", "drtrl"), TRACES, BOTH),
     "expsm_diag": Method("ES-D-RTRL", ("es-d-rtrl", "esd-rtrl", "pp-prop"), SMOOTH, BOTH),
@@ -40,14 +53,14 @@ METHODS: dict[str, Method] = {
     "ottt": Method("online training through time", has="online chunks decay"),
     "otpe": Method("OTTT with postsynaptic estimates", has="online chunks decay"),
     "ostl": Method("OSTL, for small networks"),
-    "ostl-without-h": Method("OSTL without a layer's recurrence", file="ostl"),
-    "snap-1": Method("SnAp-1: D-RTRL and own synapses", libraries=BOTH[:1], file="snap"),
-    "snap-2": Method("SnAp-2, for small networks", libraries=BOTH[:1], file="snap"),
+    "ostl-without-h": Method("OSTL without a layer's recurrence", make=f"{_RULES}.ostl:make"),
+    "snap-1": Method("SnAp-1: D-RTRL and own synapses", libraries=BOTH[:1], make=_SNAP),
+    "snap-2": Method("SnAp-2, for small networks", libraries=BOTH[:1], make=_SNAP),
     "uoro": Method("unbiased online recurrent optimization, for small networks", has="online"),
     "rtrl": Method("exact real-time recurrent learning, for small networks", has="online"),
     "immediate": Method("no trace: the control"),
     "hybrid": Method("D-RTRL for maps of few weights, ES-D-RTRL for others", (), SMOOTH, BOTH),
-}  # fmt: skip
+})  # fmt: skip
 
 
 def canonical(name: object) -> str:

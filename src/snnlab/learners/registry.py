@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 from snnlab.learners.backends import make_library
@@ -14,6 +13,7 @@ from snnlab.learners.rules import layerwise
 from snnlab.learners.rules.build import Request
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator
+from snnlab.registry import load
 
 MakeNetwork = Callable[[Operator], Network]
 #: What a file of a rule offers.
@@ -66,7 +66,6 @@ def learner_of(
         UsageError: the rule cannot train a parameter.
     """
     if make is None:
-        file = METHODS[config.method].file or config.method
-        rule = importlib.import_module(f"snnlab.learners.rules.{file.replace('-', '_')}")
-        make = rule.make
-    return make(Request(config, net, objective, seed))
+        make = load(METHODS[config.method].maker(config.method))
+    made: Learner = make(Request(config, net, objective, seed))
+    return made

@@ -17,17 +17,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from snnlab.errors import UsageError
-from snnlab.learners.config import Precision
 from snnlab.learners.functional import PureStep
 from snnlab.learners.graph import jaxprs
 from snnlab.learners.graph.jaxprs import inline, is_literal, variables
 from snnlab.learners.relations import Elementwise, InputBlock, MatMul, Relation, Sparse
+
+if TYPE_CHECKING:
+    from snnlab.learners.config import Precision
+
 
 #: What a variable comes from: ``("h", old state)``, ``("new", new state)``, ``("y", relation)``,
 #: ``("through", source of a map's input)``.

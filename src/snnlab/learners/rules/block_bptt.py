@@ -9,7 +9,7 @@ first map's product with it) is computed for a block at once, forwards and backw
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,14 @@ import jax.numpy as jnp
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Objective, Segment, add, template
 from snnlab.learners.chunks import ChunkedLearner, equal_parts, read_window
-from snnlab.learners.config import Precision
 from snnlab.learners.functional import Params, PureStep
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import inputs_of_chunk, make_frame
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.stores.traces import within_chunk
+
+if TYPE_CHECKING:
+    from snnlab.learners.config import Precision
 
 
 class BPTT(ChunkedLearner):

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Objective
-from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import PureStep
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.base import Choose, Setting
@@ -19,6 +18,7 @@ from snnlab.learners.signals import Feedback, Signal, Window
 
 if TYPE_CHECKING:
     from snnlab.learners.chunks import OnlineLearner
+    from snnlab.learners.config import LearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
