@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,3 +91,47 @@ def test_examples_of_the_help_are_valid(name: str) -> None:
         argv = flags.split()
         made, _ = parse(task.config, argv, prog="p", description="", adapt=task.adapt)
         assert isinstance(made, task.config)
+
+
+OWN_DATA = """
+import numpy as np
+from snnlab.data import pack
+from snnlab.data.registry import Dataset
+
+def load(name, path):
+    rng = np.random.default_rng(0)
+    x = rng.random((40, 12, 7)) < float(open(path).read())
+    return pack(name, x, np.arange(40) % 4, np.arange(40) >= 30)
+
+WAVES = Dataset("a file with a rate", "own_data:load", files=True)
+"""
+USE = """
+import sys
+from snnlab import config as configs
+from snnlab.problems.balanced import BalancedRSNN
+from snnlab.problems.tasks import task_of
+task = task_of("image-classification")
+argv = ["--dataset", "waves", "--data_path", sys.argv[1], "--data_length", "12"]
+config = configs.parse(task.config, argv, prog="p", description="", adapt=task.adapt)[0]
+problem = task.build(config)
+print(problem.dataset, problem.n_in, problem.n_out, problem.n_steps, len(problem.test.labels))
+print(configs.parse(BalancedRSNN, argv, prog="p", description="")[0].data.dataset)
+"""
+
+
+def test_a_package_brings_a_dataset(tmp_path: Path) -> None:
+    """Every task of recordings takes it, with the options of recordings."""
+    info = tmp_path / "own_data-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own_data\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[snnlab.datasets]\nwaves = own_data:WAVES\n")
+    (tmp_path / "own_data.py").write_text(OWN_DATA)
+    (tmp_path / "rate.txt").write_text("0.2")
+    source = Path(__file__).resolve().parents[1] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", USE, str(tmp_path / "rate.txt")], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(source)])},
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["waves", "7", "4", "12", "10", "waves"]

@@ -11,15 +11,14 @@ from snnlab.data.augment import Augment
 from snnlab.data.batch import Splits
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import BatchCutter, capacity
-from snnlab.data.event_digits import load_event_digits
 from snnlab.data.loader import Loader
-from snnlab.data.recordings import load_recordings
-from snnlab.data.speech.spoken_digits import load_spoken_digits
+from snnlab.data.registry import DATASETS
 from snnlab.data.splits import stratified
 from snnlab.data.store import TEST, TRAIN, VALID, EventStore
 from snnlab.data.stream import BLOCK, SPARSE
 from snnlab.data.transform import Transform
 from snnlab.errors import UsageError
+from snnlab.registry import load
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +63,8 @@ def build_data(config: DataConfig, seed: int) -> Data:
     Raises:
         UsageError: recordings or cache that cannot be used, or options that do not fit them.
     """
-    if config.dataset == "event-digits":
-        store = load_event_digits()
-    elif config.dataset == "spoken-digits":
-        store = load_spoken_digits()
-    else:
-        store = load_recordings(config.dataset, config.data_path)
+    name, about = config.dataset, DATASETS[config.dataset]
+    store = load(about.load)(*((name, config.data_path) if about.files else ()))
     return data_of(store, config, seed)
 
 

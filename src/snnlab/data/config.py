@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from snnlab.config import PathText, option, section
+from snnlab.data.registry import DATASETS, FROM_FILES
+
+if TYPE_CHECKING:
+    Dataset = str
+else:
+    Dataset = Literal[DATASETS.names()]
 
 
 @section("Data")
@@ -16,16 +22,16 @@ class DataConfig:
     a bin holds the number of its events, exactly as tonic's ``ToFrame`` counts them.
     """
 
-    dataset: Literal["event-digits", "nmnist", "shd", "ssc", "spoken-digits"] = option(
+    dataset: Dataset = option(
         basic=True,
         default="event-digits",
-        help="recordings: event-digits is made offline, and so is spoken-digits (needs the extra "
-        "'speech'); nmnist, shd and ssc are read or downloaded",
+        help="recordings: "
+        + "; ".join(f"{name}: {about.summary}" for name, about in DATASETS.items()),
     )
     data_path: PathText = option(
         basic=True,
         default="",
-        only={"dataset": ("nmnist", "shd", "ssc")},
+        only={"dataset": FROM_FILES},
         help="folder of the recordings, read-only is fine (nmnist: or a zip); empty: the user's "
         "cache folder, into which they are downloaded",
     )

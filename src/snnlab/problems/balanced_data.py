@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +10,10 @@ from snnlab.analysis.config import Metric
 from snnlab.config import SET, option, section
 from snnlab.data import DataConfig
 from snnlab.data.batch import Splits
+from snnlab.data.registry import DATASETS, FROM_FILES
 
 #: What :func:`snnlab.data.build_data` knows.
-RECORDINGS = typing.get_args(typing.get_type_hints(DataConfig)["dataset"])
+RECORDINGS = DATASETS.names()
 #: What :func:`snnlab.data.build_features` knows.
 AUDIO = ("hd", "sc")
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SHARED_BY_AUDIO = (*SHARED, "data_path", "data_length", "drop_last", "val_fracti
 
 def _read_by(name: str) -> tuple[str, ...]:
     """Datasets for which an option of :class:`DataConfig` means something."""
-    events = ("nmnist", "shd", "ssc") if name == "data_path" else RECORDINGS
+    events = FROM_FILES if name == "data_path" else RECORDINGS
     return (*events, *AUDIO) if name in SHARED_BY_AUDIO else events
 
 
@@ -48,7 +48,7 @@ class BalancedData(DataConfig):
     """Cue accumulation or recordings; options of the other kind are refused."""
 
     dataset: Dataset = option(
-        basic=True,  # type: ignore[assignment]
+        basic=True,
         default="cue",
         help="cue: cue accumulation; recordings (--data_path): shd and ssc as published; hd and "
         "sc: the words behind them, as 40 log-mel features every 10 ms; the others as in "

@@ -1,0 +1,43 @@
+"""The recorded datasets by name.
+
+A user's package joins with an entry point of the group ``snnlab.datasets``, a :class:`Dataset`;
+every task that takes recordings then takes its name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from snnlab.registry import Registry
+
+
+class Dataset(NamedTuple):
+    """Recorded events.
+
+    Attributes:
+        summary: for ``--help``.
+        load: ``"module:function"``, which returns a :class:`~snnlab.data.store.EventStore`.
+        files: whether it is read from ``--data_path``; ``load`` is then given its own name and that
+            text (empty where there is none), otherwise nothing.
+    """
+
+    summary: str
+    load: str
+    files: bool = False
+
+
+_FILES = "snnlab.data.recordings:load_recordings"
+DATASETS: Registry[Dataset] = Registry("dataset", "snnlab.datasets", Dataset, {
+    "event-digits": Dataset(
+        "handwritten digits, made offline", "snnlab.data.event_digits:load_event_digits"
+    ),
+    "nmnist": Dataset("N-MNIST, read or downloaded", _FILES, files=True),
+    "shd": Dataset("Spiking Heidelberg Digits, read or downloaded", _FILES, files=True),
+    "ssc": Dataset("Spiking Speech Commands, read or downloaded", _FILES, files=True),
+    "spoken-digits": Dataset(
+        "made offline, needs the extra 'speech'",
+        "snnlab.data.speech.spoken_digits:load_spoken_digits",
+    ),
+})  # fmt: skip
+#: Those that are read from ``--data_path``.
+FROM_FILES = tuple(name for name, about in DATASETS.items() if about.files)
