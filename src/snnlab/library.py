@@ -88,7 +88,8 @@ class Run:
             known = configs.entries(task_of(name).config)
             choices = known["dataset"].choices if "dataset" in known else ()
             fits = not choices or str(self.options.get("dataset")) in choices
-            if fits and "method" in self.options and set(self.options) <= set(known):
+            names = set(configs.renamed(self.options, known))
+            if fits and "method" in names and names <= set(known):
                 return name
         raise UsageError(f"{self.path} is no run of {', '.join(TASKS.names())}")
 
@@ -97,7 +98,8 @@ class Run:
         """All options in sections: ``run.config.model.n_rec``."""
         with as_keywords():
             kind = task_of(self.task).config
-            saved = getattr(kind, "of_earlier", dict)(self.options)
+            saved = configs.renamed(self.options, configs.entries(kind))
+            saved = getattr(kind, "of_earlier", dict)(saved)
             return configs.build(kind, saved)
 
     @property

@@ -84,7 +84,7 @@ def test_parameters_under_their_earlier_names(tmp_path: Path) -> None:
 
     before, like = made(names.values(), 3.0), made(names, 0.0)
     writer = Writer(tmp_path / "c")
-    writer.save(Place(1), before, before.params, {})
+    writer.save(Place(1), before, before.params, {"progress": {"best_epoch": 1}})
     writer.close()
     found, best, _ = Reader(tmp_path / "c").restore(like)
     wanted = made(names, 3.0)
@@ -92,6 +92,7 @@ def test_parameters_under_their_earlier_names(tmp_path: Path) -> None:
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_array_equal(a, b)
     alone = Reader(tmp_path / "c").best_params(like.params)
+    assert set(Reader(tmp_path / "c").weights()[0]) == set(names)
     for name, value in wanted.params.items():
         np.testing.assert_array_equal(best[name], value)
         np.testing.assert_array_equal(alone[name], value)

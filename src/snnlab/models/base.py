@@ -14,22 +14,22 @@ import jax.numpy as jnp
 READOUT_PREFIX = "readout."
 
 
-#: Parameters of networks, and what they were called before (for checkpoints).
+#: What parameters were called in earlier versions, and what they are called today.
 EARLIER = (
-    (r"layers\.0\.(neuron|pathways|bias)", r"layer.\1"),
-    (r"(layers\.\d+)\.value\.(alpha|theta)\.", r"\1.\2."),
-    (r"(layers\.\d+)\.value\.(beta|a|b)\.", r"\1.adaptation.\2."),
-    (r"readout\.map\.", "readout.w."),
-    (r"readout\.decay\.tau\.", "readout.tau."),
-    (r"readout\.decay\.weight", "readout.alpha.weight"),
+    (r"layer\.(?=neuron|pathways|bias)", "layers.0."),
+    (r"(layers\.\d+)\.(alpha|theta)\.", r"\1.value.\2."),
+    (r"(layers\.\d+)\.adaptation\.", r"\1.value."),
+    (r"readout\.w\.", "readout.map."),
+    (r"readout\.tau\.", "readout.decay.tau."),
+    (r"readout\.alpha\.", "readout.decay."),
 )
 
 
-def earlier_name(name: str) -> str:
-    """What a parameter was called in earlier versions; the same for most."""
-    for pattern, before in EARLIER:
+def todays_name(name: str) -> str:
+    """The name of a parameter that a checkpoint of any version has."""
+    for pattern, today in EARLIER:
         if re.match(pattern, name):
-            return re.sub(pattern, before, name, count=1)
+            return re.sub(pattern, today, name, count=1)
     return name
 
 

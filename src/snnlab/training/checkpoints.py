@@ -29,7 +29,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,12 +266,12 @@ class Reader:
 
         with self._copied(place) as (path, meta, where):
             wanted, saved = {"best": like.params, **like._asdict()}, _saved(path)
-            old = _old_names(like.params, saved.get("params", {}))
-            asked = _renamed(wanted, old)
+            today = _new_names(saved.get("params", {}), like.params)
+            asked = _renamed(wanted, {name: before for before, name in today.items()})
             _compare(_shapes(saved), _shapes(asked), where, "does not fit this experiment")
             target = jax.tree.map(ocp.utils.to_shape_dtype_struct, asked)
             found = _handler().restore(path, args=ocp.args.StandardRestore(target))
-            found = _renamed(found, {before: name for name, before in old.items()})
+            found = _renamed(found, today)
             best = found.pop("best")
             return TrainState(**found), best, meta
 
@@ -286,8 +286,7 @@ class Reader:
 
         with self._copied(None) as (path, _, where):
             saved = _handler().restore(path, args=ocp.args.StandardRestore())["best"]
-            old = _old_names(like, saved)
-            saved = _renamed(saved, {before: name for name, before in old.items()})
+            saved = _renamed(saved, _new_names(saved, like))
             _compare(_shapes(saved), _shapes(like), where, "holds another network")
             return {name: jnp.asarray(saved[name]) for name in like}
 
@@ -303,6 +302,7 @@ class Reader:
         with self._copied(None) as (path, meta, _):
             saved = _handler().restore(path, args=ocp.args.StandardRestore())
             found = saved["best" if meta["progress"]["best_epoch"] else "params"]
+            found = _renamed(found, _new_names(found))
             return {name: np.array(value, copy=True) for name, value in found.items()}, meta
 
     @contextlib.contextmanager
@@ -341,12 +341,12 @@ class Reader:
         raise UsageError(f"the checkpoints in {self.folder} change faster than they can be read")
 
 
-def _old_names(params: Params, saved: Any) -> dict[str, str]:
-    """Parameter -> name that an earlier version saved it under, where that differs."""
-    from snnlab.models.base import earlier_name
+def _new_names(saved: Iterable[str], wanted: Container[str] | None = None) -> dict[str, str]:
+    """Saved parameter -> its name today, where that differs (and is ``wanted``)."""
+    from snnlab.models.base import todays_name
 
-    pairs = {name: earlier_name(name) for name in params if name not in saved}
-    return {name: before for name, before in pairs.items() if before in saved}
+    pairs = {name: todays_name(name) for name in saved if wanted is None or name not in wanted}
+    return {old: new for old, new in pairs.items() if wanted is None or new in wanted}
 
 
 def _renamed(tree: Any, names: dict[str, str]) -> Any:
