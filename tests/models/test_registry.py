@@ -11,7 +11,8 @@ import pytest
 from snnlab import config as configs
 from snnlab.errors import UsageError
 from snnlab.models.config import BalancedConfig, EIConfig, GIFConfig, ModelConfig
-from snnlab.models.registry import MODELS, model_defaults
+from snnlab.models.registry import MODELS
+from snnlab.models.section import model_defaults
 from snnlab.models.surrogates import SURROGATES
 from snnlab.problems import delayed_match, image_classification
 from snnlab.problems.balanced import BalancedRSNN

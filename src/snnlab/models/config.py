@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from snnlab.models.registry import ModelSection, model_section
+from snnlab.models.section import ModelSection, model_section
 
 #: Decoding weights, see :func:`snnlab.models.integrator.decoders`.
 DecoderInit = Literal[

@@ -159,7 +159,7 @@ def build_network(
     """A network with freshly drawn parameters, a pure function of ``seed``.
 
     Args:
-        config: a section of models (:func:`snnlab.models.registry.model_section`).
+        config: a section of models (:func:`snnlab.models.section.model_section`).
         n_in: inputs; n_out: readout units.
         operator: how maps are traced (see :mod:`snnlab.models.maps`).
         seed: of weights and values of neurons; the same for every operator.

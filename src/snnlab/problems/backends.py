@@ -33,7 +33,7 @@ def check_model(learner: LearnerConfig, model: Any) -> None:
 
     Args:
         learner: the config's.
-        model: section of the config (:class:`snnlab.models.registry.ModelSection`).
+        model: section of the config (:class:`snnlab.models.section.ModelSection`).
 
     Raises:
         UsageError: with the reason.

@@ -21,7 +21,7 @@ from snnlab.experiment.task import Sizes, Task
 from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig
 from snnlab.models.config import BalancedConfig
 from snnlab.models.kinds.rlif import refit_program
-from snnlab.models.registry import model_defaults
+from snnlab.models.section import model_defaults
 from snnlab.problems.backends import check_model, layers
 from snnlab.problems.balanced_data import BalancedData, BalancedSplits, first_counted, make_splits
 from snnlab.training.config import TrainingConfig

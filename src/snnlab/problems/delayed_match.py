@@ -14,7 +14,7 @@ from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
 from snnlab.models.kinds.rlif import refit_program
-from snnlab.models.registry import model_defaults
+from snnlab.models.section import model_defaults
 from snnlab.problems.backends import check_model, layers
 from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
 from snnlab.training.config import TrainingConfig
