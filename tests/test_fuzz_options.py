@@ -86,7 +86,7 @@ VALUES = NUMBERS | WORDS
 def names(task: type) -> Any:
     known = configs.entries(task)
     every = [n for e in known.values() for n in (e.name, *e.aliases)]
-    return st.sampled_from([*every, "config", "help", "dry_run"]) | st.text(max_size=8)
+    return st.sampled_from([*every, "config", "help", "help_all", "dry_run"]) | st.text(max_size=8)
 
 
 def _joined(lists: list[list[str]]) -> list[str]:
