@@ -154,11 +154,36 @@ def test_exact_rules_are_backpropagation(method: str, step: Callable) -> None:
     assert all(np.linalg.norm(g) > 1e-2 for g in by_name(found).values())
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("uoro", "rtrl")])
+def showing(params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
+    """The same neurons; spikes are made of potentials, and shown as the maps above take them."""
+    after, spikes = [], []
+    for v, w in zip(carry["v"], params["layers"], strict=True):
+        s = SPIKE(v - 1.0)
+        v = LEAK * (v - s) + jnp.concatenate([x, s], -1) @ w
+        x = SPIKE(v - 1.0)
+        after.append(v)
+        spikes.append(x)
+    r = LEAK * carry["r"] + x @ params["out"]
+    return {"v": after, "r": r}, (r, spikes)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("uoro", "rtrl", "otpe")])
 def test_every_rule_has_the_gradient_of_the_suite(method: str) -> None:
     """Also where spikes are a state, which the suite's neurons do not carry."""
     found = by_name(run(of(method))[1])
     assert max(errors(found, of_suite(method)).values()) < 2e-4
+
+
+@pytest.mark.parametrize("method", ["otpe", "eprop"])
+def test_spikes_that_are_shown_and_not_carried(method: str) -> None:
+    made = of(method, showing, spikes=lambda _carry, output: output[1])
+    assert max(errors(by_name(run(made)[1]), of_suite(method)).values()) < 2e-4
+
+
+def test_otpe_has_no_leak_for_carried_spikes() -> None:
+    message = r"^method otpe has one leak for all states.* state carry\['s'\]\[0\] keeps them"
+    with pytest.raises(UsageError, match=message):
+        of("otpe")
 
 
 def test_an_alias_is_the_rule() -> None:

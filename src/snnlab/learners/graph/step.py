@@ -412,6 +412,13 @@ class StepGraph:
             if one.is_map and self.layer_of(r) is None for name in one.trained
         ]  # fmt: skip
 
+    def spikes_that_are_states(self) -> int | None:
+        """A state that keeps a layer's spikes, made of other states; most steps have none."""
+        for b, v in enumerate(self.new_vars):
+            if any(v is shown for shown in self.out.spikes) and set(self.edges[b]) - {b}:
+                return b
+        return None
+
     def reach_output_past_spikes(self) -> int | None:
         """A state of a spiking layer that reaches the readout other than by its spikes."""
         spikes = set(self.out.spikes)

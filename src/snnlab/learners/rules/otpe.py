@@ -13,7 +13,8 @@ Memory: as e-prop.
 Source: Summe, Schaefer & Joshi 2023 (arXiv:2311.16151); the form with factors (approximate OTPE) is
 not here. Departures from public code of its experiments: there the trace before the filter follows
 the neuron's own dynamics (the same for LIF neurons of leak ``a`` with ``--detach_reset``), and the
-signal passes a layer by a running average of ``ds/dh``, here by that of the step.
+signal passes a layer by a running average of ``ds/dh``, here by that of the step. A step that keeps
+spikes as a state beside the membrane is refused: a state leaks by ``a`` here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from snnlab.errors import UsageError
 from snnlab.learners.base import Learner
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.build import Request
@@ -52,6 +54,12 @@ class OTPE(EProp):
 def make(of: Request) -> Learner:
     def signal(graph: StepGraph) -> Signal:
         of.require_spikes(graph)
+        kept = graph.spikes_that_are_states()
+        if kept is not None:
+            raise UsageError(
+                f"--method otpe has one leak for all states, which spikes have not: state "
+                f"{graph.states[kept]} keeps them; make them of the membrane in each step"
+            )
         return Exact(of.objective, at_spikes=True)
 
     return of.online(lambda graph, r: DRTRL if graph.layer_of(r) is None else OTPE, signal)
