@@ -14,7 +14,7 @@ from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
 from snnlab.models import MODELS, ModelConfig, build_network
 from snnlab.models.config import BalancedConfig
-from snnlab.problems.backends import check_model
+from snnlab.problems.networks import check_model
 from zoo import LIVE, N_IN, N_OUT, make_stream, make_targets, objective
 
 N, BATCH, STEPS = 12, 3, 16

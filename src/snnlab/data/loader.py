@@ -19,8 +19,8 @@ import numpy as np
 from snnlab import interrupts
 from snnlab.data.batch import Batch
 from snnlab.data.cutting import BatchCutter, CutBatch
+from snnlab.data.positions import check_same
 from snnlab.data.stream import BLOCK, EventStream
-from snnlab.errors import UsageError
 
 
 class _Order:
@@ -156,11 +156,7 @@ class Loader:
         Raises:
             UsageError: the state is of other data.
         """
-        for name, own in self._identity().items():
-            if state.get(name) != own:
-                raise UsageError(
-                    f"the saved data position is of {name} {state.get(name)}, this run has {own}"
-                )
+        check_same(self._identity(), state)
         self._order.epoch = int(state["epoch"])
         self._position = int(state["position"])
         self._pending = True

@@ -11,6 +11,19 @@ from snnlab.errors import UsageError
 B = TypeVar("B")
 
 
+def check_same(identity: dict[str, Any], state: dict[str, Any]) -> None:
+    """Refuse a saved position that is of other data than ``identity`` says.
+
+    Raises:
+        UsageError: what differs.
+    """
+    for name, own in identity.items():
+        if state.get(name) != own:
+            raise UsageError(
+                f"the saved data position is of {name} {state.get(name)}, this run has {own}"
+            )
+
+
 class Positioned(abc.ABC, Generic[B]):
     """Iterates over ``batch(0) .. batch(len - 1)`` of an epoch, resumable at any of them.
 
@@ -48,11 +61,7 @@ class Positioned(abc.ABC, Generic[B]):
         Raises:
             UsageError: the state is of other data.
         """
-        for name, own in self._identity().items():
-            if state.get(name) != own:
-                raise UsageError(
-                    f"the saved data position is of {name} {state.get(name)}, this run has {own}"
-                )
+        check_same(self._identity(), state)
         self.epoch, self._position = int(state["epoch"]), int(state["position"])
         self._pending = True
 

@@ -22,8 +22,8 @@ from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig
 from snnlab.models.config import BalancedConfig
 from snnlab.models.kinds.rlif import refit_program
 from snnlab.models.section import model_defaults
-from snnlab.problems.backends import check_model, layers
 from snnlab.problems.balanced_data import BalancedData, BalancedSplits, first_counted, make_splits
+from snnlab.problems.networks import check_model, layers
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:

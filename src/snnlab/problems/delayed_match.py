@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
@@ -13,18 +12,15 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import GIFConfig
-from snnlab.models.kinds.rlif import refit_program
 from snnlab.models.section import model_defaults
-from snnlab.problems.backends import check_model, layers
-from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
+from snnlab.problems.networks import check_model, layers, network, parts_of
+from snnlab.problems.trial_config import TrialConfig, check_length, check_rate, loaders
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import jax
 
-    from snnlab.data.trials import TrialLoader, Trials
-    from snnlab.models import Network
-    from snnlab.models.maps import Operator
+    from snnlab.data.trials import Trials
 
 N_DIRECTIONS = 8
 BACKGROUND, SAMPLE, TEST = range(3)
@@ -165,30 +161,16 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
     return model_defaults(GIFConfig, values)
 
 
-def network(config: LongTermDependency, sizes: Sizes, operator: Operator = "plain") -> Network:
-    """The network of a config."""
-    from snnlab.models import build_network
-
-    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
 def build(config: LongTermDependency) -> Problem:
     """Trials and network of a config."""
-    from snnlab.data.trials import TrialLoader
     from snnlab.problems.match_probe import probe
 
-    task, data, seed = task_of(config), config.data, config.run.seed
-
-    def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
-        return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
-
+    task, data = task_of(config), config.data
     return Problem(
         task="long-term-dependency", dataset="dms",
-        train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
-        test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
+        **loaders(task, data, config.run.seed), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
         batch_size=data.batch_size,
-        make_network=functools.partial(network, config, Sizes(task.n_in, 2)),
-        layer_names=layers(config), renew=refit_program(config.model),
+        **parts_of(config, Sizes(task.n_in, 2)),
         first_scored=period_steps(task, "test").start,
         class_names=("match", "non-match"),
         facts={"t_delay_ms": data.t_delay},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.analysis.config import Metric
@@ -15,18 +14,15 @@ from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models.config import EIConfig
 from snnlab.models.kinds.populations import n_excitatory
-from snnlab.models.kinds.rlif import refit_program
 from snnlab.models.section import model_defaults
-from snnlab.problems.backends import check_model, layers
-from snnlab.problems.trial_config import TrialConfig, check_length, check_rate
+from snnlab.problems.networks import check_model, layers, network, parts_of
+from snnlab.problems.trial_config import TrialConfig, check_length, check_rate, loaders
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     import jax
 
-    from snnlab.data.trials import TrialLoader, Trials
-    from snnlab.models import Network
-    from snnlab.models.maps import Operator
+    from snnlab.data.trials import Trials
 
 #: Trials on which the balance of currents is measured, and the number of their split.
 N_BALANCE, BALANCE_SPLIT = 16, 4
@@ -179,35 +175,20 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
     return model_defaults(EIConfig, values)
 
 
-def network(config: CobaEI, sizes: Sizes, operator: Operator = "plain") -> Network:
-    """The network of a config."""
-    from snnlab.models import build_network
-
-    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
 def build(config: CobaEI) -> Problem:
     """Trials and network of a config."""
-    from snnlab.data.trials import TrialLoader
-
-    task, data, seed = task_of(config), config.data, config.run.seed
-
-    def loader(split: int, n_batches: int, renewed: bool = False) -> TrialLoader:
-        return TrialLoader(task, data.batch_size, n_batches, seed, split, renewed)
-
-    make_network = functools.partial(network, config, Sizes(task.n_in, 2))
+    task, data = task_of(config), config.data
+    made = parts_of(config, Sizes(task.n_in, 2))
     model, facts, measure = config.model, dict[str, Any](), None
     if model.model == "ei":
         n_exc = n_excitatory(model)
         facts = {"net": model.net, "n_exc": n_exc, "n_inh": model.n_rec - n_exc}
     if model.kind.currents and not model.needs_sequences and model.normalization == "none":
-        measure = _measure(config, make_network, task)
+        measure = _measure(config, made["make_network"], task)
     return Problem(
         task="coba-ei", dataset="evidence",
-        train=loader(0, data.epoch_batches, renewed=True), val=loader(1, data.val_batches),
-        test=loader(2, data.test_batches), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
-        batch_size=data.batch_size, make_network=make_network,
-        layer_names=layers(config), renew=refit_program(config.model),
+        **loaders(task, data, config.run.seed), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
+        batch_size=data.batch_size, **made,
         first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
         measure=measure, facts=facts,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
 from snnlab.data import DataConfig
@@ -12,15 +11,12 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
 from snnlab.models import ModelConfig
-from snnlab.models.kinds.rlif import refit_program
 from snnlab.models.section import model_defaults
-from snnlab.problems.backends import check_model, layers
+from snnlab.problems.networks import check_model, layers, network, parts_of
 from snnlab.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from snnlab.data import EventStore
-    from snnlab.models import Network
-    from snnlab.models.maps import Operator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +60,6 @@ def adapt(values: dict[str, Any]) -> dict[str, Any]:
     return model_defaults(ModelConfig, values) | of_dataset
 
 
-def network(config: ImageClassification, sizes: Sizes, operator: Operator = "plain") -> Network:
-    """The network of a config."""
-    from snnlab.models import build_network
-
-    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
 def build(config: ImageClassification, recordings: EventStore | None = None) -> Problem:
     """Data and network of a config.
 
@@ -90,8 +79,7 @@ def build(config: ImageClassification, recordings: EventStore | None = None) -> 
         data = data_of(recordings, config.data, seed)
     return Problem(
         **data.shared(), task="image-classification", batch_size=config.data.batch_size,
-        make_network=functools.partial(network, config, Sizes(data.n_in, data.n_out)),
-        layer_names=layers(config), renew=refit_program(config.model),
+        **parts_of(config, Sizes(data.n_in, data.n_out)),
     )  # fmt: skip
 
 

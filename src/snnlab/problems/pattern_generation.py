@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,15 +13,13 @@ from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners.config import LearnerConfig
 from snnlab.models.config import ModelConfig
-from snnlab.models.kinds.rlif import refit_program
 from snnlab.models.section import model_defaults
-from snnlab.problems.backends import check_model, layers
+from snnlab.problems.networks import check_model, layers, network, parts_of
 from snnlab.problems.trial_config import check_length, check_rate
 from snnlab.training.config import RegressionTraining
 
 if TYPE_CHECKING:
-    from snnlab.models import Network
-    from snnlab.models.maps import Operator
+    pass
 
 
 @section("Task")
@@ -106,13 +103,6 @@ def n_steps_of(config: PatternGeneration) -> int:
     return steps
 
 
-def network(config: PatternGeneration, sizes: Sizes, operator: Operator = "plain") -> Network:
-    """The network of a config."""
-    from snnlab.models.networks import build_network
-
-    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
-
-
 def build(config: PatternGeneration) -> Problem:
     """Trial and network of a config."""
     from snnlab.data.patterns import FrozenLoader, Noise, draw_sines
@@ -127,8 +117,7 @@ def build(config: PatternGeneration) -> Problem:
         train=FrozenLoader(noise, targets, data.epoch_batches, seed),
         val=FrozenLoader(noise, targets, 1, seed), test=FrozenLoader(noise, targets, 1, seed),
         n_in=data.n_in, n_out=data.n_out, n_steps=steps, batch_size=1,
-        make_network=functools.partial(network, config, Sizes(data.n_in, data.n_out)),
-        layer_names=layers(config), renew=refit_program(config.model),
+        **parts_of(config, Sizes(data.n_in, data.n_out)),
         objective=Regression, facts={"frequencies_hz": list(data.hz)},
     )  # fmt: skip
 

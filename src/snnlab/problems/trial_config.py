@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from snnlab.config import option, section
 from snnlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from snnlab.data.trials import TrialTask
 
 #: Steps of a trial.
 MOST_STEPS = 10_000_000
@@ -33,6 +38,17 @@ class TrialConfig:
         ge=0,
         accepted=(),
     )
+
+
+def loaders(task: TrialTask, config: TrialConfig, seed: int) -> dict[str, Any]:
+    """``train`` (new trials in every epoch), ``val`` and ``test`` of a task."""
+    from snnlab.data.trials import TrialLoader
+
+    sizes = {"train": config.epoch_batches, "val": config.val_batches, "test": config.test_batches}
+    return {
+        name: TrialLoader(task, config.batch_size, n, seed, split, renewed=name == "train")
+        for split, (name, n) in enumerate(sizes.items())
+    }
 
 
 def check_rate(flag: str, hz: float, dt_ms: float, beside: tuple[str, float] | None = None) -> None:

@@ -1,13 +1,19 @@
-"""What of a model a learner cannot train."""
+"""Networks of tasks: made of a config, and what a learner cannot train of a model."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import UsageError
 from snnlab.learners.config import LearnerConfig, require_layerwise
 from snnlab.learners.methods import LIBRARIES
+
+if TYPE_CHECKING:
+    from snnlab.experiment.task import Sizes
+    from snnlab.models import Network
+    from snnlab.models.maps import Operator
 
 
 def require_maps_alone(learner: LearnerConfig, others: Sequence[str], remedy: str) -> None:
@@ -79,3 +85,20 @@ def layers(config: Any) -> tuple[str, ...]:
     """Names of the layers of a config's network."""
     model = config.model
     return tuple(f"layer {k + 1} ({model.model})" for k in range(model.n_layer))
+
+
+def network(config: Any, sizes: Sizes, operator: Operator = "plain") -> Network:
+    """The network of a config."""
+    from snnlab.models import build_network
+
+    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
+
+
+def parts_of(config: Any, sizes: Sizes) -> dict[str, Any]:
+    """What a :class:`~snnlab.experiment.Problem` is told of the network: fields by name."""
+    from snnlab.models.kinds.rlif import refit_program
+
+    return {
+        "make_network": functools.partial(network, config, sizes), "layer_names": layers(config),
+        "renew": refit_program(config.model),
+    }  # fmt: skip
