@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 import runs
-from snnlab.training.checkpoints import places
+from snnlab.training.checkpoint_files import places
 
 EVERY = 2
 #: Flags: a checkpoint after every second batch, and nothing drawn but what must be.

@@ -22,7 +22,7 @@ import pytest
 import snnlab
 from runs import TINY
 from snnlab.problems.tasks import task_of
-from snnlab.training.checkpoints import SUMS
+from snnlab.training.checkpoint_files import SUMS
 
 TASKS = {
     "image": "image-classification", "match": "long-term-dependency", "balanced": "balanced-rsnn",

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import runs
-from snnlab.training.checkpoints import Place, Writer, damage, places
+from snnlab.training.checkpoint_files import Place, damage, places
+from snnlab.training.checkpoint_writer import Writer
 from snnlab.training.programs import Programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]

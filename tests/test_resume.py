@@ -263,7 +263,7 @@ def test_a_folder_for_a_file_is_one_line(name: str, whole, tmp_path: Path) -> No
 
 def test_a_lock_that_was_removed_ends_the_run(tmp_path: Path, monkeypatch) -> None:
     """Before two processes write into one folder."""
-    from snnlab.training.checkpoints import Writer
+    from snnlab.training.checkpoint_writer import Writer
 
     run, real = tmp_path / "run", Writer.save
 

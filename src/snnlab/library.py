@@ -148,7 +148,8 @@ class Run:
     @functools.cached_property
     def _meta(self) -> dict[str, Any] | None:
         """What the newest checkpoint says of itself, if there is one."""
-        from snnlab.training.checkpoints import Reader, places
+        from snnlab.training.checkpoint_files import places
+        from snnlab.training.checkpoints import Reader
 
         if not places(self._folder.checkpoints):
             return None

@@ -19,7 +19,7 @@ import filelock
 
 from snnlab import __version__
 from snnlab.errors import UsageError
-from snnlab.training.checkpoints import places
+from snnlab.training.checkpoint_files import places
 from snnlab.training.metrics import MetricsFile, finite, write_atomically
 from snnlab.yaml_files import read_yaml_file
 

@@ -18,7 +18,9 @@ import pytest
 
 from snnlab.errors import UsageError
 from snnlab.training import checkpoints
-from snnlab.training.checkpoints import SUMS, Due, Place, Reader, Writer, damage, places
+from snnlab.training.checkpoint_files import SUMS, Place, damage, places
+from snnlab.training.checkpoint_writer import Due, Writer
+from snnlab.training.checkpoints import Reader
 from snnlab.training.programs import TrainState
 
 

@@ -12,7 +12,7 @@ from short_training import FakeLoader, make_programs, run
 from snnlab import interrupts
 from snnlab.interrupts import Interrupted
 from snnlab.training import evaluation
-from snnlab.training.checkpoints import Place
+from snnlab.training.checkpoint_files import Place
 from snnlab.training.hooks import Hook, Moment
 
 

@@ -17,7 +17,8 @@ from snnlab.devices import select_device
 from snnlab.errors import UsageError, shown
 from snnlab.experiment.compile_cache import keep_compiled
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
-from snnlab.training.checkpoints import Reader, places
+from snnlab.training.checkpoint_files import places
+from snnlab.training.checkpoints import Reader
 from snnlab.yaml_files import parse_yaml
 
 if TYPE_CHECKING:

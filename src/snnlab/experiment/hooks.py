@@ -15,7 +15,8 @@ from snnlab.experiment.show import draw
 from snnlab.experiment.state import Run, on_host
 from snnlab.experiment.warn import warn
 from snnlab.interrupts import Interrupted
-from snnlab.training.checkpoints import Due, Place
+from snnlab.training.checkpoint_files import Place
+from snnlab.training.checkpoint_writer import Due
 from snnlab.training.hooks import Hook, Moment
 from snnlab.training.progress import ProgressDisplay
 from snnlab.training.seeds import member

@@ -19,7 +19,9 @@ from snnlab.experiment.show import pretrained
 from snnlab.experiment.state import Progressed, Run, on_host, stopped
 from snnlab.interrupts import Interrupted
 from snnlab.training.averages import Averages
-from snnlab.training.checkpoints import START, Place, Reader, Writer, places
+from snnlab.training.checkpoint_files import START, Place, places
+from snnlab.training.checkpoint_writer import Writer
+from snnlab.training.checkpoints import Reader
 from snnlab.training.hooks import Moment
 from snnlab.training.programs import TrainState
 

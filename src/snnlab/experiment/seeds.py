@@ -24,7 +24,8 @@ from snnlab.experiment.state import Run, facts_of, note_divergence, stopped
 from snnlab.interrupts import Interrupted
 from snnlab.scores import Score
 from snnlab.training import seeds as together
-from snnlab.training.checkpoints import Place, Reader
+from snnlab.training.checkpoint_files import Place
+from snnlab.training.checkpoints import Reader
 from snnlab.training.evaluation import Diverged
 from snnlab.training.hooks import Moment
 

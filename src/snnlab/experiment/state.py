@@ -15,7 +15,8 @@ from snnlab.learners.functional import Params
 from snnlab.scores import Score
 from snnlab.training.alarms import alarms
 from snnlab.training.averages import Averages
-from snnlab.training.checkpoints import Place, Writer
+from snnlab.training.checkpoint_files import Place
+from snnlab.training.checkpoint_writer import Writer
 from snnlab.training.config import TrainingConfig
 from snnlab.training.evaluation import Diverged
 from snnlab.training.programs import TrainState

@@ -1,31 +1,12 @@
-"""Checkpoints of a run: whole, summed, and each enough to go on from or to finish with.
-
-A checkpoint is a folder ``<epoch>`` (taken after an epoch and its evaluation) or
-``<epoch>-batch-<n>`` (that many epochs, then n batches of the next)::
-
-    state/       orbax: all that training changes, and ``best``, the best epoch's parameters
-    meta.json    the rest: config, progress, rows of metrics, position in the data
-    SHA256SUMS   of every file, as ``sha256sum -c SHA256SUMS`` reads them
-
-It is written under another name and renamed, so it is there whole or not at all. It is read only
-if every sum is right: a file that was damaged, deleted or added makes it no checkpoint, and the
-newest sound one before it takes its place.
-
-:class:`Writer` belongs to the process that holds the run's lock. :class:`Reader` changes nothing.
-"""
+"""Reading checkpoints; their format is that of :mod:`snnlab.training.checkpoint_files`."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import dataclasses
 import errno
 import functools
-import hashlib
 import json
 import logging
-import os
-import re
 import shutil
 import tempfile
 import time
@@ -35,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab import interrupts
 from snnlab.errors import UsageError, one_line
-from snnlab.training.metrics import finite, write_atomically
+from snnlab.training.checkpoint_files import Place, damage, places
 from snnlab.training.migration import READ, migrated
 
 if TYPE_CHECKING:  # JAX and orbax are imported where arrays are read or written
@@ -45,118 +26,8 @@ if TYPE_CHECKING:  # JAX and orbax are imported where arrays are read or written
     from snnlab.learners.functional import Params
     from snnlab.training.programs import TrainState
 
-SUMS = "SHA256SUMS"
-_NAME = re.compile(r"(\d+)(?:-batch-(\d+))?")
-_BLOCK = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class Place:
-    """Where in a run a state was taken: epochs done, then batches of the next one."""
-
-    epoch: int
-    batch: int = 0
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.epoch}-batch-{self.batch}" if self.batch else str(self.epoch)
-
-    def __str__(self) -> str:
-        return f"epoch {self.epoch}" + (f" and {self.batch} batches" if self.batch else "")
-
-    @classmethod
-    def of(cls, name: str) -> Place | None:
-        """The place that a folder is named after; ``None`` for any other folder."""
-        found = _NAME.fullmatch(name)
-        place = cls(int(found[1]), int(found[2] or 0)) if found and len(name) < 40 else None
-        return place if place and place.name == name else None
-
-
-START = Place(0)
-
-
-@dataclasses.dataclass
-class Due:
-    """When a checkpoint inside an epoch is due.
-
-    Args:
-        every: batches; 0 for never.
-        minutes: since the last checkpoint of any kind; 0 for never.
-        clock: seconds.
-    """
-
-    every: int
-    minutes: float
-    clock: Callable[[], float] = time.monotonic
-
-    def __post_init__(self) -> None:
-        self._last = self.clock()
-
-    def now(self, batch: int) -> bool:
-        """Whether one is due after ``batch`` batches of an epoch."""
-        waited = self.clock() - self._last
-        return bool(self.every and batch % self.every == 0) or 0 < self.minutes * 60 <= waited
-
-    def saved(self) -> None:
-        """A checkpoint was made."""
-        self._last = self.clock()
-
-
-# --------------------------------------------------------------------- on disk
-
-
 #: Looks at a folder without checkpoints before it counts as one.
 LOOKS = 5
-
-
-def places(folder: Path) -> list[Place]:
-    """The checkpoints of a folder by name, in order; none of them is looked into."""
-    try:
-        found = [Place.of(entry.name) for entry in folder.iterdir() if entry.is_dir()]
-    except OSError:
-        return []
-    return sorted(place for place in found if place)
-
-
-def _files(folder: Path) -> list[Path]:
-    """All but the file of sums, in order."""
-    return sorted(p for p in folder.rglob("*") if not p.is_dir() and p != folder / SUMS)
-
-
-def _sum(path: Path) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as source:
-        while block := source.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
-
-
-def damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; empty if every file is as it was written."""
-    try:
-        lines = (folder / SUMS).read_text(encoding="ascii").splitlines(keepends=True)
-        wanted = {}
-        for line in lines:
-            found = re.fullmatch(r"([0-9a-f]{64})  ([^\n]+)\n", line)
-            if not found:
-                return f"{SUMS} is damaged"
-            wanted[found[2]] = found[1]
-        if "meta.json" not in wanted or len(wanted) < 2:
-            return f"{SUMS} is damaged"
-        there = {p.relative_to(folder).as_posix(): p for p in _files(folder)}
-        for name in sorted({*wanted, *there}):
-            if name not in there:
-                return f"{name} is missing"
-            if name not in wanted:
-                return f"{name} does not belong to it"
-            if not there[name].is_file() or _sum(there[name]) != wanted[name]:
-                return f"{name} is damaged"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, UnicodeDecodeError) as error:
-        return one_line(str(error))
-    return ""
 
 
 def _meta(folder: Path, place: Place) -> dict[str, Any]:
@@ -173,19 +44,6 @@ def _meta(folder: Path, place: Place) -> dict[str, Any]:
     if meta["place"] != [place.epoch, place.batch]:
         raise UsageError(f"it was renamed: it holds {Place(*meta['place'])}")
     return migrated(meta)
-
-
-def _sync(path: Path) -> None:
-    """Make what was written last a loss of power, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-# --------------------------------------------------------------------- reading
 
 
 class Reader:
@@ -386,139 +244,3 @@ def _compare(saved: dict, wanted: dict, where: str, what: str) -> None:
             has, needs = ("nothing" if t.get(name) is None else f"{t[name][1]} {list(t[name][0])}"
                           for t in (saved, wanted))  # fmt: skip
             raise UsageError(f"{where} {what}: {name} is {has}, needed: {needs}")
-
-
-# --------------------------------------------------------------------- writing
-
-
-class Writer:
-    """Writes checkpoints beside the training; only the holder of the run's lock has one.
-
-    Args:
-        folder: ``checkpoints`` of a run.
-        max_to_keep: how many of the latest are kept.
-    """
-
-    def __init__(self, folder: Path, max_to_keep: int = 2) -> None:
-        import orbax.checkpoint as ocp
-
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised
-        self.folder = folder
-        self._keep = max_to_keep
-        self._pool = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
-        self._job: concurrent.futures.Future[None] | None = None
-        # One file an array: orbax's joint format cannot be read back from a folder whose path has
-        # brackets. Compression gains 8 % of the size for a sixth of the time, and orbax's own
-        # renaming is not needed beside ours.
-        self._handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
-        folder.mkdir(parents=True, exist_ok=True)
-        for entry in folder.glob(".*"):  # what a killed process left half done
-            shutil.rmtree(entry, ignore_errors=True)
-
-    def begin_at(self, place: Place | None) -> None:
-        """Go on from a place: what lies behind it is damaged, and is set aside."""
-        for other in places(self.folder):
-            if place is None or other > place:
-                aside = self.folder / f"damaged-{other.name}"
-                shutil.rmtree(aside, ignore_errors=True)
-                os.rename(self.folder / other.name, aside)
-
-    def save(self, place: Place, state: TrainState, best: Params, meta: dict[str, Any]) -> None:
-        """Save a state while training goes on; waits for the save before.
-
-        Args:
-            place: where in the run.
-            state: is copied before this returns, so it may be consumed.
-            best: parameters of the best epoch so far.
-            meta: JSON-able.
-
-        Raises:
-            OSError: this save, or the one before, could not be written.
-        """
-        import jax
-        import numpy as np
-
-        self.wait()
-        tree = jax.tree.map(lambda a: np.array(a, copy=True), {"best": best, **state._asdict()})
-        text = json.dumps(
-            finite({"format": READ[-1], "place": [place.epoch, place.batch], **meta}),
-            allow_nan=False,
-        )
-        self._job = self._pool.submit(self._write, place, tree, text)
-
-    def wait(self) -> None:
-        """Return when everything is on disk.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        job, self._job = self._job, None
-        if job is not None:
-            job.result()
-
-    def close(self) -> None:
-        """Wait, and end the thread."""
-        try:
-            self.wait()
-        finally:
-            self._pool.shutdown()
-
-    def _write(self, place: Place, tree: dict[str, Any], text: str) -> None:
-        scratch = self.folder / f".{place.name}.part"
-        shutil.rmtree(scratch, ignore_errors=True)
-        _need_space(self.folder, tree, text)
-        scratch.mkdir()
-        try:
-            state = (scratch / "state").absolute()
-            state.mkdir()
-            import orbax.checkpoint as ocp
-
-            self._handler.save(state, args=ocp.args.PyTreeSave(tree))
-            self._handler.finalize(state)
-            write_atomically(scratch / "meta.json", text)
-            files = _files(scratch)
-            sums = "".join(f"{_sum(p)}  {p.relative_to(scratch).as_posix()}\n" for p in files)
-            write_atomically(scratch / SUMS, sums)
-            for path in (*files, *(p for p in scratch.rglob("*") if p.is_dir()), scratch):
-                _sync(path)
-            final = self.folder / place.name
-            if final.exists():
-                self._drop(final)
-            os.rename(scratch, final)
-            _sync(self.folder)
-        except BaseException as error:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise
-            raise _as_os_error(error, self.folder) from error
-        for old in places(self.folder)[: -self._keep]:
-            self._drop(self.folder / old.name)
-
-    def _drop(self, path: Path) -> None:
-        gone = path.with_name(f".{path.name}.gone")
-        os.rename(path, gone)
-        shutil.rmtree(gone, ignore_errors=True)
-
-
-def _need_space(folder: Path, tree: dict[str, Any], text: str) -> None:
-    """Refuse to begin on a full disk: orbax would leave with pages of tracebacks.
-
-    Raises:
-        OSError: no space.
-    """
-    import jax
-
-    leaves = jax.tree.leaves(tree)
-    room = os.statvfs(folder)
-    files = 2 * len(leaves) + 30
-    needed = sum(a.nbytes for a in leaves) + len(text) + files * room.f_frsize
-    if room.f_bavail * room.f_frsize < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
-def _as_os_error(error: BaseException, folder: Path) -> BaseException:
-    """tensorstore reports a full disk as text; the same as an ``OSError``, anything else as is."""
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EIO):
-        if os.strerror(number).lower() in str(error).lower():
-            return OSError(number, os.strerror(number), str(folder))
-    return error

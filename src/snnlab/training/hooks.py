@@ -9,7 +9,7 @@ from typing import Any
 
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
-from snnlab.training.checkpoints import START, Place
+from snnlab.training.checkpoint_files import START, Place
 
 Row = dict[str, Any]
 

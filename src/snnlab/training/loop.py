@@ -12,7 +12,7 @@ import numpy as np
 from snnlab import interrupts
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
-from snnlab.training.checkpoints import Place
+from snnlab.training.checkpoint_files import Place
 from snnlab.training.evaluation import Loader, add, evaluate_seeds
 from snnlab.training.hooks import Hook, Moment, ending
 from snnlab.training.optim import Plateau
