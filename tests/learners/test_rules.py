@@ -28,6 +28,7 @@ from snnlab.models import ModelConfig, Network, StepOutput, build_network
 from snnlab.models.config import GIFConfig
 from snnlab.models.maps import DenseMap, SparseMap, kaiming_normal, stacked
 from snnlab.models.readouts import leaky_readout
+from snnlab.problems.balanced import BalancedTraining
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification, Targets
 
@@ -872,9 +873,10 @@ def test_more_than_fits_is_refused(method: str) -> None:
 
 @dataclasses.dataclass
 class Learners:
-    """A command's config of one section."""
+    """A command's config of the sections that options of a learner depend on."""
 
     learner: LearnerConfig
+    training: BalancedTraining
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if "feedback" not in METHODS[m].has])
