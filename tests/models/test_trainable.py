@@ -350,7 +350,7 @@ def test_renewed_values_do_not_break_an_online_learner() -> None:
         (BalancedRSNN, "--trainable bias --model GRU", "bias: no such choice with --model GRU"),
         (BalancedRSNN, "--trainable theta --balance --balance_refit", "a refit replaces"),
         (BalancedRSNN, "--trainable theta --method diag --backend braintrace --fix_tau_rec "
-         "--fix_tau_out", "maps alone, not V_th"),
+         "--fix_tau_out --loss_of linear", "maps alone, not V_th"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_is_refused(task: type, flags: str, words: str) -> None:

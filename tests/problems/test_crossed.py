@@ -16,7 +16,10 @@ def losses(run: Path) -> list[float]:
 
 
 def test_adaptive_neurons_classify_images(tmp_path: Path) -> None:
-    flags = ("--model", "adLIF", "--method", "diag", "--n_rec", "24", "--batch_size", "64")
+    flags = (
+        "--model", "adLIF", "--method", "diag", "--n_rec", "32", "--batch_size", "64",
+        "--data_length", "20", "--downsample", "2",
+    )  # fmt: skip
     assert call("image", *flags, "--devices", "cpu", "--filepath", str(tmp_path / "r")) == 0
     found = losses(tmp_path / "r")
     assert found[-1] < 0.95 * found[0]
