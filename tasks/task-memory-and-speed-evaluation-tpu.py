@@ -6,9 +6,9 @@ PROG = "task-memory-and-speed-evaluation-tpu.py"
 
 
 def main() -> int:
-    from snnlab.benchmarks import sweep
+    from snnlab.benchmarks import memory_and_speed
 
-    return sweep.main(PROG, __doc__ or "")
+    return memory_and_speed.main(PROG, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from snnlab import config as configs
-from snnlab.benchmarks.sweep import MemoryAndSpeed
+from snnlab.benchmarks.memory_and_speed import MemoryAndSpeed
 from snnlab.config import SET, Over, option, section
 from snnlab.errors import UsageError
 from snnlab.experiment.sweeps import Sweeping

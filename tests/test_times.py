@@ -18,7 +18,7 @@ from recorded import write_nmnist
 from snnlab import config as configs
 from snnlab.analysis import figures
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts
+from snnlab.experiment import assemble
 from snnlab.experiment.command import command
 from snnlab.experiment.show import record
 from snnlab.problems import balanced, evidence, image_classification
@@ -43,7 +43,7 @@ def image(folder: Path, *flags: str) -> tuple[Any, Any, Any]:
     kind = image_classification.ImageClassification
     config: Any = configs.parse(kind, argv, prog="x", description="")[0]
     problem = image_classification.build(config)
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     name = "layers.0.pathways.0.map.weight"
     weight = np.zeros(parts.state.params[name].shape, np.float32)
     weight[: problem.n_in] = 50.0
@@ -134,7 +134,7 @@ def test_repeated_bins_share_their_time(folder: Path) -> None:
     kind = balanced.BalancedRSNN
     config: Any = configs.parse(kind, argv, prog="x", description="", adapt=balanced.defaults)[0]
     problem = balanced.build(config)
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     assert problem.bin_ms == parts.network.dt_ms == 31 / 4
     assert problem.steps_in_words(parts.network) == "40 steps of 7.75 ms recorded"
     recording, shown = record(config, problem, parts, parts.state.params)

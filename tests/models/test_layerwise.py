@@ -14,7 +14,7 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts
+from snnlab.experiment import assemble
 from snnlab.learners import LearnerConfig, PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import with_key
 from snnlab.models import LayeredNetwork, StepOutput, build_network
@@ -388,6 +388,6 @@ def test_the_penalty_is_refused_step_by_step() -> None:
     flags = ["--use_regularizers", "--samples", "4", "--batch_size", "2"]
     refused = configs.parse(BalancedRSNN, flags, prog="x", description="")[0]
     with pytest.raises(UsageError, match="rates of whole sequences"):
-        build_parts(refused, build(refused))
+        assemble(refused, build(refused))
     chosen = configs.parse(BalancedRSNN, flags, prog="x", description="", adapt=defaults)[0]
     assert chosen.learner.backend == "layerwise"

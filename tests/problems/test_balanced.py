@@ -12,7 +12,7 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.analysis.balance import balance
-from snnlab.experiment import build_parts
+from snnlab.experiment import assemble
 from snnlab.experiment.command import command
 from snnlab.learners import get_params
 from snnlab.learners.functional import Pure, param_states
@@ -84,7 +84,7 @@ def test_the_loss_is_an_option_that_follows_the_method(
     config = parsed([*SMALL, *flags.split()])
     assert (config.training.loss_of, config.training.loss_steps) == wanted
     assert f"loss_of: {wanted[0]}" in configs.to_yaml(config)
-    parts = build_parts(config, build(config))
+    parts = assemble(config, build(config))
     assert parts.programs.objective.warmup == first
     assert parts.network.readout.summed == wanted[0]
 
@@ -169,7 +169,7 @@ def test_a_run_leaves_balance_in_its_metrics(tmp_path: Path) -> None:
 def gradients(*flags: str):
     config = parsed([*SMALL, *flags])
     problem = build(config)
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     problem.train.set_epoch(1)
     batch = problem.train.batch(0)
 

@@ -13,7 +13,7 @@ import pytest
 from snnlab import config as configs
 from snnlab.data.repeated import RepeatedStream
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts
+from snnlab.experiment import assemble
 from snnlab.experiment.command import command
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.checkpoints import Reader
@@ -114,7 +114,7 @@ def test_the_network_is_that_of_the_recordings(folder: Path) -> None:
     config = parsed(*flags)
     problem = build(config)
     assert (problem.n_in, problem.n_out, problem.n_steps) == (7, 3, 60)
-    assert build_parts(config, problem).programs.objective.warmup == 59
+    assert assemble(config, problem).programs.objective.warmup == 59
     assert problem.facts["samples"] == {"train": 9, "val": 3, "test": 5}
     batch = next(iter(problem.test))
     plain = next(iter(build(parsed(*flags[:-4])).test))
@@ -136,7 +136,7 @@ def test_running_statistics_are_part_of_the_checkpoint(folder: Path, tmp_path: P
     best = json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"]
     config = parsed(*SMALL, "--data-path", str(folder), *flags)
     problem = build(config)
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     _, params, _ = Reader(tmp_path / "run" / "checkpoints").restore(parts.state)
     running = np.asarray(params["layers.0.norms.0.mean"])
     assert np.abs(running).max() > 0

@@ -15,7 +15,7 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab.data.trials import draw_batch
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts, run_seeds
+from snnlab.experiment import assemble, run_seeds
 from snnlab.experiment.command import command
 from snnlab.experiment.run import run
 from snnlab.problems.delayed_match import DelayedMatch, LongTermDependency, build, task_of
@@ -78,7 +78,7 @@ def test_options_that_the_loss_leaves_without_effect() -> None:
     ):
         config = tiny(*argv)
         with pytest.raises(UsageError, match=message):
-            build_parts(config, build(config))
+            assemble(config, build(config))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_options_that_the_loss_leaves_without_effect() -> None:
 )
 def test_which_steps_have_a_loss_and_of_what(flags: str, first: int, summed: int | None) -> None:
     config = tiny(*flags.split())
-    programs = build_parts(config, build(config)).programs
+    programs = assemble(config, build(config)).programs
     assert programs.objective.warmup == first
     assert programs.network.network._summed_from == summed
 
@@ -101,24 +101,26 @@ def test_which_steps_have_a_loss_and_of_what(flags: str, first: int, summed: int
 def test_training_is_counted_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients, two moments of adam, and for each weight and trial a trace of V, I and I2."""
     asked: list[float] = []
-    monkeypatch.setattr("snnlab.experiment.parts.require_memory", lambda n, what: asked.append(n))
+    monkeypatch.setattr(
+        "snnlab.experiment.assembly.require_memory", lambda n, what: asked.append(n)
+    )
     parts = {}
     for chunk in ("35", "70"):
         flags = ["--method", "diag", "--etrace_decay", "none", "--chunk_size", chunk]
         config = tiny(*flags)
-        parts[chunk] = build_parts(config, build(config))
+        parts[chunk] = assemble(config, build(config))
     params = sum(p.nbytes for p in parts["70"].state.params.values())
     assert asked[1] == pytest.approx(3 * params, abs=64)
     recurrent = (100 + 24) * 24
     assert asked[0] - asked[1] >= 4 * 16 * recurrent * 2
-    build_parts(tiny("--mode", "sim"), build(tiny()))
+    assemble(tiny("--mode", "sim"), build(tiny()))
     assert len(asked) == 2
 
 
 def test_a_network_beyond_the_memory_is_refused_before_it_is_made() -> None:
     config = tiny("--n_rec", "1000000")
     with pytest.raises(UsageError, match="1,000,000 x 1,000,000 takes 4,000"):
-        build_parts(config, build(config))
+        assemble(config, build(config))
 
 
 # ------------------------------------------------------------------------ trials
@@ -240,7 +242,7 @@ def test_steps_without_loss_take_no_gradient_but_advance_traces() -> None:
     """The short way through fixation, sample and delay gives the same gradient."""
     config = tiny()
     problem = build(config)
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     learner, batch = parts.programs.learner, problem.train.batch(0)
     assert parts.programs.objective.warmup == 40
 
@@ -269,7 +271,7 @@ def test_the_reset_is_detached_unless_asked() -> None:
             prog="dms", description="",
         )[0]  # fmt: skip
         problem = build(config)
-        parts = build_parts(config, problem)
+        parts = assemble(config, problem)
         learner, batch = parts.programs.learner, problem.train.batch(0)
         return jax.jit(
             lambda p: learner.segment(p, learner.fresh(), batch.stream, batch.targets, 0, 70)

@@ -16,7 +16,7 @@ from snnlab import config as configs
 from snnlab.data.periods import n_steps, period_steps
 from snnlab.data.trials import draw_batch
 from snnlab.errors import UsageError
-from snnlab.experiment import build_parts
+from snnlab.experiment import assemble
 from snnlab.experiment.command import command
 from snnlab.experiment.run import run
 from snnlab.learners import get_params
@@ -150,7 +150,7 @@ def test_no_weight_crosses_zero_in_100_updates(net: str, method: str) -> None:
         "--n_rec", "10", "--batch_size", "4",
     )  # fmt: skip
     problem = build(config)
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     network = problem.make_network("plain")
     before = effective_weights(network)
     raw = {name: np.asarray(value) for name, value in parts.state.params.items()}

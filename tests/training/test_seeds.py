@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from snnlab import config as configs
-from snnlab.experiment import build_parts
+from snnlab.experiment import assemble
 from snnlab.problems import evidence
 from snnlab.scores import ACCURACY
 from snnlab.training import seeds
@@ -28,7 +28,7 @@ def made(seed: int, *argv: str) -> Any:
         evidence.CobaEI, [*ARGV, "--seed", str(seed), *argv], prog="x", description=""
     )[0]
     problem = evidence.build(config)
-    return problem, build_parts(config, problem)
+    return problem, assemble(config, problem)
 
 
 @pytest.mark.parametrize("net", ["coba", pytest.param("cuba", marks=pytest.mark.slow)])

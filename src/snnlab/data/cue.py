@@ -21,8 +21,8 @@ import numpy as np
 
 from snnlab.data.batch import Batch, padded
 from snnlab.data.cutting import order_of
-from snnlab.data.positions import Positioned
 from snnlab.data.repeated import RepeatedStream
+from snnlab.data.resumable import ResumableLoader
 from snnlab.data.trials import Period, TrialStream
 
 N_CUES, GROUP = 7, 10
@@ -101,7 +101,7 @@ def cue_sample(task: CueTask, seed: int) -> np.ndarray:
     return np.asarray(jax.jit(lambda s: s.window(0, task.n_steps))(stream))[:, 0]
 
 
-class CueLoader(Positioned[Batch]):
+class CueLoader(ResumableLoader[Batch]):
     """Batches of a fixed set of trials; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:

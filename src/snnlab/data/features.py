@@ -26,7 +26,7 @@ from snnlab.data.config import DataConfig
 from snnlab.data.cutting import order_of
 from snnlab.data.download import say
 from snnlab.data.manifest import digest, is_intact, write_manifest
-from snnlab.data.positions import Positioned
+from snnlab.data.resumable import ResumableLoader
 from snnlab.data.sources import chosen, content_sum
 from snnlab.data.speech.audio import read_audio, resample
 from snnlab.data.speech.cochlea import SAMPLE_HZ
@@ -125,7 +125,7 @@ def feature_store(name: str, corpus: Corpus) -> FeatureStore:
     return FeatureStore(path, before[:32])
 
 
-class FeatureLoader(Positioned[Batch]):
+class FeatureLoader(ResumableLoader[Batch]):
     """Batches of recordings of one length; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:

@@ -19,7 +19,7 @@ import numpy as np
 from snnlab import interrupts
 from snnlab.data.batch import Batch
 from snnlab.data.cutting import BatchCutter, CutBatch
-from snnlab.data.positions import check_same
+from snnlab.data.resumable import check_same
 from snnlab.data.stream import BLOCK, EventStream
 
 

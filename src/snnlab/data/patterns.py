@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnlab.data.batch import Batch, Targets
-from snnlab.data.positions import Positioned
+from snnlab.data.resumable import ResumableLoader
 from snnlab.data.stream import Stream
 from snnlab.data.trials import Period, Trials, draw_batch
 
@@ -113,7 +113,7 @@ class Noise:
         return Trials(jnp.full(shape, self.probability), jnp.zeros(batch_size, jnp.int32), {})
 
 
-class FrozenLoader(Positioned[Batch]):
+class FrozenLoader(ResumableLoader[Batch]):
     """The same trial of noise and targets, again and again; the protocol of other loaders.
 
     Args:

@@ -18,7 +18,7 @@ from jax import lax
 
 from snnlab.data.batch import Batch, Targets
 from snnlab.data.periods import Period
-from snnlab.data.positions import Positioned
+from snnlab.data.resumable import ResumableLoader
 from snnlab.data.stream import Stream
 
 
@@ -133,7 +133,7 @@ class _Identity:
     n_batches: int
 
 
-class TrialLoader(Positioned[Batch]):
+class TrialLoader(ResumableLoader[Batch]):
     """Batches of generated trials; the protocol of :class:`snnlab.data.loader.Loader`.
 
     Args:

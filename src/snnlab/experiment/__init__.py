@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from snnlab.lazy import exports
 
 if TYPE_CHECKING:
-    from snnlab.experiment.parts import build_parts as build_parts
+    from snnlab.experiment.assembly import assemble as assemble
     from snnlab.experiment.problem import Problem as Problem
     from snnlab.experiment.problem import RunConfig as RunConfig
     from snnlab.experiment.seeds import run_seeds as run_seeds
@@ -17,7 +17,7 @@ else:
     __getattr__ = exports(
         __name__,
         {
-            "parts": ("build_parts",),
+            "assembly": ("assemble",),
             "problem": ("Problem", "RunConfig"),
             "seeds": ("run_seeds",),
         },

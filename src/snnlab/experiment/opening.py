@@ -13,7 +13,7 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab import interrupts, runs
 from snnlab.errors import UsageError, by_keywords
-from snnlab.experiment.parts import Parts
+from snnlab.experiment.assembly import Assembly
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import pretrained
 from snnlab.experiment.state import Progressed, Run, on_host, stopped
@@ -28,7 +28,7 @@ from snnlab.training.programs import TrainState
 
 @contextlib.contextmanager
 def opened(
-    config: Any, problem: Problem, parts: Parts, console: Console, at: Place | None = None
+    config: Any, problem: Problem, parts: Assembly, console: Console, at: Place | None = None
 ) -> Iterator[tuple[Run, Moment]]:
     """Make (or, with ``--resume``, open) the run folder, and hold its lock meanwhile.
 

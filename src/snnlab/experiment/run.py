@@ -12,8 +12,8 @@ from rich.console import Console
 from snnlab import interrupts
 from snnlab.errors import UsageError
 from snnlab.experiment import hooks as own
+from snnlab.experiment.assembly import Assembly, assemble, n_parameters
 from snnlab.experiment.opening import opened
-from snnlab.experiment.parts import Parts, build_parts, n_parameters
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import draw, probe, simulate
 from snnlab.experiment.state import Run, facts_of, note_divergence
@@ -39,7 +39,7 @@ def run(
     Returns:
         What ``results.json`` holds.
     """
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     if config.run.mode == "sim":
         return simulate(config, problem, parts, console)
     if config.run.mode == "probe":
@@ -54,7 +54,9 @@ def run(
         return finish(this, console)
 
 
-def announce(config: Any, problem: Problem, parts: Parts, folder: Path, console: Console) -> None:
+def announce(
+    config: Any, problem: Problem, parts: Assembly, folder: Path, console: Console
+) -> None:
     n = n_parameters(parts)
     console.print(
         f"{problem.task}: {problem.dataset}, {problem.steps_in_words(parts.network)}, "

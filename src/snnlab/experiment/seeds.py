@@ -16,8 +16,8 @@ from snnlab import interrupts, runs
 from snnlab.analysis import figures
 from snnlab.devices import memory
 from snnlab.errors import UsageError
+from snnlab.experiment.assembly import assemble
 from snnlab.experiment.opening import go_on, opened
-from snnlab.experiment.parts import build_parts
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.run import announce, finish, train
 from snnlab.experiment.state import Run, facts_of, note_divergence, stopped
@@ -146,7 +146,7 @@ def _result(config: Any, score: Score, path: Path) -> dict[str, Any]:
 
 def _alone(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
     """Train one seed of several; its divergence is a result, not the end of the others."""
-    parts = build_parts(config, problem)
+    parts = assemble(config, problem)
     with opened(config, problem, parts, console) as (this, start):
         announce(config, problem, parts, this.folder.path, console)
         if not config.run.only_do_testing:
@@ -164,7 +164,7 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
     where = _common(members)
     if where is None:
         return None
-    made = [(c, p, build_parts(c, p)) for c, p in members]
+    made = [(c, p, assemble(c, p)) for c, p in members]
     programs = together.SeedPrograms([parts.programs for _, _, parts in made])
     state = together.stack([parts.state for _, _, parts in made])
     try:

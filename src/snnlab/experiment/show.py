@@ -15,7 +15,7 @@ from snnlab import runs
 from snnlab.analysis import figures
 from snnlab.analysis.recording import Recording, SensorShape
 from snnlab.errors import UsageError
-from snnlab.experiment.parts import Parts
+from snnlab.experiment.assembly import Assembly
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.warn import show
 from snnlab.learners.functional import Params, param_states
@@ -27,7 +27,7 @@ from snnlab.training.programs import TrainState
 from snnlab.training.progress import show_rates
 
 
-def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> dict[str, Any]:
+def simulate(config: Any, problem: Problem, parts: Assembly, console: Console) -> dict[str, Any]:
     """Run the untrained or restored network on one test batch and draw it."""
     params, lock = parts.state.params, None
     if config.run.resume:
@@ -58,7 +58,7 @@ def simulate(config: Any, problem: Problem, parts: Parts, console: Console) -> d
     return row
 
 
-def probe(config: Any, problem: Problem, parts: Parts, console: Console) -> dict[str, Any]:
+def probe(config: Any, problem: Problem, parts: Assembly, console: Console) -> dict[str, Any]:
     """The task's own measurements of a trained network, in ``probe/`` of its run folder."""
     if problem.probe is None:
         raise UsageError(f"--mode probe: {problem.task} has nothing to probe")
@@ -75,7 +75,7 @@ def probe(config: Any, problem: Problem, parts: Parts, console: Console) -> dict
     return found
 
 
-def best_params(parts: Parts, folder: runs.RunFolder, console: Console) -> Params:
+def best_params(parts: Assembly, folder: runs.RunFolder, console: Console) -> Params:
     """The best parameters of a run so far; the latest ones if none was measured."""
 
     state, best, meta = Reader(folder.checkpoints, _teller(console)).restore(parts.state)
@@ -87,7 +87,7 @@ def _teller(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, markup=False, highlight=False)
 
 
-def pretrained(config: Any, parts: Parts, console: Console) -> TrainState:
+def pretrained(config: Any, parts: Assembly, console: Console) -> TrainState:
     """The initial state with the best parameters of ``--load_exp_folder``.
 
     Raises:
@@ -101,7 +101,7 @@ def pretrained(config: Any, parts: Parts, console: Console) -> TrainState:
 
 
 def draw(
-    config: Any, problem: Problem, parts: Parts, params: Params, folder: Path,
+    config: Any, problem: Problem, parts: Assembly, params: Params, folder: Path,
     rows: list[dict[str, Any]], best_epoch: int, split: str = "test",
 ) -> list[Path]:  # fmt: skip
     """Draw learning curves (if there are rows) and a few samples."""
@@ -122,7 +122,7 @@ def draw(
 
 
 def record(
-    config: Any, problem: Problem, parts: Parts, params: Params, split: str = "test"
+    config: Any, problem: Problem, parts: Assembly, params: Params, split: str = "test"
 ) -> tuple[Recording, list[int]]:
     """What the network does on a few samples of a split's first batch: of classes, one of each."""
     batch = next(iter(getattr(problem, split)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from snnlab import config as configs
 from snnlab import runs
-from snnlab.experiment.parts import Parts, n_parameters
+from snnlab.experiment.assembly import Assembly, n_parameters
 from snnlab.experiment.problem import Problem
 from snnlab.learners.functional import Params
 from snnlab.scores import Score
@@ -49,7 +49,7 @@ class Run:
 
     config: Any
     problem: Problem
-    parts: Parts
+    parts: Assembly
     folder: runs.RunFolder
     writer: Writer
     best: Params

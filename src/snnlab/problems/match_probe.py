@@ -14,7 +14,7 @@ from rich.console import Console
 from snnlab.analysis import figures
 from snnlab.analysis.probing import decode, probe_figure, windowed_activity
 from snnlab.data.trials import TrialLoader
-from snnlab.experiment import Problem, build_parts
+from snnlab.experiment import Problem, assemble
 from snnlab.learners import LearnerConfig
 from snnlab.learners.functional import Params, PureNetwork
 from snnlab.training.evaluation import evaluate
@@ -50,7 +50,7 @@ def probe(
             config, data=dataclasses.replace(data, t_delay=delay), learner=LearnerConfig()
         )
         problem = build(changed)
-        programs = build_parts(changed, problem).programs
+        programs = assemble(changed, problem).programs
         row = evaluate(programs, params, loader(problem, data.test_batches), 0, "probe")
         delays.append(delay)
         accuracies.append(row["accuracy"])
@@ -58,7 +58,7 @@ def probe(
 
     trained = dataclasses.replace(config, learner=LearnerConfig())
     problem = build(trained)
-    network = build_parts(trained, problem).programs.network
+    network = assemble(trained, problem).programs.network
     assert isinstance(network, PureNetwork)  # its layers run step by step
     width = max(1, round(WINDOW_MS / dt))
     run = jax.jit(lambda params, stream: windowed_activity(network, params, stream, width))

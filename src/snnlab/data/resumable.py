@@ -24,7 +24,7 @@ def check_same(identity: dict[str, Any], state: dict[str, Any]) -> None:
             )
 
 
-class Positioned(abc.ABC, Generic[B]):
+class ResumableLoader(abc.ABC, Generic[B]):
     """Iterates over ``batch(0) .. batch(len - 1)`` of an epoch, resumable at any of them.
 
     The protocol of :class:`snnlab.data.loader.Loader`: ``set_epoch`` selects the order,

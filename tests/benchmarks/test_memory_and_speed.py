@@ -11,7 +11,7 @@ import pytest
 
 from snnlab import config as configs
 from snnlab.analysis import figures
-from snnlab.benchmarks import sweep
+from snnlab.benchmarks import memory_and_speed as sweep
 from snnlab.errors import UsageError
 
 TINY = ["--n_in", "20", "--n_rec", "6,8", "--n_layer", "1", "--batch_size", "2", "--epoch", "1"]

@@ -26,7 +26,7 @@ from snnlab.training.programs import Programs, TrainState
 
 
 @dataclasses.dataclass
-class Parts:
+class Assembly:
     """The pieces of a run, built once."""
 
     programs: Programs
@@ -35,7 +35,7 @@ class Parts:
     network: Network
 
 
-def build_parts(config: Any, problem: Problem) -> Parts:
+def assemble(config: Any, problem: Problem) -> Assembly:
     """Learner, optimiser, programs and initial state of a problem."""
     training, n_steps = config.training, problem.n_steps
     first = training.first_counted(problem.first_scored, n_steps)
@@ -102,7 +102,7 @@ def build_parts(config: Any, problem: Problem) -> Parts:
     )
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
-    return Parts(programs, plateau, state, plain)
+    return Assembly(programs, plateau, state, plain)
 
 
 def _summed(make: Callable[[Operator], Network], first: int, operator: Operator) -> Network:
@@ -137,7 +137,7 @@ def training_bytes(learner: Any, optimizer: Any, params: Params, length: int) ->
     return size(params) + size(jax.eval_shape(optimizer.init, params)) + traces
 
 
-def n_parameters(parts: Parts) -> int:
+def n_parameters(parts: Assembly) -> int:
     """Numbers of the network that are no running statistics."""
     states = param_states(parts.network)
     running = {name for name, s in states.items() if isinstance(s, RunningStatistic)}
