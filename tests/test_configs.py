@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from snnlab.config import parse
-from snnlab.experiment.sweeps import members_of, read_sweep
+from snnlab.experiment.sweep_file import members_of, read_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import UsageError
-from snnlab.experiment import sweeps
+from snnlab.experiment import sweep_file, sweeps
 from snnlab.experiment.comparison import Outcome, spread, table
 
 TASK = """
@@ -57,7 +57,7 @@ def run(path: Path, *argv: str) -> int:
 
 
 def test_runs_are_all_combinations_with_the_flags_of_file_run_grid_and_command(sweep: Path) -> None:
-    found = sweeps.members_of(sweeps.read_sweep(sweep), {"y": "7"})
+    found = sweep_file.members_of(sweep_file.read_sweep(sweep), {"y": "7"})
     assert [m.name for m in found] == [
         "first, x 1", "first, x 2", "second one, x 1", "second one, x 2",
     ]  # fmt: skip
@@ -206,7 +206,7 @@ def test_set_does_not_override_what_the_grid_varies(sweep: Path) -> None:
 def test_a_long_name_has_a_short_folder(sweep: Path) -> None:
     long = "a" * 300
     sweep.write_text(SWEEP.replace("first", long).replace("second one", f"{long}b"))
-    slugs = [m.slug for m in sweeps.members_of(sweeps.read_sweep(sweep), {})]
+    slugs = [m.slug for m in sweep_file.members_of(sweep_file.read_sweep(sweep), {})]
     assert len(set(slugs)) == 4
     assert max(map(len, slugs)) < 120
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snnlab.data.build import Data as Data
     from snnlab.data.build import build_data as build_data
     from snnlab.data.build import data_of as data_of
+    from snnlab.data.cache import cache_root as cache_root
     from snnlab.data.config import DataConfig as DataConfig
     from snnlab.data.event_digits import load_event_digits as load_event_digits
     from snnlab.data.features import build_features as build_features
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from snnlab.data.store import EventStore as EventStore
     from snnlab.data.store import Sensor as Sensor
     from snnlab.data.store import StoreWriter as StoreWriter
-    from snnlab.data.store import cache_root as cache_root
     from snnlab.data.store import cached as cached
     from snnlab.data.stream import DenseStream as DenseStream
     from snnlab.data.stream import EventStream as EventStream
@@ -40,13 +40,14 @@ else:
             "augment": ("Augment",),
             "batch": ("Batch", "Splits", "Targets"),
             "build": ("Data", "build_data", "data_of"),
+            "cache": ("cache_root",),
             "config": ("DataConfig",),
             "event_digits": ("load_event_digits",),
             "features": ("build_features",),
             "loader": ("Loader",),
             "recordings": ("load_recordings",),
             "speech.spoken_digits": ("load_spoken_digits",),
-            "store": ("EventStore", "Sensor", "StoreWriter", "cache_root", "cached"),
+            "store": ("EventStore", "Sensor", "StoreWriter", "cached"),
             "stream": ("DenseStream", "EventStream", "Stream"),
             "transform": ("Transform",),
         },

@@ -22,6 +22,7 @@ import numpy as np
 
 from snnlab.data.batch import Batch, padded
 from snnlab.data.build import Data, facts_of, share_note, silent_note, validation
+from snnlab.data.cache import cache_errors, cache_root, cached_folder
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import order_of
 from snnlab.data.download import say
@@ -32,7 +33,7 @@ from snnlab.data.speech.audio import read_audio, resample
 from snnlab.data.speech.cochlea import SAMPLE_HZ
 from snnlab.data.speech.corpora import Corpus, find_corpus
 from snnlab.data.speech.mel import FLOOR, HOP_MS, mel_filterbank
-from snnlab.data.store import TEST, VALID, cache_errors, cache_root, cached_folder
+from snnlab.data.store import TEST, VALID
 from snnlab.data.stream import DenseStream
 from snnlab.errors import UsageError
 

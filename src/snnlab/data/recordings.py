@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from snnlab.data import archives
+from snnlab.data.cache import cache_root
 from snnlab.data.decode import decode_bin
 from snnlab.data.download import STAND_IN, download, say
 from snnlab.data.late import Lateness
@@ -31,16 +32,7 @@ from snnlab.data.sources import (
     read_bytes,
     reason,
 )
-from snnlab.data.store import (
-    TEST,
-    TRAIN,
-    VALID,
-    EventStore,
-    Sensor,
-    StoreWriter,
-    cache_root,
-    cached,
-)
+from snnlab.data.store import TEST, TRAIN, VALID, EventStore, Sensor, StoreWriter, cached
 from snnlab.errors import UsageError
 
 VERSION = 2

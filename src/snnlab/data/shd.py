@@ -17,8 +17,9 @@ import numpy as np
 
 from snnlab import interrupts
 from snnlab.data import archives
+from snnlab.data.cache import cache_errors, cache_root
 from snnlab.data.sources import regular
-from snnlab.data.store import Sensor, cache_errors, cache_root
+from snnlab.data.store import Sensor
 from snnlab.errors import UsageError, nearest, one_line
 
 _LATEST_S = 1e9  # later times are as late, and would not fit into us

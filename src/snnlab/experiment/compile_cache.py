@@ -39,7 +39,7 @@ def keep_compiled() -> Path | None:
     """
     if os.environ.get(SWITCH, "").strip().lower() in ("0", "off", "no", "false"):
         return None
-    from snnlab.data.store import cache_root
+    from snnlab.data.cache import cache_root
 
     try:
         folder = cache_root() / "compiled" / _processor()

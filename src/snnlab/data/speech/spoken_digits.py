@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snnlab.data.cache import cache_errors, cached_folder
 from snnlab.data.manifest import is_intact, write_manifest
 from snnlab.data.recordings import shd_store
 from snnlab.data.speech.cochlea import Cochlea
@@ -23,7 +24,7 @@ from snnlab.data.speech.convert import Tally, encode
 from snnlab.data.speech.espeak import Utterance, speak
 from snnlab.data.speech.folder import ENGLISH, GERMAN
 from snnlab.data.speech.format import write_shd
-from snnlab.data.store import EventStore, cache_errors, cached_folder
+from snnlab.data.store import EventStore
 
 VERSION = 1
 KEYS = ENGLISH + GERMAN

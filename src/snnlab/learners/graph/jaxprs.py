@@ -253,3 +253,13 @@ def _missing(traced: Any, flat: Any) -> list[str]:
         "what depends on what": depends(traced, [False, True, False])[:2] == [True, False],
     }
     return [what for what, holds in assumed.items() if not holds]
+
+
+def closure(start: set[int], following: Callable[[int], Iterable[int]]) -> set[int]:
+    found, todo = set(start), list(start)
+    while todo:
+        for k in following(todo.pop()):
+            if k not in found:
+                found.add(k)
+                todo.append(k)
+    return found

@@ -33,6 +33,8 @@ from snnlab.learners.functional import PureNetwork
 from snnlab.learners.graph.derivatives import local_step
 from snnlab.learners.graph.evaluate import Arrays, make_frame
 from snnlab.learners.graph.jaxprs import BLOCK, CALLS, CUSTOM, bind, depends, is_literal, variables
+from snnlab.learners.graph.moves import MOVES, Place, everywhere, join
+from snnlab.learners.graph.requirements import require_trained
 from snnlab.learners.graph.step import StepGraph
 from snnlab.models.base import Network
 
@@ -46,9 +48,6 @@ UNCHANGED = {"optimization_barrier", "device_put"}
 #: Derivatives at so many random states, of each of these sizes, in the units of the states.
 SCALES = (0.1, 1.0, 10.0, 0.1, 1.0, 10.0)
 
-#: Positions of the axes of samples and of neurons in a variable; the operation that has mixed
-#: elements; or ``None`` where no derivative passes.
-Place = tuple[int, int] | str | None
 #: Operations whose derivative is being followed, the outermost first.
 Names = tuple[str, ...]
 DEEPEST = 8
@@ -60,7 +59,7 @@ def check(graph: StepGraph) -> None:
     Raises:
         UsageError: the state, a parameter that acts through it, the operation, and what to use.
     """
-    graph.require_online()
+    require_trained(graph)
     for r, one in enumerate(graph.relations):
         for b in one.reach:
             found = graph.state_vars[b].aval.shape
@@ -208,13 +207,6 @@ def _through(jaxpr: Any, given: Sequence[Place], inside: Names) -> list[Place]:
     return [None if is_literal(v) else places.get(v) for v in jaxpr.outvars]
 
 
-def _join(a: Place, b: Place, name: str) -> Place:
-    """The place of what is one or the other, or the sum of both."""
-    if a is None or b is None or a == b:
-        return b if a is None else a
-    return a if isinstance(a, str) else b if isinstance(b, str) else name
-
-
 def _places_after(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
     """Places of an equation's results; no given one is mixed."""
     name = eqn.primitive.name
@@ -229,7 +221,7 @@ def _places_after(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
             whole = len(shape) == len(after) and all(shape[k] == after[k] for k in one or ())
             if one is not None and not whole:  # one neuron's value is used for all
                 return [name]
-            place = _join(place, one, name)
+            place = join(place, one, name)
         return [place]
     if name in MOVES:
         return MOVES[name](eqn, given)
@@ -282,106 +274,6 @@ def _by_derivative(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
 # -- shapes
 
 
-def _all(eqn: Any, place: Place) -> list[Place]:
-    return [place] * len(eqn.outvars)
-
-
-def _broadcast(eqn: Any, given: list[Place]) -> list[Place]:
-    place, dims = given[0], eqn.params["broadcast_dimensions"]
-    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    if isinstance(place, tuple) and all(after[dims[k]] == before[k] for k in place):
-        return [(dims[place[0]], dims[place[1]])]
-    return [eqn.primitive.name]
-
-
-def _reshape(eqn: Any, given: list[Place]) -> list[Place]:
-    """An axis stays if it has its length and as many elements lie before it."""
-    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    assert isinstance(given[0], tuple)
-    found: list[int] = []
-    for k in given[0]:
-        free = [
-            j for j, n in enumerate(after)
-            if n == before[k] and np.prod(after[:j]) == np.prod(before[:k]) and j not in found
-        ]  # fmt: skip
-        if not free or eqn.params.get("dimensions") is not None:
-            return [eqn.primitive.name]
-        found.append(free[0])
-    return [(found[0], found[1])]
-
-
-def _transpose(eqn: Any, given: list[Place]) -> list[Place]:
-    assert isinstance(given[0], tuple)
-    at = list(eqn.params["permutation"]).index
-    return [(at(given[0][0]), at(given[0][1]))]
-
-
-def _without(axes_of: str) -> Callable[[Any, list[Place]], list[Place]]:
-    """Operations that take away other axes: squeeze, sums."""
-
-    def rule(eqn: Any, given: list[Place]) -> list[Place]:
-        gone = eqn.params[axes_of]
-        assert isinstance(given[0], tuple)
-        if set(gone) & set(given[0]):
-            return [eqn.primitive.name]
-        a, b = (k - sum(g < k for g in gone) for k in given[0])
-        return [(a, b)]
-
-    return rule
-
-
-def _along(axis_of: str) -> Callable[[Any, list[Place]], list[Place]]:
-    """Operations along another axis: joining, splitting."""
-
-    def rule(eqn: Any, given: list[Place]) -> list[Place]:
-        place: Place = None
-        for one in given:
-            place = _join(place, one, eqn.primitive.name)
-        inside = isinstance(place, tuple) and eqn.params[axis_of] not in place
-        return _all(eqn, place if inside else eqn.primitive.name)
-
-    return rule
-
-
-def _stack(eqn: Any, given: list[Place]) -> list[Place]:
-    """A new axis, along which arrays are joined."""
-    place: Place = None
-    for one in given:
-        place = _join(place, one, eqn.primitive.name)
-    if not isinstance(place, tuple):
-        return [place]
-    a, b = (k + (k >= eqn.params["axis"]) for k in place)
-    return [(a, b)]
-
-
-def _unstack(eqn: Any, given: list[Place]) -> list[Place]:
-    axis, place = eqn.params["axis"], given[0]
-    if not isinstance(place, tuple) or axis in place:
-        return _all(eqn, eqn.primitive.name)
-    return _all(eqn, (place[0] - (place[0] > axis), place[1] - (place[1] > axis)))
-
-
-def _slice(eqn: Any, given: list[Place]) -> list[Place]:
-    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    assert isinstance(given[0], tuple)
-    return [given[0] if all(before[k] == after[k] for k in given[0]) else eqn.primitive.name]
-
-
-#: Operations that keep both axes whole, wherever these are then.
-MOVES: dict[str, Callable[[Any, list[Place]], list[Place]]] = {
-    "broadcast_in_dim": _broadcast,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "squeeze": _without("dimensions"),
-    "reduce_sum": _without("axes"),
-    "concatenate": _along("dimension"),
-    "split": _along("axis"),
-    "stack": _stack,  # of newer releases (0.10.2, 0.11), as the next one
-    "unstack": _unstack,
-    "slice": _slice,
-}
-
-
 # -- loops
 
 
@@ -389,7 +281,7 @@ def _cond(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
     found = [_through(branch, given[1:], inside) for branch in eqn.params["branches"]]
     joined = found[0]
     for other in found[1:]:
-        joined = [_join(a, b, "cond") for a, b in zip(joined, other, strict=True)]
+        joined = [join(a, b, "cond") for a, b in zip(joined, other, strict=True)]
     return joined
 
 
@@ -397,7 +289,7 @@ def _carried(body: Callable[[list[Place]], list[Place]], carry: list[Place], nam
     """Places of a loop's carry, the same before and after a turn of ``body``."""
     while True:
         after = body(carry)[: len(carry)]
-        joined = [_join(a, b, name) for a, b in zip(carry, after, strict=True)]
+        joined = [join(a, b, name) for a, b in zip(carry, after, strict=True)]
         if joined == carry:
             return carry
         carry = joined
@@ -426,7 +318,7 @@ def _scan(eqn: Any, given: list[Place], inside: Names) -> list[Place]:
     fixed, carry = given[:n_fixed], given[n_fixed : n_fixed + n_carry]
     xs = given[n_fixed + n_carry :]
     if any(isinstance(x, tuple) and 0 in x for x in xs):
-        return _all(eqn, "scan")
+        return everywhere(eqn, "scan")
     inner = [(x[0] - 1, x[1] - 1) if isinstance(x, tuple) else x for x in xs]
 
     def body(carry: list[Place]) -> list[Place]:

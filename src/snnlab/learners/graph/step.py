@@ -16,7 +16,7 @@ per segment), *input* (of the step's input: evaluated for a chunk of steps at on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -238,7 +238,7 @@ class StepGraph:
                         ("through", s) for kind, r in local[v] if kind == "y"
                         for s in live[self.relations[r].y]
                     }  # fmt: skip
-        self._local, self._live = local, live
+        self.local, self.live = local, live
 
         def sources(v: Any, table: dict[Any, Sources]) -> Sources:
             return set() if is_literal(v) else table.get(v, set())
@@ -250,7 +250,7 @@ class StepGraph:
         self.enters = [sorted(k for kind, k in s if kind == "y") for s in from_state]
         seen = set().union(*(sources(v, live) for v in self.out_vars))
         useful = {k for kind, k in map(_origin, seen) if kind == "new"}
-        useful = _closure(useful, lambda b: self.edges[b])
+        useful = jaxprs.closure(useful, lambda b: self.edges[b])
         onward = {s for one in self.relations for p in one.blocks if p.live
                   for s in sources(p.var, live)} | seen  # fmt: skip
         targets: list[list[int]] = [[] for _ in range(n)]
@@ -260,7 +260,7 @@ class StepGraph:
         for r, one in enumerate(self.relations):
             if one.trained:
                 first = {b for b in range(n) if r in self.enters[b]}
-                reach = _closure(first, lambda a: targets[a])
+                reach = jaxprs.closure(first, lambda a: targets[a])
                 reach = reach & useful if self.scope == "step" else reach
                 self.relations[r] = dataclasses.replace(
                     one, reach=tuple(sorted(reach)), direct=("y", r) in onward
@@ -292,55 +292,6 @@ class StepGraph:
         passed = set().union(*(live[p.var] for p in blocks if p.live))
         live[one.y] = {("y", r)} | {("through", s) for s in passed}
         return one.y
-
-    def require_online(self) -> None:
-        """Refuse parameters that no online rule can train.
-
-        Raises:
-            UsageError: one that is not used, that neither a map nor elementwise operations of its
-                neuron take up, or that reaches no output within a step.
-        """
-        used = {name for one in self.relations for name in one.trained}
-        # one that a neuron's parameter has beside others may do nothing but what recurrence does
-        reaching = {n for one in self.relations if one.reach or one.direct for n in one.trained}
-        blocked = set(self.param_names) - used
-        for name in sorted(blocked):
-            if self._is_read(self.param_vars[name]):
-                continue  # behind stop_gradient: held on purpose
-            raise UsageError(
-                f"--backend snnlab cannot train parameter {name}: the step does not use it"
-            )
-        for r, one in enumerate(self.relations):
-            if isinstance(one, Elementwise):
-                self._require_elementwise(r, one)
-            dead = one.is_map and not one.reach and not one.direct
-            if one.trained and (dead or reaching.isdisjoint(one.trained)):
-                raise UsageError(
-                    f"--backend snnlab cannot train parameter {one.trained[0]}: nothing that it "
-                    "drives reaches the output within a step; use --method bptt"
-                )
-
-    def _is_read(self, v: Any) -> bool:
-        return any(v in variables(eqn.invars) for eqn in self.jaxpr.eqns)
-
-    def _require_elementwise(self, r: int, one: Elementwise) -> None:
-        """Refuse what is no value of each neuron, or acts through the input of a map alone."""
-        name = one.trained[0]
-        reason = f"it enters the step through '{one.through}', neither as a map y = x @ W nor"
-        if not one.is_local:
-            raise UsageError(
-                f"--backend snnlab cannot train parameter {name}: {reason} as a value of each "
-                "neuron; let it multiply as W does, or use --method bptt"
-            )
-        for other in self.relations:
-            for p in other.blocks:
-                behind = self._live.get(p.var, set())
-                own = any(kind == "h" for kind, _ in self._local.get(p.var, ()))
-                if ("y", r) in behind and not p.live and not own:
-                    raise UsageError(
-                        f"--backend snnlab cannot train parameter {name}: it scales the input of a "
-                        "map, through which it acts on all its neurons; use --method bptt"
-                    )
 
     # ------------------------------------------------------------------ for rules
 
@@ -388,7 +339,7 @@ class StepGraph:
         """Maps that relation ``r`` enters by the spikes that the step begins with."""
         return [
             k for k, one in enumerate(self.relations)
-            if any(not p.live and ("y", r) in self._live.get(p.var, ()) for p in one.blocks)
+            if any(not p.live and ("y", r) in self.live.get(p.var, ()) for p in one.blocks)
         ]  # fmt: skip
 
     def layer_of(self, r: int) -> int | None:
@@ -439,16 +390,6 @@ class StepGraph:
 
     def relation_of(self, eqn: Any) -> int | None:
         return self._relation_of.get(id(eqn))
-
-
-def _closure(start: set[int], following: Callable[[int], Iterable[int]]) -> set[int]:
-    found, todo = set(start), list(start)
-    while todo:
-        for k in following(todo.pop()):
-            if k not in found:
-                found.add(k)
-                todo.append(k)
-    return found
 
 
 def _origin(source: tuple) -> tuple:

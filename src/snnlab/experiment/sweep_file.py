@@ -1,0 +1,213 @@
+"""The file of a sweep, and the runs that it asks for.
+
+A sweep file::
+
+    task: tasks/task-balanced-rsnn.py      # the script
+    config: [common.yaml]                  # config files of every run
+    options: {trials: 3}                   # flags of every run
+    runs:                                  # name -> flags (config: its own files)
+      baseline: {config: configs/balanced/baseline-multispike.yaml}
+      LSM: {config: configs/balanced/lsm.yaml}
+    grid:                                  # flags -> values: all combinations, of every run
+      repeat: [1, 4]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from snnlab.config import PathText
+from snnlab.errors import UsageError, one_line, shown
+from snnlab.yaml_files import read_yaml_file
+
+Value = bool | int | float | str
+#: Flags that the sweep itself gives to its runs.
+RESERVED = ("filepath", "new_exp_folder", "resume", "config")
+#: The sweep's own files beside its runs' folders.
+OWN_FILES = ("sweep.yaml", "table.md", "results.csv", "comparison.png")
+#: Runs of one sweep.
+MOST_RUNS = 2000
+#: Characters of a folder's name that are left as they are.
+LONGEST_NAME = 100
+
+
+class SweepFile(pydantic.BaseModel):
+    """What a sweep file may hold; see the module."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    task: PathText
+    config: PathText | list[PathText] = []
+    options: dict[str, Value] = {}
+    runs: dict[str, dict[str, Value | list[Any]] | None] = {}
+    grid: dict[str, list[Value]] = {}
+
+
+_PATHS: pydantic.TypeAdapter[list[PathText]] = pydantic.TypeAdapter(list[PathText])
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One run of a sweep.
+
+    Attributes:
+        name: of the run and of what the grid sets.
+        group: of the run alone.
+        point: what the grid sets.
+        configs: config files, one above the other.
+        flags: flag -> value, above them.
+    """
+
+    name: str
+    group: str
+    point: dict[str, Value]
+    configs: tuple[str, ...]
+    flags: dict[str, Value]
+
+    @property
+    def slug(self) -> str:
+        """Name of its folder."""
+        slug = re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.") or "run"
+        if len(slug) <= LONGEST_NAME:
+            return slug
+        return f"{slug[:LONGEST_NAME]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Its command line, without the script."""
+        files = [text for path in self.configs for text in ("--config", path)]
+        return files + [f"--{k}={_show(v)}" for k, v in self.flags.items()]
+
+
+def _show(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def read_sweep(path: Path) -> SweepFile:
+    """A sweep file.
+
+    Raises:
+        UsageError: it cannot be read, or is no sweep file.
+    """
+    content = read_yaml_file(path, "sweep")
+    if not isinstance(content, dict):
+        raise UsageError(f"sweep {shown(path)} must be a mapping with task, runs, grid")
+    try:
+        return SweepFile.model_validate({str(k): v for k, v in content.items()})
+    except pydantic.ValidationError as error:
+        first, *others = error.errors()
+        where, what = first["loc"], one_line(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = f"no such key; valid: {', '.join(SweepFile.model_fields)}"
+        elif others and others[0]["loc"][:-1] == where[:-1]:  # none of several types
+            where, what = where[:-1], "must be a number, a text, true or false"
+        place = ".".join(str(part) for part in where)
+        raise UsageError(f"sweep {shown(path)}, {shown(place)}: {shown(what, 150)}") from None
+
+
+def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
+    """All runs of a sweep, in order.
+
+    Args:
+        file: the sweep.
+        extra: flags above all others.
+
+    Raises:
+        UsageError: a flag that the sweep itself gives, or that the grid varies; an empty grid, too
+            many runs, two runs with one folder.
+    """
+    grid = _flags(file.grid, "the grid")
+    size = math.prod(len(values) for values in grid.values()) * max(1, len(file.runs))
+    if size > MOST_RUNS:
+        raise UsageError(f"the sweep has {size:,} runs; at most {MOST_RUNS:,} go into one")
+    if not size:
+        raise UsageError("the sweep has no runs: a list of its grid is empty")
+    fixed = _flags(extra, "--set")
+    common, options = _files(file.config, "the sweep"), _flags(file.options, "options")
+    found = []
+    for group, own in (file.runs or {"": None}).items():
+        here = f"run '{shown(group)}'"
+        if not group.isprintable():
+            raise UsageError(f"{here}: its name must be printable text of one line")
+        flags: dict[str, Any] = dict(own or {})
+        files = _files(flags.pop("config", []), here)
+        flags = _flags(flags, here)
+        wrong = [k for k, v in flags.items() if isinstance(v, list)]
+        if wrong:
+            raise UsageError(f"{here}: {wrong[0]} is a list; lists of values go into grid")
+        twice = [k for k in (*flags, *fixed) if k in grid]
+        if twice:
+            raise UsageError(f"{twice[0]} is set for {here} or by --set, and varied by the grid")
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values))
+            words = [f"{k} {_show(v)}" for k, v in point.items()]
+            all_flags = {**options, **flags, **point, **fixed}
+            name = ", ".join([group] * bool(group) + words) or "run"
+            found.append(Member(name, group, point, (*common, *files), all_flags))
+    taken: dict[str, str] = {}
+    for member in found:
+        slug = member.slug
+        if slug in OWN_FILES or ".interrupted-" in slug:
+            raise UsageError(f"run '{shown(member.name)}': the sweep itself uses the name {slug}")
+        if slug in taken:
+            raise UsageError(f"two runs of the sweep would share the folder {slug}")
+        taken[slug] = member.name
+    return found
+
+
+def _flags(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Flags in one spelling.
+
+    Raises:
+        UsageError: no flag's name, one that the sweep itself gives, or one that is there twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name = key.strip("-").replace("-", "_")
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+            raise UsageError(f"{where}: '{shown(key)}' is no name of a flag")
+        if name in RESERVED:
+            raise UsageError(f"{where}: {key} is given by the sweep itself")
+        if name in found:
+            raise UsageError(f"{where}: {name} is given twice")
+        found[name] = value
+    return found
+
+
+def _files(given: Any, where: str) -> tuple[str, ...]:
+    """Config files: a path or a list of paths.
+
+    Raises:
+        UsageError: something else.
+    """
+    files = [given] if isinstance(given, str) else given
+    try:
+        return tuple(_PATHS.validate_python(files))
+    except pydantic.ValidationError:
+        raise UsageError(f"{where}: config must be a path or a list of paths") from None
+
+
+def read_settings(text: str) -> dict[str, Value]:
+    """``"epochs=1 samples=30"`` as flags.
+
+    Raises:
+        UsageError: a part that is not NAME=VALUE.
+    """
+    found: dict[str, Value] = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip("-"):
+            raise UsageError(
+                f"--set {shown(part)}: must be NAME=VALUE, several with spaces between"
+            )
+        found[name.strip("-").replace("-", "_")] = value
+    return found
