@@ -296,7 +296,7 @@ def test_hybrid_takes_each_gradient_from_its_rule() -> None:
     from snnlab.models import build_network
 
     config, stream = model_config(), make_stream()
-    targets = make_targets()._replace(labels=jnp.zeros(BATCH, jnp.int32))
+    targets = make_targets()._replace(values=jnp.zeros(BATCH, jnp.int32))
     goal = objective(2, loss="mse")
     goal = type(goal)(1, 2, 0, 1.0, goal.config)
 
