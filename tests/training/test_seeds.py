@@ -83,4 +83,7 @@ def test_the_aggregate_counts_failures() -> None:
     assert found["test_accuracy_sd"] == pytest.approx(0.1414, abs=1e-4)
     assert found["reached_goal"] == 1
     assert found["test_accuracies"] == [0.9, 0.7, None]
+    alone = seeds.aggregate(results[1:], ACCURACY, goal=0.8)
+    assert alone["test_accuracy"] == pytest.approx(0.7)
+    assert alone["test_accuracy_sd"] is None  # of one seed nothing is known of the spread
     assert "goal" not in seeds.aggregate(results, ACCURACY, goal=0.0)

@@ -74,7 +74,8 @@ class Checkpoints(RunHook):
         super().__init__(runs)
         run, self._before = runs[0].config.run, runs[0].progress
         self._seconds, self._compiled = self._before.seconds, self._before.compile_seconds
-        self._programs, self._began = programs, time.perf_counter()
+        # Programs of several seeds are compiled before training begins: their time is its too.
+        self._programs, self._began = programs, time.perf_counter() - programs.compile_seconds
         self._due = Due(run.checkpoint_every, run.checkpoint_minutes)
         self._wanted = False
 

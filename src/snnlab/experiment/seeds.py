@@ -119,7 +119,8 @@ def _summary(
     mean, sd = found[f"test_{score.name}"], found[f"test_{score.name}_sd"]
     told = "no seed finished"
     if mean is not None:
-        told = f"test {score.words} {score.show(mean)} ± {score.show(sd)}"
+        spread = "of the only one that finished" if sd is None else f"± {score.show(sd)}"
+        told = f"test {score.words} {score.show(mean)} {spread}"
     reached = ""
     if "goal" in found:
         reached = f", {found['reached_goal']} reached {score.show(found['goal'], 0)}"

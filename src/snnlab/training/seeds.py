@@ -181,6 +181,8 @@ def _bytes(value: Any) -> bytes:
 def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> dict[str, Any]:
     """Figures over seeds: every seed, mean, standard deviation, how many reached the goal.
 
+    A deviation needs two seeds; without, it is ``None``.
+
     Args:
         results: what ``results.json`` of each seed holds; one that failed has ``error`` and
             counts as not reached, and in no mean.
@@ -194,7 +196,7 @@ def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> d
         "failed": sum(1 for r in results if "error" in r),
         "score": score.name,
         name: statistics.fmean(scores) if scores else None,
-        f"{name}_sd": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        f"{name}_sd": statistics.stdev(scores) if len(scores) > 1 else None,
         f"test_{score.each}": [r.get(name) for r in results],
         "seeds": [r["seed"] for r in results],
         "batches": [r["batches"] for r in results],
