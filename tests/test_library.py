@@ -31,10 +31,10 @@ TASKS = {
 #: What some weights of each are: shape of the first map, then of the readout's.
 SHAPES = {
     "image": {"layers.0.pathways.0.map.weight": (162 + 10, 10), "readout.map.weight": (10, 10)},
-    "match": {"layer.pathways.0.map.weight": (110, 10), "readout.map.weight": (10, 2)},
-    "balanced": {"layers.0.w.weight": (40, 8), "readout.w.weight": (8, 2)},
+    "match": {"layers.0.pathways.0.map.weight": (110, 10), "readout.map.weight": (10, 2)},
+    "balanced": {"layers.0.w.weight": (40, 8), "readout.map.weight": (8, 2)},
     "patterns": {"layers.0.pathways.0.map.weight": (20, 10), "readout.map.weight": (10, 2)},
-    "evidence": {"layer.pathways.0.map.weight": (20, 20), "readout.map.weight": (20, 2)},
+    "evidence": {"layers.0.pathways.0.map.weight": (20, 20), "readout.map.weight": (20, 2)},
 }
 
 

@@ -170,8 +170,12 @@ def test_refused_where_traces_are_dense(method: Any) -> None:
     config = LearnerConfig(method=method, backend="braintrace")
     with pytest.raises(UsageError, match="use --backend snnlab"):
         make_learner(config, make, zoo.BATCH, zoo.objective(2))
-    with pytest.raises(UsageError, match="step by step only"):
-        make_learner(LearnerConfig(backend="layerwise"), make, zoo.BATCH, zoo.objective(2))
+
+
+def test_layer_after_layer_is_bptt() -> None:
+    found, wanted = (gradients(make, backend=b)[0] for b in ("layerwise", "plain"))
+    for name, value in wanted.items():
+        assert zoo.relative_error(found[name], value) < 1e-5
 
 
 def test_hybrid_counts_existing_synapses() -> None:

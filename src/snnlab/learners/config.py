@@ -46,8 +46,8 @@ class LearnerConfig:
         default="auto",
         help="implementation; snnlab: our own, in chunks of steps; braintrace, brainscale (jax < "
         "0.10): the libraries' online rules; plain: reverse mode through the scan over steps "
-        "(bptt alone); layerwise: layer after layer over the whole sequence (bptt of "
-        "task-balanced-rsnn.py); auto: snnlab, or layerwise where the network needs it",
+        "(bptt alone); layerwise: layer after layer over the whole sequence (bptt "
+        "alone); auto: snnlab, or layerwise where the network needs it",
     )
     etrace_decay: float | None = option(
         basic=True,

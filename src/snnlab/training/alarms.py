@@ -6,9 +6,10 @@ gradients that were all zero during a whole epoch; both would pass without a wor
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from snnlab.options import flat, void_options
 
 #: Options that make neurons spike, as far as a config has them: more of these, or less of those.
 MORE, LESS = ("ff_scale", "dataset_scale"), ("V_th", "mu", "nu")
@@ -63,11 +64,8 @@ def new_alarms(
 
 
 def _advice(config: Any, gradients: bool = False) -> str:
-    values = {
-        field.name: getattr(section, field.name)
-        for section in (getattr(config, part.name) for part in dataclasses.fields(config))
-        for field in dataclasses.fields(section)
-    }
+    void = void_options(config)
+    values = {name: value for name, value in flat(config).items() if name not in void}
     ways = ["give it larger input weights"] * (not {*MORE, *LESS} & {*values})
     ways += [f"raise --{name} (now {values[name]:g})" for name in MORE if name in values]
     ways += [f"lower --{name} (now {values[name]:g})" for name in LESS if values.get(name, 0) > 0]
