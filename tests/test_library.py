@@ -84,7 +84,9 @@ def dense(stream: Any, steps: int) -> np.ndarray:
     return np.asarray(jax.jit(lambda stream: stream.window(0, steps))(stream))
 
 
-@pytest.mark.parametrize("problem", TASKS)
+@pytest.mark.parametrize(
+    "problem", [pytest.param(p, marks=pytest.mark.slow) if p == "evidence" else p for p in TASKS]
+)
 def test_a_run_is_read_back(problem: str, trained: Any) -> None:
     """What it says is what the folder holds; ``record`` decides as the run's own test did."""
     run = snnlab.load(str(trained(problem).path))

@@ -71,7 +71,10 @@ def ended(problem: str, run: Path, stop: Stop, ends: list[int], *flags: str) -> 
                 runs.call(problem, *begun)
 
 
-@pytest.mark.parametrize("problem", sorted(runs.TINY))
+@pytest.mark.parametrize(
+    "problem",
+    [pytest.param(p, marks=pytest.mark.slow) if p == "evidence" else p for p in sorted(runs.TINY)],
+)
 def test_ended_inside_an_epoch_and_inside_its_evaluation(
     problem: str, whole, stop: Stop, tmp_path: Path
 ) -> None:

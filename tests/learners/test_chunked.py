@@ -39,7 +39,7 @@ TOLERANCE = 1e-4
 FF_SCALE = {"lif-exp-co": 1.5, "if-delta": 20.0, "lif-delta": 30.0}
 MODELS = sorted(LIVE)
 #: Made of parts that other models have.
-COMPOSED = ("alif-exp-cu", "lif-std-exp-cu")
+COMPOSED = ("alif-exp-cu", "lif-std-exp-cu", "lif-exp-co")
 
 
 def data(t: int = T) -> tuple[DenseStream, Targets]:

@@ -40,6 +40,7 @@ def test_gradient_is_near_and_not_the_same(name: str) -> None:
         assert 1e-4 < error < 0.02, (precision, error)
 
 
+@pytest.mark.slow
 def test_what_is_rounded() -> None:
     make = maker("lif-delta")
     stream, batch = data()

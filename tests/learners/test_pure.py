@@ -167,7 +167,18 @@ def showing(params: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
     return {"v": after, "r": r}, (r, spikes)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("uoro", "rtrl", "otpe")])
+#: A rule of each kind; the others are slow tests.
+KINDS = ("bptt", "diag", "expsm_diag", "eprop", "snap-1")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        m if m in KINDS else pytest.param(m, marks=pytest.mark.slow)
+        for m in METHODS
+        if m not in ("uoro", "rtrl", "otpe")
+    ],
+)
 def test_every_rule_has_the_gradient_of_the_suite(method: str) -> None:
     """Also where spikes are a state, which the suite's neurons do not carry."""
     found = by_name(run(of(method))[1])
@@ -231,7 +242,13 @@ def test_d_rtrl_is_exact_without_recurrence() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["diag", "expsm_diag", "eprop", "ottt", "snap-1", "rtrl", "immediate"]
+    "method",
+    [
+        "diag",
+        "expsm_diag",
+        "eprop",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("ottt", "snap-1", "rtrl", "immediate")),
+    ],
 )
 def test_a_stream_is_one_segment_after_the_other(method: str) -> None:
     whole, parts = run(of(method)), run(of(method), (7, 7, 6))

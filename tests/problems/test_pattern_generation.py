@@ -103,6 +103,7 @@ def test_a_run_is_judged_by_its_error(tmp_path: Path, capsys: pytest.CaptureFixt
         assert results(run).get("pruned", False) == (epochs == 1)
 
 
+@pytest.mark.slow
 def test_seeds_and_a_drawing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run = tmp_path / "run"
     runs.call(

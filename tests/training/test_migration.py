@@ -52,7 +52,10 @@ def aged(checkpoint: Path) -> None:
 @pytest.mark.usefixtures("compiled_once")
 @pytest.mark.parametrize(
     ("problem", "flags"),
-    [("match", []), ("balanced", ["--method", "diag", "--fix-tau-rec", "--fix-tau-out"])],
+    [
+        pytest.param("match", [], marks=pytest.mark.slow),
+        ("balanced", ["--method", "diag", "--fix-tau-rec", "--fix-tau-out"]),
+    ],
 )
 def test_an_earlier_run_goes_on(problem: str, flags: list[str], tmp_path: Path) -> None:
     """Inside an epoch, too; the balanced task's loss is then the one that its method had."""
