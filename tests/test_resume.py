@@ -73,7 +73,10 @@ def ended(problem: str, run: Path, stop: Stop, ends: list[int], *flags: str) -> 
 
 @pytest.mark.parametrize(
     "problem",
-    [pytest.param(p, marks=pytest.mark.slow) if p == "evidence" else p for p in sorted(runs.TINY)],
+    [
+        pytest.param(p, marks=pytest.mark.slow) if p in ("evidence", "match") else p
+        for p in sorted(runs.TINY)
+    ],
 )
 def test_ended_inside_an_epoch_and_inside_its_evaluation(
     problem: str, whole, stop: Stop, tmp_path: Path
@@ -127,6 +130,7 @@ def test_every_option_that_changes_between_epochs(
     runs.assert_same(tmp_path / "run", whole(problem, *flags.split()))
 
 
+@pytest.mark.slow
 def test_seeds_in_one_program(whole, stop: Stop, tmp_path: Path) -> None:
     """Ended inside the first epoch and in its evaluation, with one seed that stops early."""
     flags = ["--trials", "2", "--epochs", "2"]

@@ -36,6 +36,12 @@ from zoo import (
     relative_error,
 )
 
+#: Every model; those that others are made of are quick tests.
+QUICK_FIRST = [
+    pytest.param(m, marks=pytest.mark.slow)
+    if m in ("alif-exp-cu", "lif-exp-co", "lif-std-exp-cu") else m
+    for m in LIVE
+]  # fmt: skip
 ONLINE = {
     "diag": {"method": "diag"},
     "expsm_diag": {"method": "expsm_diag", "etrace_decay": 0.9},
@@ -52,13 +58,13 @@ def found(model: str, learner: str, **_: int):
 # ---------------------------------------------------------------- 1: live
 
 
-@pytest.mark.parametrize("model", LIVE)
+@pytest.mark.parametrize("model", QUICK_FIRST)
 def test_networks_are_live(model: str) -> None:
     assert_live(*found(model, "bptt"))
 
 
 @pytest.mark.parametrize("learner", ONLINE)
-@pytest.mark.parametrize("model", LIVE)
+@pytest.mark.parametrize("model", QUICK_FIRST)
 def test_every_parameter_gets_a_gradient(model: str, learner: str) -> None:
     reference, metrics = found(model, "bptt")
     got, measured = found(model, learner)
@@ -118,14 +124,14 @@ def test_bptt_against_finite_differences() -> None:
 # ---------------------------------------------------------------- 3: exact cases
 
 
-@pytest.mark.parametrize("model", LIVE)
+@pytest.mark.parametrize("model", QUICK_FIRST)
 def test_leaky_readout_is_exact(model: str) -> None:
     """A leaky linear readout alone has a diagonal recurrence: D-RTRL is BPTT there."""
     name = "readout.map.weight"
     assert relative_error(found(model, "diag")[0][name], found(model, "bptt")[0][name]) < 1e-4
 
 
-@pytest.mark.parametrize("model", LIVE)
+@pytest.mark.parametrize("model", QUICK_FIRST)
 def test_feedforward_layer_is_exact(model: str) -> None:
     """No weights between neurons, neuron-local dynamics, a readout without memory."""
     config = model_config(model, n_layer=1, rec_scale=0.0, tau_o=0.0)
@@ -145,7 +151,7 @@ def test_feedforward_layer_is_exact(model: str) -> None:
 
 
 @pytest.mark.parametrize("learner", ONLINE)
-@pytest.mark.parametrize("model", LIVE)
+@pytest.mark.parametrize("model", QUICK_FIRST)
 def test_hidden_gradients_point_like_bptt_and_differ(model: str, learner: str) -> None:
     exact, online = found(model, "bptt")[0], found(model, learner)[0]
     for name, gradient in online.items():

@@ -60,8 +60,7 @@ def fit(
             _batches(programs, now, train, hooks, layer_names)
             vals = evaluate_seeds(programs, now.state.params, val, epoch, "val", layer_names)
             _close_epoch(programs, now, vals, plateau, renew, began)
-            stops = [hook.on_epoch(now) for hook in hooks]  # every hook, whatever one of them says
-            if any(stops):
+            if any([hook.on_epoch(now) for hook in hooks]):  # noqa: C419 (every hook is called)
                 break
             interrupts.check()
     return now.state
