@@ -341,3 +341,28 @@ def test_outputs_may_mix(chunk: int) -> None:
     ours = gradients(network, method="diag", chunk_size=chunk)
     for key, value in exact.items():
         np.testing.assert_allclose(ours[key], value, rtol=1e-4, atol=1e-5)
+
+
+class Late(Layer):
+    """The same below a threshold that follows the membrane; spikes meet it as it was or is."""
+
+    def __init__(self, new: bool, operator: Any = "plain") -> None:
+        super().__init__(same, operator)
+        self.new = new
+
+    def init_state(self, batch_size: int | None = None) -> None:
+        super().init_state(batch_size)
+        self.a = brainstate.HiddenState(jnp.zeros_like(self.v.value))
+
+    def step(self, x: jax.Array) -> StepOutput:
+        before = self.a.value
+        self.v.value = v = 0.9 * self.v.value + 0.3 * self.map(x)
+        self.a.value = a = 0.95 * before + 0.1 * (v * 1.0)
+        s = jax.nn.sigmoid(4 * (v - 1 - (a if self.new else before)))
+        return StepOutput(self.readout(s), (s,), (v,))
+
+
+def test_spikes_of_a_state_before_the_step_are_refused_above_a_map() -> None:
+    locality.check_maps(StepGraph(PureNetwork(Late(new=True), BATCH, training=True)))
+    with pytest.raises(UsageError, match=r"^[^\n]*state a: what enters the map readout[^\n]*$"):
+        locality.check_maps(StepGraph(PureNetwork(Late(new=False), BATCH, training=True)))

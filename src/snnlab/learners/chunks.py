@@ -258,6 +258,8 @@ class OnlineLearner(ChunkedLearner):
         super().__init__(net, graph, objective, chunk_size, precision)
         locality.check(graph)
         self.windowed = setting.windowed
+        if not self.windowed:
+            locality.check_maps(graph)
         if (batch := objective.example(net.batch_size)) is not None:
             self.check_loss(batch)
         self.signal = Exact(objective) if signal is None else signal(graph)

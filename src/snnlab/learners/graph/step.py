@@ -253,6 +253,8 @@ class StepGraph:
         useful = jaxprs.closure(useful, lambda b: self.edges[b])
         onward = {s for one in self.relations for p in one.blocks if p.live
                   for s in sources(p.var, live)} | seen  # fmt: skip
+        #: Trained relations that act on each state, whether or not it is of use after the step.
+        self.acting: dict[int, list[int]] = {}
         targets: list[list[int]] = [[] for _ in range(n)]
         for b in range(n):
             for a in self.edges[b]:
@@ -261,6 +263,8 @@ class StepGraph:
             if one.trained:
                 first = {b for b in range(n) if r in self.enters[b]}
                 reach = jaxprs.closure(first, lambda a: targets[a])
+                for b in reach:
+                    self.acting.setdefault(b, []).append(r)
                 reach = reach & useful if self.scope == "step" else reach
                 self.relations[r] = dataclasses.replace(
                     one, reach=tuple(sorted(reach)), direct=("y", r) in onward
