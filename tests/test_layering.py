@@ -186,3 +186,33 @@ def test_a_thin_task_is_not() -> None:
         "'''Doc.'''\nfrom snnlab.experiment import run\n\nif __name__ == '__main__':\n    run()\n"
     )
     assert task_faults(code) == []
+
+
+# --------------------------------------------------------------------- packages
+
+#: Package of an extra -> modules that may import it, inside of a function.
+EXTRAS = {
+    "tonic": {"data/download.py", "benchmarks/pipeline.py"},
+    "torch": {"benchmarks/pipeline.py", "benchmarks/peers.py", "benchmarks/frameworks.py"},
+    "torchvision": set(),
+    "brainscale": {"learners/backends/brainscale.py", "models/maps.py"},
+    "pandas": {"library.py"},
+    "espeakng_loader": {"data/speech/espeak.py"},
+    "soundfile": {"data/speech/audio.py"},
+}
+
+
+def test_what_an_extra_installs_is_imported_where_it_is_used() -> None:
+    """Without them everything else runs, the main job included."""
+    found = {}
+    for path in MODULES:
+        tree = _AtRuntime().visit(ast.parse(path.read_text(encoding="utf-8")))
+        inside = {
+            node for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)
+        }
+        for node in ast.walk(tree):
+            names = imported(ast.Module([node], []), "") if not hasattr(node, "body") else []
+            for name in {n.split(".")[0] for n in names} & set(EXTRAS):
+                assert node in inside, f"{path}: {name} is imported with the module"
+                found.setdefault(name, set()).add(str(path.relative_to(SOURCE)))
+    assert found == {name: where for name, where in EXTRAS.items() if where}

@@ -198,12 +198,15 @@ def test_several_seeds(folder: Path, compiled_once: None) -> None:
         _ = run.weights
 
 
-def test_metrics_are_a_table(trained: Any) -> None:
+def test_metrics_are_a_table(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("match")
     table = run.metrics
     assert isinstance(table, pandas.DataFrame)
     assert list(table["split"]) == [row["split"] for row in run.rows]
     assert table.loc[table["split"] == "test", "accuracy"].item() == run.results["test_accuracy"]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(snnlab.UsageError, match="pandas, of the extra 'pandas'"):
+        _ = run.metrics
 
 
 # ---------------------------------------------------------------------- training

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from snnlab.library import train as train
     from snnlab.training.hooks import Hook as Hook
 
-__version__ = "0.1.0"
-
 #: Public name -> module.
 _HOME = {
     "Hook": "training.hooks",
@@ -51,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in _HOME:
         return getattr(importlib.import_module(f"snnlab.{_HOME[name]}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
@@ -58,6 +58,21 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """As pyproject.toml has it, which is in a source tree; else of the installed package."""
+    source = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if source.is_file():
+        import tomllib
+
+        with open(source, "rb") as file:
+            project = tomllib.load(file).get("project", {})
+        if project.get("name") == "snnlab":
+            return str(project["version"])
+    import importlib.metadata
+
+    return importlib.metadata.version("snnlab")
 
 
 def _caches_of_libraries() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import difflib
+import importlib.util
 import io
 import re
 import sys
@@ -67,6 +68,18 @@ def shown(value: object, most: int = 80) -> str:
     more = len(text) > most
     text = one_line(text[: most - 3] if more else text) + "..." * more
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def missing(module: str, extra: str) -> str:
+    """What a message says of a package that an extra installs; empty if it is installed.
+
+    >>> missing("nothing_of_this_name", "data")
+    "the package nothing-of-this-name, of the extra 'data' (pip install -e '.[data]')"
+    """
+    if importlib.util.find_spec(module) is not None:
+        return ""
+    name = module.replace("_", "-")
+    return f"the package {name}, of the extra '{extra}' (pip install -e '.[{extra}]')"
 
 
 def out_of_memory(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from snnlab import config as configs
 from snnlab import runs
-from snnlab.errors import UsageError, as_keywords, nearest, shown
+from snnlab.errors import UsageError, as_keywords, missing, nearest, shown
 from snnlab.problems.tasks import TASKS, task_of
 from snnlab.yaml_files import parse_yaml
 
@@ -131,7 +131,13 @@ class Run:
 
     @property
     def metrics(self) -> pandas.DataFrame:
-        """:attr:`rows` as a table."""
+        """:attr:`rows` as a table.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        if package := missing("pandas", "pandas"):
+            raise UsageError(f"metrics as a table need {package}; rows has the same")
         import pandas
 
         return pandas.DataFrame(self.rows)

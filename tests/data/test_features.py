@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import scipy.io.wavfile
 
 from snnlab.data import DataConfig, build_features
 from snnlab.data.features import BANDS, FeatureLoader, feature_store, features
-from snnlab.data.speech import audio
 from snnlab.data.speech.corpora import find_corpus
 from snnlab.data.speech.mel import FLOOR, mel_filterbank
 from snnlab.data.store import TEST, TRAIN, VALID
@@ -229,5 +229,5 @@ def test_flac(hd: Path, own_cache: Path, monkeypatch) -> None:
     wave.unlink()
     np.testing.assert_array_equal(features(wave.with_suffix(".flac")), as_wav)
     assert len(find_corpus("hd", hd).files) == 16
-    monkeypatch.setattr(audio.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
     refused("hd", hd, own_cache, "FLAC needs the package soundfile", r"'.[audio]'")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import subprocess
 import sys
 import textwrap
@@ -185,6 +187,24 @@ def test_state_of_other_data_is_refused(toy):
             _train(toy, **change).load_state_dict(state)
 
 
+@pytest.mark.parametrize("n_worker", [0, 2])
+def test_positions_of_earlier_versions(toy, n_worker):
+    """They held torchdata's state of its own loader; the number of the batch is all it said."""
+    inner = {"_sampler_iter_yielded": 3, "_num_yielded": 3, "_iterator_finished": False}
+    if n_worker:
+        inner = {"_snapshot": {"_snapshot_step": 3, "_main_snapshot": {"_num_workers": 2}}}
+    whole = _train(toy)
+    whole.set_epoch(2)
+    expected = [_bits(b) for b in whole]
+    whole.set_epoch(2)
+    next(iter(whole))
+    saved = whole.state_dict() | {"position": 3, "n_worker": n_worker, "torchdata": inner}
+    loader = _train(toy)
+    loader.load_state_dict(saved)
+    loader.set_epoch(2)
+    assert [_bits(b) for b in loader] == expected[3:]
+
+
 # --------------------------------------------------------------------- workers
 
 
@@ -214,11 +234,41 @@ def test_workers_give_the_same_bits_and_resume_across_their_number(toy):
         assert [_bits(b) for b in loader] == expected[1][1:], "from none to two"
 
 
+def test_processes_end_with_their_loader(toy):
+    before = set(multiprocessing.active_children())
+    loader = _train(toy, n_data_worker=2)
+    batches = iter(loader)
+    next(batches)
+    processes = set(multiprocessing.active_children()) - before
+    assert len(processes) == 2
+    next(batches)
+    list(loader)
+    assert set(multiprocessing.active_children()) - before == processes, "the same in every pass"
+    del batches, loader
+    gc.collect()
+    for process in processes:
+        process.join(20)
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_process_that_is_killed_is_one_line(toy):
+    before = set(multiprocessing.active_children())
+    loader = _train(toy, n_data_worker=1)
+    batches = iter(loader)
+    next(batches)
+    (process,) = set(multiprocessing.active_children()) - before
+    process.kill()
+    with pytest.raises(UsageError, match="--n_data_worker 1 ended before its time") as caught:
+        list(batches)
+    assert "\n" not in str(caught.value)
+    assert len(list(loader)) == 5, "another one is started"
+
+
 def test_worker_path_does_not_import_jax():
     code = textwrap.dedent(
         """
         import sys
-        import snnlab.data.cutting, snnlab.data
+        import snnlab.data.worker, snnlab.data
         heavy = {"jax", "brainstate", "tonic", "sklearn", "torch", "pydantic"} & set(sys.modules)
         assert not heavy, heavy
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,13 @@ def test_both_sides_run(digits):
 def test_other_datasets_are_refused():
     with pytest.raises(UsageError, match="shd"):
         pipeline.run("shd")
+
+
+@pytest.mark.parametrize("name", ["tonic", "torch"])
+def test_what_it_compares_with_is_to_be_installed(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=f"needs the package {name}, of the extra 'data'"):
+        pipeline.run()
 
 
 @pytest.mark.slow

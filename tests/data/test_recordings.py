@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import stat
+import sys
 import zipfile
 from pathlib import Path
 
@@ -334,6 +335,11 @@ def test_offline(tmp_path, own_cache, monkeypatch, name):
     assert not list(root.rglob("*.*")), "a partial download is removed"
     # Again: nothing that looks like data was left.
     _refused(name, "", "no route to host")
+
+
+def test_a_download_needs_tonic(own_cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    _refused("shd", "", "no shd data in", "tonic, of the extra 'data'", "shd_train.h5")
 
 
 @pytest.mark.parametrize("name", ["nmnist", "shd", "ssc"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
 from snnlab.data import load_spoken_digits
-from snnlab.data.speech import espeak, spoken_digits
+from snnlab.data.speech import spoken_digits
 from snnlab.data.speech.espeak import Utterance, speak
 from snnlab.data.speech.spoken_digits import KEYS, Corpus, spoken_digits_files, spoken_words
 from snnlab.errors import UsageError
@@ -36,10 +37,9 @@ def test_what_a_voice_says():
 
 
 def test_missing_synthesiser_is_one_line(own_cache, monkeypatch):
-    monkeypatch.setattr(espeak.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(
-        UsageError, match=r"espeakng-loader: pip install 'snnlab\[speech\]'"
-    ) as caught:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    needed = r"espeakng-loader, of the extra 'speech' \(pip install -e '\.\[speech\]'\)"
+    with pytest.raises(UsageError, match=needed) as caught:
         load_spoken_digits()
     assert "\n" not in str(caught.value)
     assert not [p for p in own_cache.rglob("*") if p.is_file()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -68,6 +70,13 @@ def test_sign_constrained_maps_run() -> None:
 def test_new_jax_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "__version__", "0.11.0")
     with pytest.raises(UsageError, match=r"needs jax < 0\.10 \(here jax 0\.11\.0\)"):
+        module.require_brainscale()
+
+
+def test_brainscale_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "__version__", "0.9.2")
+    monkeypatch.setitem(sys.modules, "brainscale", None)
+    with pytest.raises(UsageError, match=r"--backend brainscale needs .* the extra 'brainscale'"):
         module.require_brainscale()
 
 

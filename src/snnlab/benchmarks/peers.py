@@ -27,7 +27,7 @@ from snnlab.benchmarks.frameworks import FRAMEWORKS, Case, Run
 from snnlab.benchmarks.learners import TIME, machine_line, rates, ratio, ratio_lines
 from snnlab.errors import one_line
 
-INSTALL = "pip install snnlab[peers]"
+INSTALL = "pip install -e '.[peers]'"
 BOUND = "<= 0.6"
 N_OUT = 10
 

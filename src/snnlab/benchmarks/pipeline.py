@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from snnlab.errors import UsageError, run_command
+from snnlab.errors import UsageError, missing, run_command
 
 if TYPE_CHECKING:
     from snnlab.data import Data, EventStore
@@ -58,6 +58,9 @@ def run(
     """
     if dataset not in ("event-digits", "nmnist"):
         raise UsageError(f"--dataset {dataset}: the comparison knows event-digits and nmnist")
+    for module in ("tonic", "torch"):
+        if package := missing(module, "data"):
+            raise UsageError(f"the comparison needs {package}")
     common = {
         "dataset": dataset, "data_path": data_path, "data_length": data_length,
         "batch_size": batch_size,

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError, missing, one_line
 
+#: Dataset -> its class in tonic, and the folder that this one makes.
+_TONIC = {"nmnist": "NMNIST", "shd": "SHD", "ssc": "SSC"}
 STAND_IN = "--dataset event-digits needs no files"
 
 
@@ -56,14 +58,7 @@ def download(name: str, root: Path, splits: list[str], expected: str) -> None:
     Raises:
         UsageError: it cannot be downloaded, or not be written.
     """
-    import tonic.datasets
-
-    source: Callable[..., object] = {
-        "nmnist": tonic.datasets.NMNIST,
-        "shd": tonic.datasets.SHD,
-        "ssc": tonic.datasets.SSC,
-    }[name]
-    target = root / source.__name__
+    target = root / _TONIC[name]
     advice = f"put {expected} into {target}, or give their folder by --data_path"
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -76,6 +71,11 @@ def download(name: str, root: Path, splits: list[str], expected: str) -> None:
         raise UsageError(
             f"no {name} data in {root}, and it cannot be written; {advice}; {STAND_IN}"
         )
+    if package := missing("tonic", "data"):
+        raise UsageError(f"no {name} data in {root}; to download it needs {package}, or {advice}")
+    import tonic.datasets
+
+    source: Callable[..., object] = getattr(tonic.datasets, _TONIC[name])
     say(f"no {name} data in {root}; downloading it through tonic")
     try:
         with _no_hang(60), _whole_or_nothing(target):
@@ -84,6 +84,6 @@ def download(name: str, root: Path, splits: list[str], expected: str) -> None:
                 source(save_to=str(root), **part)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(
-            f"no {name} data in {root}, and tonic.datasets.{source.__name__} could not "
+            f"no {name} data in {root}, and tonic.datasets.{_TONIC[name]} could not "
             f"download it ({one_line(str(error)) or type(error).__name__}); {advice}; {STAND_IN}"
         ) from None

@@ -27,8 +27,8 @@ def check_same(identity: dict[str, Any], state: dict[str, Any]) -> None:
 class ResumableLoader(abc.ABC, Generic[B]):
     """Iterates over ``batch(0) .. batch(len - 1)`` of an epoch, resumable at any of them.
 
-    The protocol of :class:`snnlab.data.loader.Loader`: ``set_epoch`` selects the order,
-    ``state_dict`` after k batches and ``load_state_dict`` in a fresh loader continue with batch k.
+    ``set_epoch`` selects the order; ``state_dict`` after k batches and ``load_state_dict`` in a
+    fresh loader continue with batch k, bit for bit.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,10 @@ class ResumableLoader(abc.ABC, Generic[B]):
     @abc.abstractmethod
     def batch(self, number: int) -> B:
         """Batch ``number`` (from 0) of the current epoch."""
+
+    def batches(self, first: int) -> Iterator[B]:
+        """Batches ``first`` to the last of the current epoch."""
+        return map(self.batch, range(first, len(self)))
 
     @abc.abstractmethod
     def _identity(self) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class ResumableLoader(abc.ABC, Generic[B]):
     def __iter__(self) -> Iterator[B]:
         first = self._position if self._pending else 0
         self._pending = False
-        for number in range(first, len(self)):
-            self._position = number + 1
-            yield self.batch(number)
+        for number, batch in enumerate(self.batches(first), first + 1):
+            self._position = number
+            yield batch
         self._position = 0

@@ -5,7 +5,6 @@ WAV through scipy; FLAC through the package ``soundfile``, where it is installed
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import warnings
 from fractions import Fraction
@@ -17,7 +16,7 @@ import scipy.signal
 
 from snnlab.data.sources import regular
 from snnlab.data.speech.cochlea import SAMPLE_HZ
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError, missing, one_line
 
 SUFFIXES = (".wav", ".flac")
 #: Of a word. (SHD keeps times as float16 seconds: after half a minute their steps are 16 ms.)
@@ -125,11 +124,8 @@ def _wav(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _flac(path: Path) -> tuple[np.ndarray, int]:
-    if importlib.util.find_spec("soundfile") is None:
-        raise UsageError(
-            f"{path}: FLAC needs the package soundfile (pip install 'snnlab[audio]', in this "
-            "repository pip install -e '.[audio]'), or convert to WAV"
-        )
+    if package := missing("soundfile", "audio"):
+        raise UsageError(f"{path}: FLAC needs {package}, or convert to WAV")
     import soundfile
 
     try:

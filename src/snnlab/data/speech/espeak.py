@@ -15,7 +15,6 @@ input and writes, little endian, ``int32`` samples per second and then for each 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import struct
@@ -24,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError, missing, one_line
 
 # Values of espeak-ng/speak_lib.h, as its documentation gives them.
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
@@ -57,11 +56,8 @@ def speak(utterances: Sequence[Utterance]) -> tuple[list[bytes], int]:
     Raises:
         UsageError: ``espeakng-loader`` is missing, or the library refuses.
     """
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise UsageError(
-            "speech synthesis needs the package espeakng-loader: pip install 'snnlab[speech]', "
-            "in this repository pip install -e '.[speech]'"
-        )
+    if package := missing("espeakng_loader", "speech"):
+        raise UsageError(f"speech synthesis needs {package}")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "snnlab.data.speech.espeak"],
         input=json.dumps(list(utterances)).encode(),

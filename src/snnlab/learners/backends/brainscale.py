@@ -13,7 +13,7 @@ from typing import Any
 import brainstate
 import jax
 
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, missing
 from snnlab.learners.backends.library import LibraryLearner
 
 
@@ -29,13 +29,10 @@ def require_brainscale() -> None:
             f"--backend brainscale needs jax < 0.10 (here jax {jax.__version__}); "
             "use --backend braintrace, its successor"
         )
-    try:
-        import brainscale  # noqa: F401
-    except ImportError as error:
+    if package := missing("brainscale", "brainscale"):
         raise UsageError(
-            f"--backend brainscale needs the package brainscale 0.1.0 ({error}); "
-            "use --backend braintrace, its successor"
-        ) from None
+            f"--backend brainscale needs {package}; or use --backend braintrace, its successor"
+        )
 
 
 class BrainScale(LibraryLearner):
