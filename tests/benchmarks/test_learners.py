@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.benchmarks import cells, learners
+from snnlab.benchmarks import cells, learners, processes
 from snnlab.learners import LearnerConfig
 from snnlab.learners.methods import METHODS
 
@@ -23,12 +23,11 @@ def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
             return {**dataclasses.asdict(cell), "error": "out of memory"}
         return row | ({"ms_per_step": COST[cell.method]} if cell.repeats else {})
 
-    def machine() -> dict[str, Any]:
+    def machine(devices: str) -> dict[str, Any]:
         return {"device": "x", "product_flop_per_second": 1e9, "memory_bytes_per_second": 2e9}
 
-    monkeypatch.setattr(cells, "in_fresh_process", fake)
-    monkeypatch.setattr(learners, "in_fresh_process", fake)
-    monkeypatch.setattr(learners, "rates", machine)
+    monkeypatch.setattr(processes, "in_fresh_process", fake)
+    monkeypatch.setattr(processes, "machine_of", machine)
 
 
 def test_the_whole_table() -> None:

@@ -1,69 +1,131 @@
-"""``python -m snnlab.benchmarks learners|peers|pipeline``: measurements, as ratios in one run."""
+"""``python -m snnlab.benchmarks ...``: measurements, as ratios in one run."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from snnlab.benchmarks import cells, learners, peers, pipeline
+from snnlab.benchmarks import cells, learners, machine, onm, peers, pipeline, report
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, run_command
 
 PROG = "benchmarks"
+SIZES = ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats")
+#: What a job of ``cell`` is: its fields, and how it is measured.
+KINDS: dict[str, tuple[type, Callable[[Any], dict[str, Any]]]] = {
+    kind.kind: (kind, measure)
+    for kind, measure in (
+        (cells.Cell, cells.measure), (peers.PeerCell, peers.measure), (onm.OnmCell, onm.measure)
+    )
+}  # fmt: skip
+
+
+def parsed(argv: list[str]) -> dict[str, Any]:
+    """The command line as options."""
+    parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def flag(command: argparse.ArgumentParser, name: str, **how: Any) -> None:
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        command.add_argument(*spellings, dest=name, **how)
+
+    learn = commands.add_parser("learners", help="time and memory of learners against BPTT")
+    flag(learn, "methods", default="",
+         help="comma list of method or method:backend, in place of the whole table")  # fmt: skip
+    beside = commands.add_parser("peers", help="our learners beside other frameworks")
+    linear = commands.add_parser("onm", help="a linear layer and LIF, as Open Neuromorphic has it")
+    flag(linear, "neurons", default="512", help="comma list; published: 4096,8192,16384")
+    for command, cell in ((learn, cells.Cell()), (beside, cells.Cell()), (linear, onm.OnmCell())):
+        for name in SIZES:
+            if hasattr(cell, name):
+                flag(command, name, type=int, default=getattr(cell, name))
+        flag(command, "rounds", type=int, default=3, help="fresh processes per row")
+        flag(command, "json", default="", help="file for the rows and ratios")
+        flag(command, "markdown", default="",
+             help="page for the tables, in the place of those of the same benchmark")  # fmt: skip
+        flag(command, "devices", default="0", help="an accelerator's id, or cpu")
+    one = commands.add_parser("cell", help="one measurement, given as JSON")
+    one.add_argument("--job", required=True)
+    one.add_argument("--devices", default="0")
+    commands.add_parser("pipeline", help="event pipeline against tonic and torch")
+    return vars(parser.parse_args(argv))
+
+
+def measured(job: dict[str, Any]) -> dict[str, Any]:
+    """One measurement in this process: fields of a cell, and its ``kind``."""
+    kind = job.pop("kind", cells.Cell.kind)
+    if kind == "machine":
+        return machine.describe()
+    if kind not in KINDS:
+        raise UsageError(f"--job: no kind '{kind}'; valid: {', '.join([*KINDS, 'machine'])}")
+    cell, measure = KINDS[kind]
+    strange = set(job) - {f.name for f in dataclasses.fields(cell)}
+    if strange:
+        raise UsageError(f"--job: a {kind} has no {', '.join(sorted(strange))}")
+    return measure(cell(**job))
 
 
 def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] == "pipeline":
         return pipeline.main(argv[1:])
-    parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    learn = commands.add_parser("learners", help="time and memory of learners against BPTT")
-    learn.add_argument(
-        "--methods",
-        default="",
-        help="comma list of method or method:backend, in place of the whole table",
-    )
-    beside = commands.add_parser("peers", help="our learners beside other frameworks")
-    for command in (learn, beside):
-        for name in ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats"):
-            default = getattr(cells.Cell(), name)
-            command.add_argument(
-                f"--{name}", f"--{name.replace('_', '-')}", dest=name, type=int, default=default
-            )
-        command.add_argument("--rounds", type=int, default=3, help="fresh processes per row")
-        command.add_argument("--json", default="", help="file for the rows and ratios")
-    one = commands.add_parser("cell", help="one measurement, given as JSON")
-    one.add_argument("--job", required=True)
-    one.add_argument("--devices", default="0")
-    commands.add_parser("pipeline", help="event pipeline against tonic and torch")
-    given = vars(parser.parse_args(argv))
+    given = parsed(argv)
     if given["command"] == "cell":
         select_device(given["devices"])
-        job = json.loads(given["job"])
-        if "framework" in job:
-            print(json.dumps(peers.measure(peers.PeerCell(**job))))
-        else:
-            print(json.dumps(cells.measure(cells.Cell(**job))))
+        print(json.dumps(measured(json.loads(given["job"]))))
         return 0
-    sizes = ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats")
-    needed = (*sizes, "rounds") if given["command"] == "peers" else (*sizes[:-1], "rounds")
-    bad = [n for n in needed if given[n] < 1]
+    command = given["command"]
+    needed = [n for n in (*SIZES, "rounds") if n in given]
+    least = {"repeats": 0} if command == "learners" else {}
+    bad = [n for n in needed if given[n] < least.get(n, 1)]
     if bad:
-        raise UsageError(f"--{bad[0]} {given[bad[0]]}: must be at least 1")
-    base = cells.Cell(**{n: given[n] for n in sizes})
-    if given["command"] == "peers":
-        result = peers.run(base, given["rounds"])
-        print(peers.table(result))
+        raise UsageError(f"--{bad[0]} {given[bad[0]]}: must be at least {least.get(bad[0], 1)}")
+    report.check_page(given["markdown"])
+    sizes = {n: given[n] for n in SIZES if n in given}
+    rounds, devices = given["rounds"], given["devices"]
+    columns: report.Columns
+    if command == "onm":
+        result = onm.run(_sizes(given["neurons"]), onm.OnmCell(**sizes), rounds, devices)
+        text, columns = onm.table(result), onm.COLUMNS
+    elif command == "peers":
+        result = peers.run(cells.Cell(**sizes), rounds, devices)
+        text, columns = peers.table(result), peers.columns(result)
     else:
         only = [m for m in given["methods"].split(",") if m] or None
-        result = learners.run(base, given["rounds"], only)
-        print(learners.table(result))
+        result = learners.run(cells.Cell(**sizes), rounds, only, devices)
+        text, columns = learners.table(result), learners.COLUMNS
+    print(text)
     if given["json"]:
         Path(given["json"]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if given["markdown"]:
+        line = f"python -m snnlab.benchmarks {shlex.join(_without_files(argv))}"
+        report.write_page(given["markdown"], command, report.page(result, line, columns))
     return 0
+
+
+def _sizes(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    wrong = [p for p in parts if not (p.isdecimal() and 0 < int(p) < 10**6)]
+    if wrong:
+        raise UsageError(f"--neurons {text}: must be a comma list of whole numbers below 1000000")
+    return [int(part) for part in parts]
+
+
+def _without_files(argv: list[str]) -> list[str]:
+    """A command without where it writes."""
+    kept, skip = [], False
+    for part in argv:
+        is_file = part.partition("=")[0] in ("--json", "--markdown")
+        if not skip and not is_file:
+            kept.append(part)
+        skip = is_file and "=" not in part
+    return kept
 
 
 if __name__ == "__main__":

@@ -8,20 +8,14 @@ run is waited for.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-
-from snnlab import interrupts
-from snnlab.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +36,9 @@ class Cell:
         seed: of network and input.
     """
 
+    #: Which measurement a job of these fields is, for ``benchmarks cell``.
+    kind: ClassVar[str] = "learner"
+
     method: str = "bptt"
     backend: str = "auto"
     chunk_size: int = 0
@@ -60,6 +57,11 @@ class Cell:
     seed: int = 0
     remat: bool = False
     precision: str = "float32"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that the process of the measurement needs."""
+        return {}
 
 
 def clock() -> Callable[[], float]:
@@ -91,23 +93,26 @@ def make_stream(cell: Cell) -> Any:
     )  # fmt: skip
 
 
-def measure(cell: Cell) -> dict[str, Any]:
-    """Measure a cell in this process.
+class Made(NamedTuple):
+    """A cell's learner, its programs and what they are called with."""
 
-    Returns:
-        The cell's fields and ``ms_per_step`` (median, by :func:`clock`), ``ms_per_step_spread``
-        (interquartile range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes``
-        (XLA's memory analysis), ``chunk`` (steps between two readings of traces),
-        ``product_flop_per_step`` and ``traffic_bytes_per_step`` (see
-        :mod:`snnlab.benchmarks.roofline`), ``device_peak_bytes`` (``None`` where the device does
-        not tell), ``process_peak_bytes``, ``device``, ``rates`` (Hz; input is generated, 1 ms a
-        step); with another precision than float32 ``gradient_cosine``, the cosine between the
-        gradient and that of float32.
-    """
+    learner: Any
+    exact: Callable[[], Any]
+    programs: Any
+    state: Any
+    stream: Any
+    targets: Any
+
+    @property
+    def batch(self) -> tuple[Any, Any]:
+        return self.stream, self.targets
+
+
+def make(cell: Cell) -> Made:
+    """What a cell measures, not compiled yet. ``exact`` makes the learner with float32."""
     import jax
     import jax.numpy as jnp
 
-    from snnlab.benchmarks import roofline
     from snnlab.learners import LearnerConfig, PureNetwork, get_params, make_learner
     from snnlab.models import ModelConfig, build_network
     from snnlab.training.config import TrainingConfig
@@ -121,55 +126,83 @@ def measure(cell: Cell) -> dict[str, Any]:
         connectivity=cell.connectivity,
     )  # fmt: skip
     training = TrainingConfig()
-    learner_config = LearnerConfig(
+    config = LearnerConfig(
         method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]
         chunk_size=cell.chunk_size or None, update_every=cell.update_every, remat=cell.remat,
         precision=cell.precision,  # type: ignore[arg-type]
     )  # fmt: skip
 
-    def make(operator: Any) -> Any:
+    def network(operator: Any) -> Any:
         return build_network(model, cell.n_in, n_out, operator, cell.seed)
 
+    def learner(config: LearnerConfig) -> Any:
+        return make_learner(config, network, cell.batch_size, goal)
+
     goal = Classification(n_out, cell.n_layer, 0, 1.0, training)
-    plain = make("plain")
-    learner = make_learner(learner_config, make, cell.batch_size, goal)
+    plain, made = network("plain"), learner(config)
     optimizer = make_optimizer(training, 1)
     programs = Programs(
-        learner, optimizer, goal, PureNetwork(plain, 1), cell.data_length, cell.update_every
+        made, optimizer, goal, PureNetwork(plain, 1), cell.data_length, cell.update_every
     )
     params = jax.tree.map(jnp.copy, get_params(plain))
     plateau, key = Plateau(training).init(), jax.random.key_data(jax.random.key(0))
     state = TrainState(params, optimizer.init(params), plateau, key, jnp.int32(0))
-    stream = make_stream(cell)
     labels = np.random.default_rng(1).integers(0, n_out, cell.batch_size)
     targets = Targets(jnp.asarray(labels, jnp.int32), jnp.ones(cell.batch_size, jnp.float32))
-    program = programs.program("train", programs.train_fn, state, stream, targets)
+
+    def exact() -> Any:
+        return learner(dataclasses.replace(config, precision="float32"))
+
+    return Made(made, exact, programs, state, make_stream(cell), targets)
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Measure a cell in this process.
+
+    Returns:
+        The cell's fields and ``ms_per_step`` (median, by :func:`clock`), ``ms_per_step_spread``
+        (interquartile range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes``
+        (XLA's memory analysis), ``chunk`` (steps between two readings of traces),
+        ``product_flop_per_step`` and ``traffic_bytes_per_step`` (see
+        :mod:`snnlab.benchmarks.roofline`), ``policies`` (of which kind of device, see
+        :mod:`snnlab.learners.tuning`), ``device``, what :func:`device_memory` says,
+        ``process_peak_bytes``, ``rates`` (Hz; input is generated, 1 ms a step); with another
+        precision than float32 ``gradient_cosine``, the cosine between the gradient and that of
+        float32.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from snnlab.benchmarks import machine, roofline
+    from snnlab.learners import tuning
+
+    made = make(cell)
+    programs, state, batch = made.programs, made.state, made.batch
+    program = programs.program("train", programs.train_fn, state, *batch)
     analysis = program.memory_analysis()
     row: dict[str, Any] = {
         **dataclasses.asdict(cell),
-        "device": jax.devices()[0].device_kind,
+        "device": machine.here().device_kind,
+        "policies": "cpu" if tuning.current().own_loops else "accelerator",
         "jax": jax.__version__,
         "compile_seconds": round(programs.compile_seconds, 3),
         "peak_temp_bytes": int(analysis.temp_size_in_bytes) if analysis else None,
     }
     span = programs.update_every
-    longest = getattr(learner, "longest", None)
+    longest = getattr(made.learner, "longest", None)
     chunk = longest(span) if longest else cell.chunk_size or 1
-    flop = roofline.product_flop(programs.train_fn, state, stream, targets)
+    flop = roofline.product_flop(programs.train_fn, state, *batch)
     row |= {
         "chunk": chunk,
         roofline.FLOP: round(flop / cell.data_length),
         roofline.BYTES: round(roofline.traffic_bytes(cell, chunk)),
     }
     if cell.repeats and cell.precision != "float32":
-        exact = make_learner(
-            dataclasses.replace(learner_config, precision="float32"), make, cell.batch_size, goal
-        )
         found = [
-            jax.jit(lambda p, o=one: o.segment(p, o.fresh(), stream, targets, 0, span).gradients)(
-                params
+            jax.jit(lambda p, o=one: o.segment(p, o.fresh(), *batch, 0, span).gradients)(
+                state.params
             )
-            for one in (exact, learner)
+            for one in (made.exact(), made.learner)
         ]
         a, b = (jnp.concatenate([jnp.ravel(g) for g in jax.tree.leaves(f)]) for f in found)
         row["gradient_cosine"] = float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
@@ -177,7 +210,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         times, numbers, now = [], None, clock()
         for i in range(cell.repeats + 1):
             began = now()
-            state, numbers = program(state, stream, targets)
+            state, numbers = program(state, *batch)
             jax.block_until_ready((state, numbers))
             if i:  # the first run warms up
                 times.append((now() - began) / cell.data_length * 1e3)
@@ -189,55 +222,20 @@ def measure(cell: Cell) -> dict[str, Any]:
             "samples_per_second": round(cell.batch_size / (median * cell.data_length) * 1e3, 2),
             "rates": [round(float(r), 2) for r in numbers["rates"]] if numbers else [],
         }
-    stats = jax.devices()[0].memory_stats() or {}
-    row["device_peak_bytes"] = stats.get("peak_bytes_in_use")
-    row["process_peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return row
+    return row | device_memory(machine.here()) | {"process_peak_bytes": process_peak()}
 
 
-OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "MemoryError", "std::bad_alloc")
+def device_memory(device: Any) -> dict[str, int | None]:
+    """``device_peak_bytes`` in use so far, ``device_limit_bytes`` that JAX may use.
 
-
-def in_fresh_process(cell: Cell, devices: str = "0") -> dict[str, Any]:
-    """:func:`measure` in a process of its own, on ``devices`` (see :mod:`snnlab.devices`).
-
-    Returns:
-        The row; ``{"error": "out of memory"}`` beside the cell's fields if it did not fit.
-
-    Raises:
-        UsageError: sizes or a learner that cannot be.
-        RuntimeError: the cell failed otherwise; with what it printed.
+    ``None`` where the device does not tell (a CPU). Where JAX takes most of the memory at its
+    start, the peak is still what arrays and programs took of it.
     """
-    job = json.dumps(dataclasses.asdict(cell))
-    done = subprocess.run(
-        [sys.executable, "-m", "snnlab.benchmarks", "cell", "--job", job, "--devices", devices],
-        capture_output=True, text=True, check=False, env=interrupts.for_child(),
-    )  # fmt: skip
-    if done.returncode == 0:
-        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return row
-    if done.returncode == 2:
-        raise UsageError(done.stderr.strip().removeprefix("benchmarks: error: "))
-    if done.returncode == -9 or any(word in done.stderr for word in OUT_OF_MEMORY):
-        return {**dataclasses.asdict(cell), "error": "out of memory"}
-    raise RuntimeError(f"cell {cell} failed ({done.returncode}):\n{done.stderr[-4000:]}")
+    stats = device.memory_stats() or {}
+    names = {"device_peak_bytes": "peak_bytes_in_use", "device_limit_bytes": "bytes_limit"}
+    return {name: stats.get(theirs) for name, theirs in names.items()}
 
 
-def in_turns(cells: list[Cell], rounds: int) -> list[dict[str, Any]]:
-    """Measure cells ``rounds`` times, in turns, so that a slow spell of the machine hits all.
-
-    Returns:
-        A row for each cell, with the median over rounds of ``ms_per_step`` and all values in
-        ``rounds_ms_per_step``.
-    """
-    rows = [[in_fresh_process(c) for c in cells] for _ in range(max(rounds, 1))]
-    merged = []
-    for i in range(len(cells)):
-        mine = [r[i] for r in rows]
-        row = dict(mine[0])
-        times = [r["ms_per_step"] for r in mine if "ms_per_step" in r]
-        if times:
-            row["ms_per_step"] = round(statistics.median(times), 4)
-            row["rounds_ms_per_step"] = times
-        merged.append(row)
-    return merged
+def process_peak() -> int:
+    """Bytes of the host's memory that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from pathlib import Path
 from typing import Any
 
-from snnlab.benchmarks import roofline
-from snnlab.benchmarks.cells import Cell, clock, in_fresh_process, in_turns
+from snnlab.benchmarks import machine, processes, report, roofline
+from snnlab.benchmarks.cells import Cell
+from snnlab.benchmarks.report import MEMORY, TIME, ratio
 
 #: Sequence lengths of the memory comparison (compiled, not run).
 LENGTHS = (200, 2000)
@@ -65,7 +64,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "small: BPTT, plain": {"method": "bptt", "backend": "plain", **SMALL},
     "small: ES-D-RTRL": {"method": "expsm_diag", **SMALL},
 }  # fmt: skip
-TIME, MEMORY, COSINE = "ms_per_step", "peak_temp_bytes", "gradient_cosine"
+COSINE = "gradient_cosine"
 #: Ratios: name -> (row, row it is divided by, what of them, bound).
 RATIOS = {
     "D-RTRL, traces kept / BPTT, plain": ("D-RTRL, traces kept", "BPTT, plain", TIME, "<= 2.0"),
@@ -100,24 +99,27 @@ RATIOS = {
 }  # fmt: skip
 
 
-def run(base: Cell, rounds: int = 3, only: list[str] | None = None) -> dict[str, Any]:
+def run(
+    base: Cell, rounds: int = 3, only: list[str] | None = None, devices: str = "0"
+) -> dict[str, Any]:
     """Measure the learners of one size in turns, and how their memory grows with the sequence.
 
     Args:
         base: sizes; ``ROWS`` says what each row changes.
         rounds: fresh processes per row.
         only: ``method`` or ``method:backend`` to compare with plain BPTT, in place of ``ROWS``.
+        devices: which accelerator, or ``cpu``.
 
     Returns:
         ``rows`` (each with its name), ``ratios`` (name -> value, what of, bound) and ``machine``
-        (the rates it reaches).
+        (:func:`snnlab.benchmarks.machine.describe`).
     """
     chosen = ROWS if only is None else {"BPTT, plain": ROWS["BPTT, plain"]}
     for name in only or []:
         method, _, backend = name.partition(":")
         chosen[name] = {"method": method, "backend": backend or "auto"}
     cells = [dataclasses.replace(base, **changes) for changes in chosen.values()]
-    rows = dict(zip(chosen, in_turns(cells, rounds), strict=True))
+    rows = dict(zip(chosen, processes.in_turns(cells, rounds, devices), strict=True))
     wanted = RATIOS if only is None else {
         f"{n} / BPTT, plain": (n, "BPTT, plain", TIME, "") for n in only
     }  # fmt: skip
@@ -130,28 +132,31 @@ def run(base: Cell, rounds: int = 3, only: list[str] | None = None) -> dict[str,
     for name in lengths:
         cell = dataclasses.replace(base, repeats=0, **chosen[name])
         peaks = [
-            in_fresh_process(dataclasses.replace(cell, data_length=n)).get(MEMORY) for n in LENGTHS
+            processes.in_fresh_process(dataclasses.replace(cell, data_length=n), devices).get(
+                MEMORY
+            )
+            for n in LENGTHS
         ]
         label = f"{name}, T {LENGTHS[1]} / T {LENGTHS[0]}"
         ratios.append(
             {"name": label, "of": MEMORY, "value": ratio(peaks[1], peaks[0]), "bound": "<= 1.05"}
         )
-    machine = rates()
+    here = processes.machine_of(devices)
     if only is None:
-        ratios += _against_the_machine(base, rows, machine)
+        ratios += _against_the_machine(base, rows, here)
     return {
-        "machine": machine, "ratios": ratios,
+        "machine": here, "ratios": ratios,
         "rows": [
-            {"row": name, **row, **roofline.shares(row, machine)} for name, row in rows.items()
+            {"row": name, **row, **roofline.shares(row, here)} for name, row in rows.items()
         ],
     }  # fmt: skip
 
 
 def _against_the_machine(
-    base: Cell, rows: dict[str, Any], machine: dict[str, Any]
+    base: Cell, rows: dict[str, Any], here: dict[str, Any]
 ) -> list[dict[str, Any]]:
     trace = roofline.trace_bytes(base)
-    once = 2 * trace / machine["memory_bytes_per_second"] * 1e3
+    once = 2 * trace / here["memory_bytes_per_second"] * 1e3
     step = rows["D-RTRL, update at every step"].get(TIME)
     kept = rows["D-RTRL, traces kept"].get(MEMORY)
     return [
@@ -162,81 +167,24 @@ def _against_the_machine(
     ]  # fmt: skip
 
 
-def rates() -> dict[str, Any]:
-    """What this machine reaches: matrix products, and one read and write of large memory."""
-    import jax
-    import jax.numpy as jnp
-
-    def fastest(function: Any, argument: jax.Array, runs: int = 5) -> float:
-        value = jax.block_until_ready(function(argument))
-        times, now = [], clock()
-        for _ in range(runs):
-            began = now()
-            value = jax.block_until_ready(function(value))
-            times.append(now() - began)
-        return min(times)
-
-    n = 2048
-    product = jax.jit(lambda a: (a @ a) * 1e-3)
-    change = jax.jit(lambda a: a * 1.0001, donate_argnums=0)
-    matrix, large = jnp.ones((n, n)), jnp.ones((64, 1024, 1024))
-    return {
-        "device": _processor() or jax.devices()[0].device_kind,
-        "product_flop_per_second": 2 * n**3 / fastest(product, matrix),
-        "memory_bytes_per_second": 2 * large.nbytes / fastest(change, large),
-    }
-
-
-def _processor() -> str:
-    """Name of the CPU, where it is the device and the system tells."""
-    import jax
-
-    info = Path("/proc/cpuinfo")
-    if jax.default_backend() != "cpu" or not info.exists():
-        return ""
-    names = re.findall(r"^model name\s*:\s*(.*)$", info.read_text(encoding="utf-8"), re.MULTILINE)
-    return f"{names[0]}, {len(names)} cores" if names else ""
-
-
-def ratio(a: float | None, b: float | None) -> float | None:
-    return round(a / b, 3) if a and b else None
+#: What is shown of a row.
+COLUMNS: report.Columns = {
+    "row": lambda r: str(r["row"]),
+    "T": lambda r: str(r["data_length"]),
+    "ms/step": lambda r: f"{r.get(TIME, 0):.3f}",
+    "temporary MB": lambda r: f"{(r[MEMORY] or 0) / 1e6:,.1f}",
+    "compile s": lambda r: f"{r['compile_seconds']:.1f}",
+    "Mflop/step": lambda r: f"{r[roofline.FLOP] / 1e6:,.1f}",
+    "of the product rate": lambda r: f"{r.get('product_share', 0):.0%}",
+    "MB/step": lambda r: f"{r[roofline.BYTES] / 1e6:,.1f}",
+    "of the memory rate": lambda r: f"{r.get('memory_share', 0):.0%}",
+    "gradient's cosine": lambda r: f"{r[COSINE]:.4f}" if COSINE in r else "",
+}
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines of text."""
-    lines = [
-        machine_line(result["machine"]),
-        f"{'row':30} {'T':>5} {'ms/step':>9} {'temp MB':>9} {'compile s':>9} {'Mflop/step':>10} "
-        f"{'MB/step':>8} {'products':>8} {'memory':>8}",
-    ]
-    for row in result["rows"]:
-        if "error" in row:
-            lines.append(f"{row['row']:30} {row['data_length']:5} {row['error']}")
-            continue
-        lines.append(
-            f"{row['row']:30} {row['data_length']:5} {row.get(TIME, 0):9.3f} "
-            f"{(row[MEMORY] or 0) / 1e6:9.1f} {row['compile_seconds']:9.1f} "
-            f"{row[roofline.FLOP] / 1e6:10.1f} {row[roofline.BYTES] / 1e6:8.1f} "
-            f"{row.get('product_share', 0):8.0%} {row.get('memory_share', 0):8.0%}"
-            + (f"  gradient's cosine {row[COSINE]:.4f}" if COSINE in row else "")
-        )
-    return "\n".join([*lines, *ratio_lines(result["ratios"])])
-
-
-def machine_line(machine: dict[str, Any]) -> str:
-    """What :func:`rates` found, as a line of text."""
-    return (
-        f"{machine['device']}: products {machine['product_flop_per_second'] / 1e9:.0f} GFLOP/s, "
-        f"memory {machine['memory_bytes_per_second'] / 1e9:.0f} GB/s (read + write)"
-    )
-
-
-def ratio_lines(ratios: list[dict[str, Any]]) -> list[str]:
-    """Ratios as lines of text."""
-    words = {TIME: "time", MEMORY: "memory"}
-    return [
-        f"{ratio['name']:60} {words[ratio['of']]:6} "
-        f"{'unknown' if ratio['value'] is None else format(ratio['value'], '.2f'):>8}  "
-        f"{ratio['bound']}"
-        for ratio in ratios
-    ]
+    return "\n".join([
+        machine.line(result["machine"]), machine.about(result["machine"]),
+        report.text(result["rows"], COLUMNS), report.text(result["ratios"], report.RATIOS),
+    ])  # fmt: skip

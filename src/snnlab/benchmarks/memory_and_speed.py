@@ -21,7 +21,8 @@ import pydantic
 
 from snnlab import __version__, runs
 from snnlab import config as configs
-from snnlab.benchmarks.cells import Cell, in_fresh_process
+from snnlab.benchmarks.cells import Cell
+from snnlab.benchmarks.processes import in_fresh_process
 from snnlab.config import NameText, PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError, one_line, shown
