@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from snnlab.errors import UsageError
+from snnlab.learners import tuning
 from snnlab.learners.config import LearnerConfig
 
 
@@ -63,3 +65,12 @@ def test_bad_combinations(values: dict, message: str) -> None:
 @pytest.mark.parametrize("value", ["auto", None])
 def test_automatic_chunk_size(value: str | None) -> None:
     assert LearnerConfig(method="diag", chunk_size=value).chunk_size is None  # type: ignore[arg-type]
+
+
+def test_kernels_of_accelerators_on_a_cpu() -> None:
+    assert tuning.kernels("auto") == tuning.kernels("xla") == "xla"
+    with pytest.raises(UsageError, match="--kernels pallas needs a GPU or TPU: a CPU would"):
+        tuning.kernels("pallas")
+    with tuning.planned_for(tuning.ACCELERATOR):
+        assert tuning.kernels("auto") == "xla"  # until a measurement says otherwise
+        assert tuning.kernels("pallas") == "pallas"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +120,10 @@ class ChunkedLearner(Learner):
             raise UsageError(
                 f"--precision {precision}: sparse maps (--connectivity below 1) are float32"
             )
+
+    def use(self, kernels: Literal["xla", "pallas"]) -> None:
+        """Whether kernels of our own run what there is one for (``--kernels``)."""
+        self.graph.kernels = kernels
 
     def longest(self, length: int) -> int:
         """Steps of a chunk at most, in a segment of ``length`` steps."""

@@ -21,6 +21,9 @@ ONLINE, CHUNKED = having("online"), having("chunks")
 WHOLE = tuple(name for name in ONLINE if name not in CHUNKED)
 #: Methods with an option of their own.
 WINDOWED, DECAYING = having("windows"), having("decay")
+#: Methods that :mod:`Pallas kernels <snnlab.learners.stores.pallas>` are for.
+TRACED = having("traces")
+Kernels = Literal["auto", "xla", "pallas"]
 Precision = Literal["float32", "bfloat16", "mixed"]
 
 if TYPE_CHECKING:
@@ -106,6 +109,13 @@ class LearnerConfig:
         help="snnlab: numbers of the maps' products and of D-RTRL's traces; sums, neurons, "
         "parameters and the optimiser stay float32. mixed: bfloat16; bfloat16: the neurons' "
         "states between steps too",
+    )
+    kernels: Kernels = option(
+        default="auto",
+        only={"method": TRACED, "backend": ("auto", "snnlab")},
+        help="how a GPU or TPU passes over traces. xla: in operations that XLA joins; pallas: in "
+        "one kernel of our own, which reads and writes them once (proven against xla, its speed "
+        "is not measured yet); auto: xla. A CPU has loops of its own and refuses pallas",
     )
     update_every: int = option(
         basic=True,

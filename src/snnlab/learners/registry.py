@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from snnlab.learners.backends import make_library
 from snnlab.learners.base import Learner, Objective
+from snnlab.learners.chunks import ChunkedLearner
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import PureNetwork, PureStep
 from snnlab.learners.methods import LIBRARIES, METHODS
 from snnlab.learners.rules import layerwise
 from snnlab.learners.rules.build import Request
+from snnlab.learners.tuning import kernels
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator
 from snnlab.registry import load
@@ -68,4 +70,6 @@ def learner_of(
     if make is None:
         make = load(METHODS[config.method].maker(config.method))
     made: Learner = make(Request(config, net, objective, seed))
+    if isinstance(made, ChunkedLearner):
+        made.use(kernels(config.kernels))
     return made

@@ -11,8 +11,11 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Iterator
+from typing import Literal
 
 import jax
+
+from snnlab.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Tuning:
         block_bytes: traces that are advanced at once, at most (at least those of one sample).
         at_once: whether a pass over traces is few operations of all samples, which a compiler
             joins, instead of a loop over samples, as they lie in memory.
+        kernels: ``--kernels auto``.
     """
 
     own_loops: bool
@@ -56,6 +60,7 @@ class Tuning:
     turn_from: int
     block_bytes: int
     at_once: bool
+    kernels: Literal["xla", "pallas"] = "xla"
 
 
 #: Measured on two cores of an x86 server (docs/performance.md). Events: below 512 lines, 16
@@ -101,6 +106,21 @@ def current() -> Tuning:
     if planned is not None:
         return planned
     return CPU if jax.default_backend() == "cpu" else ACCELERATOR
+
+
+def kernels(wanted: Literal["auto", "xla", "pallas"]) -> Literal["xla", "pallas"]:
+    """What ``--kernels`` means on the device of :func:`current`.
+
+    Raises:
+        UsageError: kernels of a GPU or TPU, on a CPU.
+    """
+    of = current()
+    if wanted == "pallas" and of.own_loops:
+        raise UsageError(
+            "--kernels pallas needs a GPU or TPU: a CPU would interpret these kernels, hundreds of "
+            "times slower; use auto"
+        )
+    return of.kernels if wanted == "auto" else wanted
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from snnlab.learners.functional import PureStep
 from snnlab.learners.graph import jaxprs
 from snnlab.learners.graph.jaxprs import inline, is_literal, variables
 from snnlab.learners.relations import Elementwise, InputBlock, MatMul, Relation, Sparse
+from snnlab.learners.tuning import current
 
 if TYPE_CHECKING:
     from snnlab.learners.config import Precision
@@ -49,6 +50,7 @@ class StepGraph:
         precision: of the factors of products and of traces.
 
     Attributes:
+        kernels: ``pallas`` where kernels of our own run what there is one for.
         relations: in the order of the step.
         states: names of the leaves of the carry (``"layers.0.neuron.V"``).
         edges: ``edges[b]`` are the states ``a`` with ``dh_t[b] / dh_{t-1}[a]`` at fixed ``y``.
@@ -73,6 +75,7 @@ class StepGraph:
         #: Of floating states that are stored between steps; ``None``: as they are.
         self.state_dtype = low if precision == "bfloat16" else None
         self.scope = scope
+        self.kernels: Literal["xla", "pallas"] = current().kernels
         params = net.params()
         self.param_names = list(params)
         example = jnp.zeros((net.batch_size, net.n_in), jnp.float32)
