@@ -283,6 +283,14 @@ class OnlineLearner(ChunkedLearner):
         if not self.windowed:
             locality.check_loss(self.graph, self.objective, batch)
 
+    def use(self, kernels: Literal["xla", "pallas"]) -> None:
+        traced = {r for rule in self.rules for r in rule.traced}
+        if kernels == "pallas" and not any(self.graph.relations[r].dense for r in traced):
+            raise UsageError(
+                "--kernels pallas is for traces of dense maps, and this learner has none: use auto"
+            )
+        super().use(kernels)
+
     @property
     def trace_bytes(self) -> int:
         """Bytes of all traces of parameters."""

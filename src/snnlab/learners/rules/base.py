@@ -59,6 +59,7 @@ class Rule(abc.ABC):
     Attributes:
         initial: what it remembers at rest, shapes in the place of zeros.
         trace_bytes: bytes of its traces of parameters.
+        traced: the relations of which it has a trace of each parameter and state.
     """
 
     #: Whether reading and writing what it remembers costs so much that the first and the last
@@ -69,6 +70,7 @@ class Rule(abc.ABC):
         self.graph, self.mine, self.setting = graph, list(mine), setting
         self.initial: Any = None
         self.trace_bytes = 0
+        self.traced: list[int] = []
 
     @abc.abstractmethod
     def chunk(self, chunk: Chunk, state: Any) -> Learned:

@@ -54,6 +54,7 @@ class PerParameter(Rule):
         super().__init__(graph, mine, setting, kept)
         self.reach = {r: self.reach_of(r) for r in self.mine if self.reach_of(r)}
         self.keys = trace_keys(graph, self.reach)
+        self.traced = sorted({r for r, _, _ in self.keys})
         shapes = {(r, k, b): graph.relations[r].trace_shape(k) for r, k, b in self.keys}
         self.trace_bytes = graph.dtype.itemsize * sum(map(math.prod, shapes.values()))
         #: Relations whose traces are not written at every step.
@@ -102,7 +103,7 @@ class PerParameter(Rule):
         within: ByRelation = {}
         traces = None if state is None else state.traces
         if role.reads and role.writes and chunk.length <= current().few_steps:
-            own = kernel_relations(graph, traces or {})
+            own = kernel_relations(graph, traces or {}, chunk.length)
             within = {r: y_bar.pop(r) for r in own if r in y_bar}
         entering = None
         if role.writes:

@@ -1,8 +1,10 @@
 """Traces of every parameter: ``e[r, k, b] (B, *block)`` of relation r, its block k and state b.
 
 They are read, advanced and written in one pass for a chunk: on a CPU large ones of dense maps by a
-loop of our own (:mod:`snnlab.learners.stores.kernels.traces`), others by XLA's operations, a few
-samples at a time so that the products of a chunk need the room of these samples alone.
+loop of our own (:mod:`snnlab.learners.stores.kernels.traces`), on an accelerator those of dense
+maps by a kernel if it is asked for (:mod:`snnlab.learners.stores.pallas.traces`), others by XLA's
+operations, a few samples at a time so that the products of a chunk need the room of these samples
+alone.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from snnlab.learners.relations.inputs import Input
 from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.learners.tuning import current
 
+#: Steps of a chunk up to which an accelerator's kernel passes over traces: products of more steps
+#: cost more than the pass, and XLA has the faster ones (a choice, not measured).
+PALLAS_STEPS = 64
 #: (relation, block, state).
 TraceKey = tuple[int, int, int]
 Traces = dict[TraceKey, jax.Array]
@@ -67,10 +72,16 @@ def join(graph: StepGraph, found: ByBlock) -> ByRelation:
     }
 
 
-def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any]) -> list[int]:
-    """Relations whose traces (or their shapes) our own loop passes over: dense, and large."""
-    large = {r for (r, _, _), e in traces.items() if kernels.usable(e)}
-    return sorted(r for r in large if graph.relations[r].dense)
+def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any], steps: int) -> list[int]:
+    """Relations whose traces one kernel passes over after a chunk of ``steps``.
+
+    They are dense, and large where the kernel is a CPU's.
+    """
+    if graph.kernels == "pallas":
+        mine = {r for r, _, _ in traces if steps <= PALLAS_STEPS}
+    else:
+        mine = {r for (r, _, _), e in traces.items() if kernels.usable(e)}
+    return sorted(r for r in mine if graph.relations[r].dense)
 
 
 def _by_block(traces: Traces) -> Iterable[tuple[int, int, list[int]]]:
@@ -102,9 +113,10 @@ def pass_over_traces(
     """
     if entering is None:
         return traces, {} if c is None else join(graph, _read(graph, traces, c))
-    own = kernel_relations(graph, traces)
+    own = kernel_relations(graph, traces, next((f.shape[0] for f in entering[1].values()), 0))
     mine = {key: e for key, e in traces.items() if key[0] in own}
-    new, found = pass_in_one(graph, mine, c, entering, inputs, y_bar)
+    one_pass = pass_in_pallas if graph.kernels == "pallas" else pass_in_one
+    new, found = one_pass(graph, mine, c, entering, inputs, y_bar)
     others = {key: e for key, e in traces.items() if key not in mine}
     read = {} if c is None else _read(graph, others, c)
     for r, k, states in _by_block(others):
@@ -123,7 +135,7 @@ def pass_in_one(
     inputs: Inputs, y_bar: ByRelation, advance: Any = True, steps: Any = None,
     live: ByBlock | None = None,
 ) -> tuple[Traces, ByRelation]:  # fmt: skip
-    """:func:`pass_over_traces` by kernels that read and write in the same pass.
+    """:func:`pass_over_traces` by a CPU's kernels, which read and write in the same pass.
 
     ``advance``, ``steps`` and ``live`` (by block): see :func:`kernels.read_and_advance`.
     """
@@ -149,6 +161,31 @@ def pass_in_one(
         if wanted:
             found[r] = last
     return new, {r: share[0] for r, share in found.items()}
+
+
+def pass_in_pallas(
+    graph: StepGraph, traces: Traces, c: ByState | None, entering: tuple[Blocks, Blocks],
+    inputs: Inputs, y_bar: ByRelation,
+) -> tuple[Traces, ByRelation]:  # fmt: skip
+    """The same by those of an accelerator."""
+    from snnlab.learners.stores.pallas import traces as pallas  # takes a fifth of a second
+
+    p, enter = entering
+    new: Traces = {}
+    found: ByBlock = {}
+    for r, k, states in _by_block(traces):
+        after, gradient = pallas.read_and_advance(
+            [traces[r, k, b] for b in states],
+            None if c is None else [c[b] for b in states],
+            [[p.get((b, a)) for a in states] for b in states],
+            [enter[b, r] for b in states],
+            inputs[r, k].array,
+            y_bar.get(r),
+        )
+        new.update({(r, k, b): e for b, e in zip(states, after, strict=True)})
+        if gradient is not None:
+            found[r, k] = gradient
+    return new, join(graph, found)
 
 
 def _read(graph: StepGraph, traces: Traces, c: ByState) -> ByBlock:
