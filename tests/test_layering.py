@@ -17,7 +17,7 @@ LAYERS = (
     {"errors"},
     {"yaml_files", "console", "options", "registry", "scores"},
     {"flags"},
-    {"config", "devices"},
+    {"config", "devices", "sharding"},
     {"models", "data"},
     {"learners"},
     {"training", "analysis"},

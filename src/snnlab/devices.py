@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from snnlab.errors import UsageError, shown
 
+if TYPE_CHECKING:
+    import jax
+
+#: Devices that a CPU can be divided into.
+MOST_CPUS = 64
+
 
 def select_device(devices: str) -> str:
-    """Choose the device of this process; call it before anything else uses JAX.
+    """Choose the devices of this process; call it before anything else uses JAX.
 
     Args:
-        devices: comma list of accelerator ids, ``all``, or ``cpu`` (also ``-1``).
+        devices: comma list of accelerator ids, ``all``, ``cpu`` (also ``-1``), or ``cpu:N``: N
+            devices of the CPU, which it is divided into.
 
     Returns:
         A line for the user, empty if there is nothing to say.
@@ -22,39 +30,89 @@ def select_device(devices: str) -> str:
     Raises:
         UsageError: not a list of ids, or an id that is not there.
     """
-    wanted = devices.strip().lower()
-    if wanted in ("cpu", "-1"):
+    wanted = _wanted(devices)
+    if isinstance(wanted, _Cpu):
         os.environ["JAX_PLATFORMS"] = "cpu"
         import jax
 
         jax.config.update("jax_platforms", "cpu")
+        if wanted.n > 1:
+            with contextlib.suppress(RuntimeError):  # JAX runs already: what there is stays
+                jax.config.update("jax_num_cpu_devices", wanted.n)
+            chosen(devices)
         return ""
-    ids: list[int] | None = None
-    if wanted != "all":
-        parts = [p for p in wanted.replace(" ", "").split(",") if p]
-        if not parts or not all(p.isdecimal() and len(p) < 10 for p in parts):
-            raise UsageError(
-                f"--devices {shown(devices)}: must be a comma list of accelerator ids (such as 0 "
-                "or 0,1), all, or cpu"
-            )
-        ids = [int(p) for p in parts]
     import jax
 
-    found = [d for d in jax.local_devices() if d.platform != "cpu"]
+    found = chosen(devices)
     if not found:
         return "" if devices == "0" else f"no accelerator here: --devices {devices} runs on the CPU"
-    there = {d.id: d for d in found}
-    chosen = list(there) if ids is None else ids
-    missing = [i for i in chosen if i not in there]
-    if missing:
-        have = ", ".join(f"{i} ({d.device_kind})" for i, d in there.items())
-        raise UsageError(
-            f"--devices {shown(devices)}: there is no accelerator {missing[0]}; here: {have}"
-        )
-    jax.config.update("jax_default_device", there[chosen[0]])
-    if len(chosen) > 1:
-        return f"one run uses one accelerator: {chosen[0]} of {devices}"
+    if found[0].platform != "cpu" or found[0].id:
+        jax.config.update("jax_default_device", found[0])
     return ""
+
+
+def chosen(devices: str) -> list[jax.Device]:
+    """The devices that ``--devices`` names, each once; none: the one that JAX chooses itself.
+
+    Without an accelerator, ids and ``all`` mean devices of the CPU if there are several.
+
+    Raises:
+        UsageError: one that is not there.
+    """
+    import jax
+
+    wanted = _wanted(devices)
+    if isinstance(wanted, _Cpu):
+        if wanted.n == 1:
+            return []
+        there = jax.local_devices(backend="cpu")
+        if len(there) < wanted.n:
+            raise UsageError(
+                f"--devices {shown(devices)}: JAX runs already, with {len(there)} device(s) of the "
+                "CPU"
+            )
+        return there[: wanted.n]
+    found = jax.local_devices()
+    if found[0].platform == "cpu" and len(found) == 1:
+        return []
+    by_id = {d.id: d for d in found}
+    if wanted is None:
+        return found
+    missing = [i for i in wanted if i not in by_id]
+    if missing:
+        have = ", ".join(f"{i} ({d.device_kind})" for i, d in by_id.items())
+        kind = "accelerator" if found[0].platform != "cpu" else "device"
+        raise UsageError(
+            f"--devices {shown(devices)}: there is no {kind} {missing[0]}; here: {have}"
+        )
+    return [by_id[i] for i in dict.fromkeys(wanted)]
+
+
+class _Cpu(NamedTuple):
+    """``cpu``, or ``cpu:n``."""
+
+    n: int
+
+
+def _wanted(devices: str) -> _Cpu | list[int] | None:
+    """What ``--devices`` asks; ``None`` for all of them."""
+    text = devices.strip().lower().replace(" ", "")
+    if text in ("cpu", "-1"):
+        return _Cpu(1)
+    if text == "all":
+        return None
+    on_cpu, ids = text.startswith("cpu:"), text.removeprefix("cpu:")
+    parts = [p for p in ids.split(",") if p]
+    if not parts or not all(p.isdecimal() and len(p) < 10 for p in parts):
+        parts = []
+    if on_cpu and len(parts) == 1 and 0 < int(parts[0]) <= MOST_CPUS:
+        return _Cpu(int(parts[0]))
+    if on_cpu or not parts:
+        raise UsageError(
+            f"--devices {shown(devices)}: must be a comma list of accelerator ids (such as 0 or "
+            f"0,1), all, cpu, or cpu:N for N of 1 to {MOST_CPUS} devices of the CPU"
+        )
+    return [int(p) for p in parts]
 
 
 class Memory(NamedTuple):

@@ -25,11 +25,21 @@ class Targets(NamedTuple):
         mask: ``(B,) float32``, 1 for a sample, 0 for padding.
         steps: which steps count, 0 or 1: ``(T,)`` for all samples, ``(T, B)`` for each; ``None``
             for all that the objective scores.
+        total: the samples of the whole batch, where these are a part of it (a shard of several
+            devices); ``None``: the mask's sum.
     """
 
     values: Any
     mask: Any
     steps: Any = None
+    total: Any = None
+
+    def parts(self, n: int) -> list[Targets]:
+        """Those of ``n`` equal parts of the samples, in their order."""
+        values, steps = self.values, self.steps
+        labels = values.parts(n) if hasattr(values, "parts") else cut(values, n, values.ndim > 1)
+        each = [steps] * n if steps is None or steps.ndim == 1 else cut(steps, n, 1)
+        return [Targets(*part) for part in zip(labels, cut(self.mask, n, 0), each, strict=True)]
 
 
 class Batch(NamedTuple):
@@ -47,6 +57,13 @@ class Batch(NamedTuple):
     targets: Targets
     indices: Any = None
     conditions: Any = None
+
+
+def cut(array: Any, n: int, axis: int) -> list[Any]:
+    """``n`` equal parts of an array along an axis of samples."""
+    size = array.shape[axis] // n
+    lead = (slice(None),) * axis
+    return [array[(*lead, slice(k * size, (k + 1) * size))] for k in range(n)]
 
 
 def padded(which: np.ndarray, labels: np.ndarray, size: int) -> tuple[Targets, np.ndarray]:

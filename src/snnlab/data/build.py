@@ -87,6 +87,10 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         capacity(lengths[train], size, augment.most_noise),
         *(capacity(lengths[part], size, 0) for part in (val, test)),
     )
+    most = max(
+        capacity(lengths[train], 1, augment.most_noise),
+        *(capacity(lengths[part], 1, 0) for part in (val, test)),
+    )
     if max(slots, size * transform.n_in) >= 1 << 31:
         raise UsageError(
             f"--batch_size {size}: {size} x {transform.n_in} inputs, {slots} events: a batch "
@@ -103,7 +107,12 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         # Evaluation cuts in this process: a second set of workers would idle most of the time.
         n_worker = config.n_data_worker if training else 0
         return Loader(
-            cutter, n_worker, training and config.drop_last, config.binary_bins, density <= SPARSE
+            cutter,
+            n_worker,
+            training and config.drop_last,
+            config.binary_bins,
+            density <= SPARSE,
+            most,
         )
 
     late = store.ends - store.ends_before(transform.sensor.window_us)

@@ -62,7 +62,7 @@ class Loader(ResumableLoader[Batch]):
         n_worker: processes that cut ahead, from the first iteration on as long as this loader
             lives; 0 cuts when asked.
         drop_last: leave out a short last batch.
-        binary, events: of the streams, see :class:`~snnlab.data.stream.EventStream`.
+        binary, events, most: of the streams, see :class:`~snnlab.data.stream.EventStream`.
     """
 
     def __init__(
@@ -72,11 +72,13 @@ class Loader(ResumableLoader[Batch]):
         drop_last: bool = False,
         binary: bool = True,
         events: bool = True,
+        most: int = 0,
     ) -> None:
         super().__init__()
         self.cutter = cutter
         self._binary = binary
         self._events = events
+        self._most = most
         n, size = len(cutter.store), cutter.batch_size
         self._length = n // size if drop_last else -(-n // size)
         self._n_worker = n_worker
@@ -144,5 +146,6 @@ class Loader(ResumableLoader[Batch]):
         stream = EventStream(
             cut.cell, cut.offsets, batch_size=cutter.batch_size, n_in=transform.n_in,
             binary=self._binary, block=BLOCK, events=self._events,
+            most=self._most,
         )  # fmt: skip
         return Batch(stream, cut.targets, cut.indices)

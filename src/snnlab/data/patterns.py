@@ -70,6 +70,10 @@ class Sines(Stream):
         """Steps ``start .. start + length - 1``: ``(length, B, n_out) float32``."""
         return jax.vmap(self.at)(start + jnp.arange(length))
 
+    def parts(self, n: int) -> list[Sines]:
+        hz, dt_ms, n_steps, batch_size = self._static
+        return [Sines(self.amplitude, self.phase, hz, dt_ms, n_steps, batch_size // n)] * n
+
 
 jax.tree_util.register_pytree_node(
     Sines,

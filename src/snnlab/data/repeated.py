@@ -47,6 +47,9 @@ class RepeatedStream(Stream):
             return self.scale * jnp.repeat(own, self.repeat, axis=0)
         return jax.vmap(self.at)(start + jnp.arange(length))
 
+    def parts(self, n: int) -> list[RepeatedStream]:
+        return [RepeatedStream(one, self.repeat, self.scale) for one in self.stream.parts(n)]
+
 
 def _unflatten(static: tuple[int, float], leaves: tuple[Any, ...]) -> RepeatedStream:
     return RepeatedStream(leaves[0], *static)

@@ -2,7 +2,8 @@
 
 A stream is a pytree with ``n_steps`` (T), ``batch_size`` (B), ``n_in``, ``at(t) -> (B, n_in)
 float32`` and ``window(start, length) -> (length, B, n_in)``. Streams are inputs: nothing is
-differentiated with respect to them.
+differentiated with respect to them. On the host, before a program is given it, a stream can be cut
+into those of equal parts of its samples (``parts(n)``), for several devices.
 
 Memory: an :class:`EventStream` under ``lax.scan`` holds one ``(B, n_in)`` buffer. Reverse mode
 keeps what the backward pass needs, and the gradient of ``at(t) @ w`` needs ``at(t)``: put the
@@ -17,6 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from snnlab.data.batch import cut
+from snnlab.errors import UsageError
 
 BLOCK = 2048
 #: Share of inputs with an event in a step up to which products had better visit events: measured on
@@ -41,6 +45,16 @@ class Stream(Protocol):
     def listed(self, start: jax.Array | int, length: int) -> EventList | None:
         """The events of the same steps as :meth:`window`, if products had better visit these."""
         return None
+
+    def parts(self, n: int) -> list[Any]:
+        """``n`` streams of B / n samples each, in their order, of the same shapes; on the host.
+
+        Raises:
+            UsageError: a stream that does not say how.
+        """
+        raise UsageError(
+            f"{type(self).__name__} cannot be split over devices: it has no method parts(n)"
+        )
 
 
 class EventList(NamedTuple):
@@ -86,6 +100,9 @@ class DenseStream(Stream):
         xs = lax.stop_gradient(jnp.asarray(self.xs))
         return lax.dynamic_slice_in_dim(xs, start, length).astype(jnp.float32)
 
+    def parts(self, n: int) -> list[DenseStream]:
+        return [DenseStream(xs) for xs in cut(self.xs, n, 1)]
+
 
 class EventStream(Stream):
     """A batch of binned events, made dense one step at a time on the device.
@@ -103,6 +120,7 @@ class EventStream(Stream):
         block: events scattered at once; ``capacity`` must exceed the number of events by it.
         events: inputs are so often zero that products had better visit events (:meth:`listed`)
             than inputs.
+        most: events of a sample at most, 0 if that is not known; only :meth:`parts` asks.
     """
 
     def __init__(
@@ -115,6 +133,7 @@ class EventStream(Stream):
         binary: bool,
         block: int = BLOCK,
         events: bool = True,
+        most: int = 0,
     ) -> None:
         self.cell = cell
         self.offsets = offsets
@@ -123,6 +142,7 @@ class EventStream(Stream):
         self.binary = binary
         self.block = block
         self.events = events
+        self.most = most
 
     @property
     def n_steps(self) -> int:
@@ -168,6 +188,26 @@ class EventStream(Stream):
         blocks = (end - first + self.block - 1) // self.block
         dense = lax.fori_loop(0, blocks, scatter, jnp.zeros(length * n_cells, jnp.float32))
         return lax.stop_gradient(dense).reshape(length, self.batch_size, self.n_in)
+
+    def parts(self, n: int) -> list[EventStream]:
+        """Each with a list of its own events, long enough for any samples."""
+        cell, offsets = np.asarray(self.cell), np.asarray(self.offsets)
+        room, found = len(cell), cell[: offsets[-1]]
+        size = self.batch_size // n
+        if self.most:
+            room = min(room, size * self.most + self.block)
+        first = size * self.n_in
+        made = []
+        for k in range(n):
+            mine = (found >= k * first) & (found < (k + 1) * first)
+            before = np.concatenate([np.zeros(1, np.int64), np.cumsum(mine)])
+            slots = np.zeros(room, np.int32)
+            slots[: before[-1]] = found[mine] - k * first
+            made.append(EventStream(
+                slots, before[offsets].astype(np.int32), batch_size=size, n_in=self.n_in,
+                binary=self.binary, block=self.block, events=self.events, most=self.most,
+            ))  # fmt: skip
+        return made
 
 
 def _flatten_dense(stream: DenseStream) -> tuple[tuple[object, ...], None]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from snnlab.data.batch import Batch, Targets
+from snnlab.data.batch import Batch, Targets, cut
 from snnlab.data.periods import Period
 from snnlab.data.resumable import ResumableLoader
 from snnlab.data.stream import Stream
@@ -101,6 +101,11 @@ class TrialStream(Stream):
     def window(self, start: jax.Array | int, length: int) -> jax.Array:
         """Steps ``start .. start + length - 1``: ``(length, B, n_in) float32``."""
         return jax.vmap(self.at)(start + jnp.arange(length))
+
+    def parts(self, n: int) -> list[TrialStream]:
+        """The salt is drawn for the whole batch, so a sample's spikes do not depend on ``n``."""
+        pairs = zip(cut(self.threshold, n, 1), cut(self.salt, n, 0), strict=True)
+        return [TrialStream(*pair, self.periods) for pair in pairs]
 
 
 jax.tree_util.register_pytree_node(

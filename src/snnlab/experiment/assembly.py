@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from snnlab.devices import require_memory
+from snnlab.devices import chosen, require_memory
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
 from snnlab.learners import PureNetwork, PureSequence, get_params, make_learner
+from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import Params, param_states
 from snnlab.models import Network
 from snnlab.models.maps import Operator
@@ -22,6 +23,7 @@ from snnlab.models.normalization import RunningStatistic
 from snnlab.models.trained import NeuronValue
 from snnlab.training.config import TrainingConfig
 from snnlab.training.optim import Plateau, make_optimizer
+from snnlab.training.placement import ALONE, Placement
 from snnlab.training.programs import Programs, TrainState
 
 
@@ -35,8 +37,21 @@ class Assembly:
     network: Network
 
 
-def assemble(config: Any, problem: Problem) -> Assembly:
-    """Learner, optimiser, programs and initial state of a problem."""
+def placed(config: Any) -> Placement:
+    """The devices of a run's batch: those of ``--devices``; of a figure or a probe one."""
+    return Placement(chosen(config.run.devices)) if config.run.mode == "train" else ALONE
+
+
+def assemble(config: Any, problem: Problem, placement: Placement | None = None) -> Assembly:
+    """Learner, optimiser, programs and initial state of a problem.
+
+    Args:
+        placement: devices of the batch, instead of those that the config names.
+
+    Raises:
+        UsageError: options that do not fit each other, the data or the devices.
+    """
+    placement = placed(config) if placement is None else placement
     training, n_steps = config.training, problem.n_steps
     first = training.first_counted(problem.first_scored, n_steps)
     make_network = problem.make_network
@@ -70,9 +85,10 @@ def assemble(config: Any, problem: Problem) -> Assembly:
             f"--chunk_size {learn.chunk_size} covers the whole sequence of {problem.n_steps} "
             "steps: such a window is plain BPTT, ask for --method bptt"
         )
-    learner = make_learner(
-        config.learner, make_network, problem.batch_size, objective, config.run.seed
-    )
+    size = placement.size(problem.batch_size)
+    _check_split(config.learner, placement.n)
+    with placement.planned():
+        learner = make_learner(config.learner, make_network, size, objective, config.run.seed)
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
     values = {n for n, s in param_states(plain).items() if isinstance(s, NeuronValue)}
@@ -83,7 +99,6 @@ def assemble(config: Any, problem: Problem) -> Assembly:
         require_memory(needed, "training (gradients, optimiser, traces)")
     params = {**get_params(plain), **learner.parameters()}
     params = jax.tree.map(jnp.copy, params)  # training consumes its state
-    evaluated: PureNetwork | PureSequence
     if config.training.use_regularizers and not learner.layerwise:
         raise UsageError(
             "--use_regularizers needs the rates of whole sequences: --method bptt --backend "
@@ -93,16 +108,29 @@ def assemble(config: Any, problem: Problem) -> Assembly:
         raise UsageError(
             "--loss_of sum: networks of whole sequences (--backend layerwise) have no running sum"
         )
-    if learner.layerwise:
-        evaluated = PureSequence(plain, objective.example(problem.batch_size).mask)
-    else:
-        evaluated = PureNetwork(plain, problem.batch_size)
+
+    def evaluated(size: int) -> PureNetwork | PureSequence:
+        if learner.layerwise:
+            return PureSequence(plain, objective.example(size).mask)
+        return PureNetwork(plain, size)
+
     programs = Programs(
-        learner, optimizer, objective, evaluated, problem.n_steps, config.learner.update_every
-    )
+        learner, optimizer, objective, evaluated(problem.batch_size), problem.n_steps,
+        config.learner.update_every, placement,
+        evaluated(size) if placement.n > 1 else None,
+    )  # fmt: skip
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
     return Assembly(programs, plateau, state, plain)
+
+
+def _check_split(config: LearnerConfig, n: int) -> None:
+    """Refuse what mixes samples in a way that no sum over devices can make up for."""
+    if n > 1 and config.backend == "brainscale" and config.method != "expsm_diag":
+        raise UsageError(
+            f"--backend brainscale --method {config.method} with {n} devices: it divides traces by "
+            "their largest value over the samples of a batch; use another backend, or one device"
+        )
 
 
 def _summed(make: Callable[[Operator], Network], first: int, operator: Operator) -> Network:

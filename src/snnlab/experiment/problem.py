@@ -46,7 +46,8 @@ class RunConfig:
     devices: str = option(
         basic=True,
         default="0",
-        help="comma list of accelerator ids, all, or cpu (also -1)",
+        help="comma list of accelerator ids, or all: batches (or --trials) are split over them; "
+        "cpu (also -1); cpu:N: N devices of the CPU",
         aliases=("gpu",),
     )
     filepath: PathText = option(

@@ -57,12 +57,13 @@ def run(
 def announce(
     config: Any, problem: Problem, parts: Assembly, folder: Path, console: Console
 ) -> None:
-    n = n_parameters(parts)
+    n, devices = n_parameters(parts), parts.programs.placement.n
+    where = f"{devices} devices: " if devices > 1 else ""
     console.print(
         f"{problem.task}: {problem.dataset}, {problem.steps_in_words(parts.network)}, "
         f"{n:,} parameters, "
         f"{config.learner.method} ({parts.programs.learner.backend}) on "
-        f"{jax.devices()[0].platform}; run folder {folder}", highlight=False,
+        f"{where}{jax.devices()[0].platform}; run folder {folder}", highlight=False,
     )  # fmt: skip
     if problem.note:
         console.print(problem.note, highlight=False)

@@ -14,7 +14,7 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab import interrupts, runs
 from snnlab.analysis import figures
-from snnlab.devices import memory
+from snnlab.devices import chosen, memory
 from snnlab.errors import UsageError
 from snnlab.experiment.assembly import assemble
 from snnlab.experiment.opening import go_on, opened
@@ -28,6 +28,7 @@ from snnlab.training.checkpoint_files import Place
 from snnlab.training.checkpoints import Reader
 from snnlab.training.evaluation import Diverged
 from snnlab.training.hooks import Moment
+from snnlab.training.placement import ALONE, Placement
 
 Member = tuple[Any, Problem]
 
@@ -147,7 +148,7 @@ def _result(config: Any, score: Score, path: Path) -> dict[str, Any]:
 
 def _alone(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
     """Train one seed of several; its divergence is a result, not the end of the others."""
-    parts = assemble(config, problem)
+    parts = assemble(config, problem, _split(config, problem, console))
     with opened(config, problem, parts, console) as (this, start):
         announce(config, problem, parts, this.folder.path, console)
         if not config.run.only_do_testing:
@@ -160,13 +161,26 @@ def _alone(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
         return finish(this, console)
 
 
+def _split(config: Any, problem: Problem, console: Console) -> Placement:
+    """The devices of one seed's batch: all, if it can be split evenly over them, else the first."""
+    devices = chosen(config.run.devices)
+    if problem.batch_size % max(1, len(devices)) == 0:
+        return Placement(devices)
+    console.print(
+        f"a batch of {problem.batch_size} cannot be split evenly over {len(devices)} devices: one "
+        "is used", highlight=False,
+    )  # fmt: skip
+    return ALONE
+
+
 def _together(members: list[Member], config: Any, console: Console) -> list[dict[str, Any]] | None:
     """Train all seeds as one vmapped program; ``None`` if that cannot be done."""
     where = _common(members)
     if where is None:
         return None
-    made = [(c, p, assemble(c, p)) for c, p in members]
-    programs = together.SeedPrograms([parts.programs for _, _, parts in made])
+    made = [(c, p, assemble(c, p, ALONE)) for c, p in members]
+    devices = chosen(config.run.devices)
+    programs = together.SeedPrograms([parts.programs for _, _, parts in made], devices)
     state = together.stack([parts.state for _, _, parts in made])
     try:
         batch = next(iter(together.SeedLoaders([p.train for _, p in members])))
@@ -177,7 +191,9 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
     finally:
         for _, p in members:
             p.train.set_epoch(-1)  # forget the batch that was taken
-    there = memory()
+    there, used = memory(), programs.spread.n
+    if there is not None and devices and devices[0].platform == "cpu":
+        needed *= used  # of the same memory
     if config.run.vmap_trials == "auto" and there is not None and needed > 0.8 * there.free:
         console.print(
             f"one seed after another: all at once need {needed / 2**30:.1f} GiB, "
@@ -191,7 +207,11 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
         ]
         these = [this for this, _ in both]
         for this in these:
-            this.progress.vmapped = True
+            this.progress.vmapped, this.devices = True, used
+        if len(devices) > 1:
+            console.print(
+                f"{len(members)} seeds on {used} of {len(devices)} devices", highlight=False
+            )
         announce(members[0][0], members[0][1], made[0][2], these[0].folder.path.parent, console)
         try:
             train(these, programs, _joined(these, [start for _, start in both]), console)

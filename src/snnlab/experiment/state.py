@@ -45,6 +45,7 @@ class Run:
         saved: place of the last checkpoint.
         done: it needs no more training.
         pruned: because it was hopeless.
+        devices: how many seeds of which it is one are spread over, if they are.
     """
 
     config: Any
@@ -58,6 +59,7 @@ class Run:
     saved: Place | None = None
     done: bool = False
     pruned: bool = False
+    devices: int = 1
 
     def note(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -106,6 +108,7 @@ def stopped(training: TrainingConfig, score: Score, epoch: int, best: float | No
 
 def facts_of(this: Run) -> dict[str, Any]:
     config, problem, progress = this.config, this.problem, this.progress
+    n_devices = max(this.devices, this.parts.programs.placement.n)
     return {
         "score": problem.score.name,
         f"val_{problem.score.name}": progress.best_score,
@@ -123,6 +126,7 @@ def facts_of(this: Run) -> dict[str, Any]:
         "dt_ms": this.parts.network.dt_ms,
         **({"pruned": True} if this.pruned else {}),
         **({"vmapped": True} if progress.vmapped else {}),
+        **({"devices": n_devices} if n_devices > 1 else {}),
         **problem.facts,
         "warnings": this.warnings(),
     }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from snnlab import sharding
 from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
@@ -212,7 +213,7 @@ class Chunk:
             for r, one in enumerate(graph.relations) if one.is_map and graph.layer_of(r) is None
             for b in one.reach if r in graph.enters[b] and (b, b) in blocks
         ]  # fmt: skip
-        return jnp.mean(jnp.stack(found)) if found else jnp.float32(0.0)
+        return sharding.mean(jnp.mean(jnp.stack(found))) if found else jnp.float32(0.0)
 
     def direct(self, y_bar: ByRelation, mine: Mapping[int, Any]) -> ByRelation:
         """``y_bar`` of the relations ``mine``, with what reaches the loss past all states."""

@@ -10,6 +10,7 @@ import brainstate
 import jax
 import jax.numpy as jnp
 
+from snnlab import sharding
 from snnlab.models.base import Network, StepOutput
 from snnlab.models.dropout import RandomKey
 from snnlab.models.normalization import RunningStatistic
@@ -63,9 +64,13 @@ class Pure:
         params: Mapping[str, brainstate.ParamState],
         names: dict[int, str] | None = None,
     ) -> None:
-        self._fun = brainstate.transform.StatefulFunction(fun)
-        self._fun.make_jaxpr(*args)
-        states = self._fun.get_states(*args)
+        traced = brainstate.transform.StatefulFunction(fun)
+        traced.make_jaxpr(*args)
+        states = traced.get_states(*args)
+        # Kept here: the states may be given other shapes later, and brainstate would trace again
+        # for them, or for arrays that are spread over devices, without what is set now.
+        self._jaxpr = traced.get_jaxpr(*args)
+        self._out = jax.tree.structure(traced.get_out_shapes(*args))
         by_id = {id(s): n for n, s in params.items()}
         names = {} if names is None else names
         self._keys: list[tuple[bool, str]] = []
@@ -89,7 +94,9 @@ class Pure:
             jax.tree.unflatten(self._treedefs[n], [params[n]]) if is_param else carry[n]
             for is_param, n in self._keys
         ]
-        new, out = self._fun.jaxpr_call(values, *args)
+        leaves = jax.tree.leaves((args, {}, values))
+        found = jax.core.eval_jaxpr(self._jaxpr.jaxpr, self._jaxpr.consts, *leaves)
+        out, new = jax.tree.unflatten(self._out, found)
         pairs = list(zip(self._keys, new, strict=True))
         left = {n: _leaf(v) for (is_param, n), v in pairs if is_param and v is not None}
         # A state that is only read comes back as None.
@@ -102,10 +109,14 @@ RANDOM = "random."
 
 
 def with_key(carry: Any, key: jax.Array) -> Any:
-    """``carry`` (nested or not) with its random keys replaced by ``key``, uint32 key data."""
+    """``carry`` (nested or not) with its random keys replaced by ``key``, uint32 key data.
+
+    The number of a shard behind it goes where there is room for it.
+    """
 
     def choose(path: Any, value: Any) -> Any:
-        return key if any(str(getattr(p, "key", "")).startswith(RANDOM) for p in path) else value
+        random = any(str(getattr(p, "key", "")).startswith(RANDOM) for p in path)
+        return (key if key.shape == value.shape else key[: value.shape[0]]) if random else value
 
     return jax.tree.map_with_path(choose, carry)
 
@@ -190,18 +201,19 @@ class PureSequence:
         self._training = training
         self._params = param_states(network)
         self._running = [n for n, s in self._params.items() if isinstance(s, RunningStatistic)]
-        self._pures: dict[int, Pure] = {}
+        self._pures: dict[tuple[int, bool], Pure] = {}
         self.initial = self._pure(1).initial
 
     def _pure(self, length: int) -> Pure:
-        if length not in self._pures:
+        key = length, sharding.traced()  # statistics of a batch are summed over its shards
+        if key not in self._pures:
             self.network.init_states(self.batch_size)
             shape = length, self.batch_size, self.network.n_in
             example = jnp.zeros(shape, jnp.float32), jnp.zeros(self.batch_size, jnp.float32)
             with brainstate.environ.context(fit=self._training):
                 made = Pure(self.network.sequence, example, self._params, _names(self.network))
-            self._pures[length] = made
-        return self._pures[length]
+            self._pures[key] = made
+        return self._pures[key]
 
     def run(
         self, params: Params, carry: Carry, xs: jax.Array, mask: jax.Array

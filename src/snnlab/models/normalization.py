@@ -6,6 +6,7 @@ import brainstate
 import jax
 import jax.numpy as jnp
 
+from snnlab import sharding
 from snnlab.models.trained import NeuronValue
 
 EPSILON = 1e-5
@@ -35,7 +36,8 @@ class BatchNorm(brainstate.nn.Module):
 
     While training, mean and variance are those over all steps and samples of the batch, and the
     running ones move towards them by ``momentum`` (the running variance towards the unbiased one);
-    otherwise they are the running ones. As torch's ``BatchNorm1d`` on ``(B T, n)``.
+    otherwise they are the running ones. As torch's ``BatchNorm1d`` on ``(B T, n)``; on several
+    devices the batch is that of all of them.
 
     Args:
         n: neurons.
@@ -57,10 +59,10 @@ class BatchNorm(brainstate.nn.Module):
         mean, var = self.mean.value["running"], self.var.value["running"]
         if brainstate.environ.get("fit", False):
             share = weight[:, None]
-            count = jnp.maximum(xs.shape[0] * weight.sum(), 1.0)
+            count = jnp.maximum(xs.shape[0] * sharding.total(weight.sum()), 1.0)
             running = mean, var
-            mean = (share * xs).sum((0, 1)) / count
-            var = (share * (xs - mean) ** 2).sum((0, 1)) / count
+            mean = sharding.total((share * xs).sum((0, 1))) / count
+            var = sharding.total((share * (xs - mean) ** 2).sum((0, 1))) / count
             measured = mean, var * count / jnp.maximum(count - 1, 1.0)
             for state, old, new in zip((self.mean, self.var), running, measured, strict=True):
                 moved = (1 - self.momentum) * old + self.momentum * new

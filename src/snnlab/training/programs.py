@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from snnlab import sharding
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Learner
 from snnlab.learners.forward import Forward
@@ -21,6 +22,7 @@ from snnlab.learners.functional import Params, PureNetwork, PureSequence
 from snnlab.models.base import StepOutput
 from snnlab.training.objectives import Metrics, Objective, Targets
 from snnlab.training.optim import norms
+from snnlab.training.placement import ALONE, Placement, on_one
 
 
 class TrainState(NamedTuple):
@@ -45,12 +47,14 @@ class Programs:
     """Training, evaluation and recording of one network on batches of one shape.
 
     Args:
-        learner: source of gradients.
+        learner: source of gradients; of several devices that of a shard of the batch.
         optimizer: optax chain.
         objective: loss and metrics.
-        network: pure network for evaluation, at rest with the evaluation batch size.
+        network: pure network for evaluation, at rest with the batch size.
         n_steps: T.
         update_every: steps between optimiser updates; 0 = once, after the sequence.
+        placement: devices of training and evaluation; what is recorded is on one.
+        of_shard: ``network`` for the samples of a shard, where there are several.
     """
 
     #: Several seeds at once: :class:`snnlab.training.seeds.SeedPrograms`.
@@ -64,12 +68,15 @@ class Programs:
         network: PureNetwork | PureSequence,
         n_steps: int,
         update_every: int = 0,
+        placement: Placement = ALONE,
+        of_shard: PureNetwork | PureSequence | None = None,
     ) -> None:
         self.learner = learner
         self.optimizer = optimizer
         self.objective = objective
-        self.network = network
-        self.forward = Forward(network) if isinstance(network, PureNetwork) else None
+        self.network, self.placement = network, placement
+        self.evaluated = network if of_shard is None else of_shard
+        self.forward = Forward(self.evaluated) if isinstance(self.evaluated, PureNetwork) else None
         self.n_steps = n_steps
         self.update_every = min(update_every or n_steps, n_steps)
         self.compile_seconds = 0.0
@@ -85,13 +92,13 @@ class Programs:
         self, state: TrainState, stream: Stream, targets: Targets
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One batch; ``state`` is consumed. Returns the new state and the batch's numbers."""
-        return self.program("train", self.train_fn, state, stream, targets)(state, stream, targets)
+        args = self.placement.same(state), *self.placement.batch(stream, targets)
+        return self.program("train", self.placement.over(self.train_fn), *args)(*args)
 
     def evaluate(self, params: Params, stream: Stream, targets: Targets) -> dict[str, jax.Array]:
         """Loss, measures and rates of one batch."""
-        return self.program("eval", self.evaluate_fn, params, stream, targets)(
-            params, stream, targets
-        )
+        args = self.placement.same(params), *self.placement.batch(stream, targets)
+        return self.program("eval", self.placement.over(self.evaluate_fn), *args)(*args)
 
     def program(self, name: str, fun: Any, *args: Any) -> Any:
         """The executable of ``fun`` for the shapes of ``args``; compiled at first use."""
@@ -118,20 +125,23 @@ class Programs:
 
         def part(params: Any, opt_state: Any, carry: Any, start: Any, length: Any) -> Any:
             segment = self.learner.segment(params, carry, stream, targets, start, length)
+            gradients = sharding.total(segment.gradients)
+            metrics = segment.metrics.over_shards()
 
             def update(params: Any, opt_state: Any) -> Any:
-                updates, opt_state = self.optimizer.update(segment.gradients, opt_state, params)
+                updates, opt_state = self.optimizer.update(gradients, opt_state, params)
                 updates = jax.tree.map(lambda u: u * scale, updates)
                 return optax.apply_updates(params, updates) | (segment.renewed or {}), opt_state
 
-            learned = segment.metrics.scored > 0  # nothing to learn from warm-up alone
+            learned = metrics.scored > 0  # nothing to learn from warm-up alone
             # A branch, not a choice between two results, which takes three times as long.
             params, opt_state = jax.lax.cond(learned, update, lambda *same: same, params, opt_state)
-            each, norm = norms(segment.gradients)
+            each, norm = norms(gradients)
             bad = {n: (~jnp.isfinite(size)).astype(jnp.int32) for n, size in each.items()}
-            return params, opt_state, segment.carry, (segment.metrics, norm, bad)
+            return params, opt_state, segment.carry, (metrics, norm, bad)
 
-        params, opt_state, carry = state.params, state.opt_state, self.learner.fresh(state.key)
+        carry = self.learner.fresh(sharding.numbered(state.key))
+        params, opt_state = state.params, state.opt_state
         if self.updates_per_batch == 1:
             params, opt_state, carry, (metrics, norm, bad) = part(
                 params, opt_state, carry, 0, self.n_steps
@@ -165,23 +175,23 @@ class Programs:
             metrics = self._evaluate_layerwise(params, stream, targets)
         else:
             metrics = self.forward.measure(params, stream, self.objective, targets)
-        return self.objective.summarise(metrics, targets)
+        return self.objective.summarise(metrics.over_shards(), targets)
 
     def _evaluate_layerwise(self, params: Params, stream: Stream, targets: Targets) -> Metrics:
-        _, outs = self._run_layerwise(params, stream)
+        _, outs = self._run_layerwise(self.evaluated, params, stream)
         observe = jax.vmap(self.objective.step, (0, 0, None))
         _, metrics = observe(outs, jnp.arange(self.n_steps), targets)
         return jax.tree.map(lambda a: a.sum(0), metrics)
 
-    def _run_layerwise(self, params: Params, stream: Stream) -> tuple[jax.Array, StepOutput]:
+    def _run_layerwise(
+        self, network: Any, params: Params, stream: Stream
+    ) -> tuple[jax.Array, StepOutput]:
         """Input and output of all steps of a batch; outside of training every sample counts."""
-        assert isinstance(self.network, PureSequence)
+        assert isinstance(network, PureSequence)
         xs = stream.window(0, self.n_steps)
-        everyone = jnp.ones(self.network.batch_size, jnp.float32)
-        return xs, self.network.run(params, self._eval_start(), xs, everyone)[2]
-
-    def _eval_start(self) -> Any:
-        return jax.tree.map(jnp.asarray, self.network.initial)
+        everyone = jnp.ones(network.batch_size, jnp.float32)
+        start = jax.tree.map(jnp.asarray, network.initial)
+        return xs, network.run(params, start, xs, everyone)[2]
 
     def record(
         self, params: Params, stream: Stream, which: np.ndarray
@@ -192,7 +202,7 @@ class Programs:
 
         def fun(params: Any, stream: Any, which: Any) -> Any:
             if isinstance(network, PureSequence):
-                found = self._run_layerwise(params, stream)
+                found = self._run_layerwise(network, params, stream)
                 return jax.tree.map(lambda a: a[:, which], found)
 
             def body(carry: Any, t: Any) -> Any:
@@ -200,6 +210,8 @@ class Programs:
                 carry, out = network.step(params, carry, x)
                 return carry, jax.tree.map(lambda a: a[which], (x, out))
 
-            return jax.lax.scan(body, self._eval_start(), jnp.arange(self.n_steps))[1]
+            start = jax.tree.map(jnp.asarray, network.initial)
+            return jax.lax.scan(body, start, jnp.arange(self.n_steps))[1]
 
+        params = on_one(params)
         return self.program("record", fun, params, stream, which)(params, stream, which)

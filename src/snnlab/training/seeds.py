@@ -21,6 +21,7 @@ import numpy as np
 from snnlab.learners.functional import Params
 from snnlab.scores import Score
 from snnlab.training.optim import Plateau
+from snnlab.training.placement import Spread
 from snnlab.training.programs import Programs
 
 
@@ -76,12 +77,14 @@ class SeedPrograms:
     Every argument and result has a leading axis of length ``n_seeds``.
 
     Args:
-        members: the programs of each seed; their own compiled programs are not used.
+        members: the programs of each seed, of one device; their own compiled programs are not used.
+        devices: over which the seeds are spread, in equal numbers.
     """
 
-    def __init__(self, members: Sequence[Programs]) -> None:
+    def __init__(self, members: Sequence[Programs], devices: Sequence[jax.Device] = ()) -> None:
         self.members = list(members)
         self.n_seeds = len(self.members)
+        self.spread = Spread(devices, self.n_seeds)
         self.compile_seconds = 0.0
         self._compiled: dict[Any, Any] = {}
 
@@ -96,7 +99,7 @@ class SeedPrograms:
         return self.program("eval", [m.evaluate_fn for m in self.members], args)(*args)
 
     def train_bytes(self, state: Any, stream: Any, targets: Any) -> int:
-        """Memory of the training program in bytes, compiled for these arguments."""
+        """Memory of the training program in bytes on a device, compiled for these arguments."""
         args = (state, stream, targets)
         compiled = self.program("train", [m.train_fn for m in self.members], args)
         found: Any = compiled.compiled.memory_analysis()
@@ -112,7 +115,7 @@ class SeedPrograms:
         key = (name, shapes)
         if key not in self._compiled:
             began = time.perf_counter()
-            self._compiled[key] = _Program(functions, args, donate=name == "train")
+            self._compiled[key] = _Program(functions, args, name == "train", self.spread)
             self.compile_seconds += time.perf_counter() - began
         return self._compiled[key]
 
@@ -120,7 +123,7 @@ class SeedPrograms:
 class _Program:
     """Functions that differ in constants only, vmapped over constants and arguments."""
 
-    def __init__(self, functions: Sequence[Any], args: tuple, donate: bool) -> None:
+    def __init__(self, functions: Sequence[Any], args: tuple, donate: bool, spread: Spread) -> None:
         example = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(jnp.shape(a)[1:], jnp.result_type(a)), args
         )
@@ -140,11 +143,17 @@ class _Program:
             return jax.tree.unflatten(treedef, flat)
 
         vmapped = jax.vmap(one, in_axes=(axes, *(0 for _ in args)))
-        jitted = jax.jit(vmapped, donate_argnums=(1,) if donate else ())
-        self.compiled = jitted.lower(self._consts, *args).compile()
+        self._place = spread.place
+        self._consts = [
+            (spread.same if same else spread.place)(c)
+            for c, same in zip(self._consts, shared, strict=True)
+        ]
+        mine = [[not same for same in shared], *(True for _ in args)]
+        jitted = jax.jit(spread.over(vmapped, mine), donate_argnums=(1,) if donate else ())
+        self.compiled = jitted.lower(self._consts, *self._place(args)).compile()
 
     def __call__(self, *args: Any) -> Any:
-        return self.compiled(self._consts, *args)
+        return self.compiled(self._consts, *self._place(args))
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from snnlab import sharding
 from snnlab.learners.base import Learner, add, at_rest
 from snnlab.learners.functional import Params
 from snnlab.learners.rules.build import Request
@@ -62,7 +63,7 @@ class UORO(ForwardMode):
         self, memory: Pair, new_h: NewH, params: Params, h: jax.Array, x: jax.Array
     ) -> Pair:
         key, draw = jax.random.split(jax.random.wrap_key_data(memory.key["random.signs"]))
-        v = jax.random.rademacher(draw, h.shape, h.dtype)
+        v = sharding.rows(lambda shape: jax.random.rademacher(draw, shape, h.dtype), h.shape)
 
         def one(h: jax.Array, s: jax.Array, v: jax.Array, x: jax.Array) -> Any:
             moved = jax.jvp(lambda h: new_h(params, h, x), (h,), (s,))[1]

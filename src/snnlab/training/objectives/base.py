@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab import sharding
 from snnlab.data.batch import Targets
 from snnlab.models.base import StepOutput
 from snnlab.scores import SCORES, Score
@@ -38,6 +39,13 @@ class Metrics(NamedTuple):
     steps: jax.Array
     broken: jax.Array
 
+    def over_shards(self) -> Metrics:
+        """Of all samples, from those of a shard; what is ``measured`` stays that of its own."""
+        sums = self.loss, self.penalty, self.scored, self.spikes, self.steps
+        loss, penalty, scored, spikes, steps = sharding.total(sums)
+        broken = sharding.largest(self.broken)
+        return Metrics(loss, penalty, scored, self.measured, spikes, steps, broken)
+
 
 class Ratio(NamedTuple):
     """A measure: ``above / below``, both sums over samples, so that batches of any padding add."""
@@ -53,6 +61,8 @@ class Objective(abc.ABC):
     ``L_t = 1/B sum_b m_t[b] l_t[b] + regularisers`` over the B real samples of a batch, where
     ``m_t[b]`` is 1 if step t of sample b counts: from ``warmup`` on, and where the targets' own
     masks of steps say so. The gradient is that of ``sum_t L_t``.
+
+    On several devices each has the part of ``L_t`` that its samples make (:mod:`snnlab.sharding`).
 
     Regularisers act at every scored step, so that each learner can use them:
     ``spk_reg_factor * mean_n (mean_b s_t[b, n] - rate step)^2`` and
@@ -136,11 +146,11 @@ class Objective(abc.ABC):
 
     def step(self, out: StepOutput, t: jax.Array, batch: Targets) -> tuple[jax.Array, Metrics]:
         """Scalar loss of step ``t``, and metrics that are summed over steps."""
-        weight = batch.mask / jnp.maximum(batch.mask.sum(), 1.0)
+        weight = self._weight(batch)
         every = (t >= self.warmup).astype(jnp.float32)
         if batch.steps is None:
             loss, measured = self.compare(out, t, batch, every)
-            scored, task = every, every * jnp.sum(weight * loss)
+            scored, task = sharding.once(every), every * jnp.sum(weight * loss)
         else:
             counts = jnp.broadcast_to(every * jnp.asarray(batch.steps)[t], weight.shape)
             loss, measured = self.compare(out, t, batch, counts[:, None])
@@ -148,7 +158,8 @@ class Objective(abc.ABC):
         penalty = every * self._penalty(out, weight)
         spikes = jnp.stack([jnp.sum(weight * s.mean(-1)) for s in out.spikes])
         broken = jnp.stack([_broken(v) for v in (*out.membrane, out.readout)])
-        metrics = Metrics(task, penalty, scored, measured, spikes, jnp.float32(1.0), broken)
+        steps = sharding.once(jnp.float32(1.0))
+        metrics = Metrics(task, penalty, scored, measured, spikes, steps, broken)
         return task + penalty, jax.lax.stop_gradient(metrics)
 
     def over_sequence(self, outs: StepOutput, batch: Targets) -> jax.Array:
@@ -164,12 +175,12 @@ class Objective(abc.ABC):
         """
         c, total = self.config, jnp.float32(0.0)
         if c.use_regularizers:
-            weight = batch.mask / jnp.maximum(batch.mask.sum(), 1.0)
+            weight = self._weight(batch)
             for spikes in outs.spikes:
-                rate = jnp.einsum("b,tbn->n", weight, spikes) / spikes.shape[0]
+                rate = sharding.total(jnp.einsum("b,tbn->n", weight, spikes)) / spikes.shape[0]
                 excess = jax.nn.relu(c.reg_fmin - rate) + jax.nn.relu(rate - c.reg_fmax)
                 total += c.reg_factor * excess.sum()
-        return total
+        return sharding.once(total)
 
     def summarise(self, metrics: Metrics, batch: Targets) -> dict[str, Any]:
         """Numbers of a batch from the sums over its sequence.
@@ -183,12 +194,17 @@ class Objective(abc.ABC):
         return {
             "loss": metrics.loss / scored,
             "penalty": metrics.penalty / scored,
-            "measures": self.measures(metrics.measured, batch),
-            "count": batch.mask.sum(),
+            "measures": sharding.total(self.measures(metrics.measured, batch)),
+            "count": sharding.total(batch.mask.sum()),
             "rates": metrics.spikes / metrics.steps * (1000.0 / self.step_ms),
             "broken": metrics.broken,
-            **self.decisions(metrics.measured),
+            **sharding.gathered(self.decisions(metrics.measured)),
         }
+
+    def _weight(self, batch: Targets) -> jax.Array:
+        """Of each sample in a mean over the real ones of the batch, all shards of it: ``(B,)``."""
+        count = batch.mask.sum() if batch.total is None else batch.total
+        return batch.mask / jnp.maximum(count, 1.0)
 
     def _penalty(self, out: StepOutput, weight: jax.Array) -> jax.Array:
         c = self.config
@@ -196,7 +212,8 @@ class Objective(abc.ABC):
         if c.spk_reg_factor > 0:
             target = c.spk_reg_rate * self.step_ms / 1000.0
             for s in out.spikes:
-                total += c.spk_reg_factor * jnp.mean((weight @ s - target) ** 2)
+                rate = sharding.total(weight @ s)
+                total += sharding.once(c.spk_reg_factor * jnp.mean((rate - target) ** 2))
         if c.v_reg_factor > 0:
             for v in out.membrane:
                 excess = jax.nn.relu(v - c.v_reg_high) ** 2 + jax.nn.relu(c.v_reg_low - v) ** 2

@@ -1,0 +1,175 @@
+"""Where a batch's samples are: on one device, or in equal parts (shards) on several.
+
+With several devices a program is :func:`jax.shard_map` over one axis of a mesh, the batch. Each
+device is given its own samples (of events its own list, cut on the host), carries their states and
+traces inside the program, and adds its part to the gradient; behind that sum parameters, optimiser
+and numbers are the same on all of them. :mod:`snnlab.sharding` has what is not of one sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from snnlab import sharding
+from snnlab.errors import UsageError
+
+#: The axis of a mesh of seeds.
+SEEDS = "seeds"
+
+
+class Placement:
+    """Devices of a program, and what is placed on them.
+
+    Args:
+        devices: one for each shard, in the order of samples, those of other processes included;
+            none or one: programs of the default device, without a mesh.
+
+    Attributes:
+        n: shards.
+        local: devices of this process.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device] = ()) -> None:
+        self.n = max(1, len(devices))
+        self.local = [d for d in devices if d.process_index == jax.process_index()]
+        if self.n > 1:
+            mesh = Mesh(np.array(devices), (sharding.AXIS,))
+            self._mesh = mesh
+            self._same = NamedSharding(mesh, PartitionSpec())
+            self._split = NamedSharding(mesh, PartitionSpec(sharding.AXIS))
+
+    def size(self, batch_size: int) -> int:
+        """Samples of a shard.
+
+        Raises:
+            UsageError: the batch cannot be split evenly.
+        """
+        if batch_size % self.n:
+            raise UsageError(
+                f"a batch of {batch_size} cannot be split evenly over {self.n} devices: choose a "
+                f"--batch_size that {self.n} divides, or other --devices"
+            )
+        return batch_size // self.n
+
+    def planned(self) -> contextlib.AbstractContextManager[None]:
+        """Build the network and the learner of a shard in this block."""
+        return sharding.planned(self.n)
+
+    def same(self, tree: Any) -> Any:
+        """A pytree of arrays, whole on every device."""
+        if self.n == 1:
+            return tree
+
+        def place(leaf: Any) -> jax.Array:
+            if isinstance(leaf, jax.Array) and leaf.sharding == self._same:
+                return leaf
+            parts = [jax.device_put(leaf, device) for device in self.local]
+            return self._joined(jnp.shape(leaf), self._same, parts)
+
+        return jax.tree.map(place, tree)
+
+    def batch(self, *trees: Any) -> Any:
+        """Streams and targets of this process's samples, an equal part of them on each device.
+
+        Arrays get a leading axis of shards.
+        """
+        if self.n == 1:
+            return trees
+        return tuple(self._cut(tree.parts(len(self.local))) for tree in trees)
+
+    def _cut(self, parts: Sequence[Any]) -> Any:
+        def join(*leaves: Any) -> jax.Array:
+            shape = self.n, *jnp.shape(leaves[0])
+            rows = [jax.device_put(a[None], d) for a, d in zip(leaves, self.local, strict=True)]
+            return self._joined(shape, self._split, rows)
+
+        return jax.tree.map(join, *parts)
+
+    @staticmethod
+    def _joined(shape: Any, where: NamedSharding, parts: list[jax.Array]) -> jax.Array:
+        return jax.make_array_from_single_device_arrays(shape, where, parts)
+
+    def over(self, fun: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+        """The program of all shards of ``fun(same, stream, targets)``; one result for all of them.
+
+        ``targets.total`` is then the number of the batch's samples.
+        """
+        if self.n == 1:
+            return fun
+
+        def of_shard(same: Any, stream: Any, targets: Any) -> Any:
+            stream, targets = jax.tree.map(lambda a: a[0], (stream, targets))
+            with sharding.inside(self.n):
+                total = sharding.total(targets.mask.sum())
+                return fun(same, stream, targets._replace(total=total))
+
+        same, split = PartitionSpec(), PartitionSpec(sharding.AXIS)
+        # What each device computes of sums is the same, which the check cannot see.
+        return jax.shard_map(
+            of_shard, mesh=self._mesh, in_specs=(same, split, split), out_specs=same,
+            check_vma=False,
+        )  # fmt: skip
+
+
+#: Of one device.
+ALONE = Placement()
+
+
+def on_one(tree: Any) -> Any:
+    """A pytree that is the same on all devices it is on, on the first of this process alone."""
+
+    def alone(leaf: Any) -> Any:
+        many = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        return leaf.addressable_data(0) if many else leaf
+
+    return jax.tree.map(alone, tree)
+
+
+class Spread:
+    """Equal parts of a leading axis, of seeds, on several devices.
+
+    Args:
+        devices: of this process; as many are used as divide the axis.
+        length: of the axis.
+
+    Attributes:
+        n: devices that are used.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device], length: int) -> None:
+        self.n = max(k for k in range(1, max(1, len(devices)) + 1) if length % k == 0)
+        if self.n > 1:
+            self._mesh = Mesh(np.array(devices[: self.n]), (SEEDS,))
+
+    def place(self, tree: Any) -> Any:
+        """Arrays with the leading axis, each part of it on its device."""
+        if self.n == 1:
+            return tree
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(SEEDS)))
+
+    def same(self, tree: Any) -> Any:
+        """Arrays without the axis, whole on every device."""
+        if self.n == 1:
+            return tree
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
+    def over(self, fun: Callable[..., Any], spread: Sequence[Any]) -> Callable[..., Any]:
+        """``fun`` of a part of the axis as a program of all parts.
+
+        Args:
+            fun: its results have the leading axis.
+            spread: for each argument whether it has the axis, or a tree of that.
+        """
+        if self.n == 1:
+            return fun
+        specs = jax.tree.map(lambda s: PartitionSpec(SEEDS) if s else PartitionSpec(), spread)
+        return jax.shard_map(
+            fun, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(SEEDS), check_vma=False
+        )
