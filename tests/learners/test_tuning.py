@@ -27,7 +27,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 #: What an accelerator does in another way, of a model with several traced states, and sparse.
 FAST = [("gif-delta", "d-rtrl, traces"), ("gif-delta", "d-rtrl, every step")]
-FAST += [("sparse", "d-rtrl, traces"), ("gif-delta", "es-d-rtrl")]
+FAST += [("sparse", "d-rtrl, traces"), ("gif-delta", "es-d-rtrl"), ("sparse", "bptt")]
 PAIRS = [(n, k) for n in NETWORKS for k in LEARNERS if (n, k) != ("sparse", "mixed")]
 
 

@@ -39,6 +39,8 @@ class Tuning:
             events, where they come as one and there are loops for it.
         few_steps: steps of a chunk up to which its products are made in the pass over the traces.
         turn_from: steps of a segment from which on transposed weights are written down.
+        layer_after_layer: whether a chunk of such a segment runs layer after layer
+            (:mod:`snnlab.learners.graph.stages`) instead of step after step.
         block_bytes: traces that are advanced at once, at most (at least those of one sample).
         at_once: whether a pass over traces is few operations of all samples, which a compiler
             joins, instead of a loop over samples, as they lie in memory.
@@ -58,6 +60,7 @@ class Tuning:
     least_events: int
     few_steps: int
     turn_from: int
+    layer_after_layer: bool
     block_bytes: int
     at_once: bool
     kernels: Literal["xla", "pallas"] = "xla"
@@ -80,6 +83,7 @@ CPU = Tuning(
     least_events=2**14,
     few_steps=4,
     turn_from=8,
+    layer_after_layer=False,
     block_bytes=2**23,
     at_once=False,
 )
@@ -92,6 +96,7 @@ ACCELERATOR = dataclasses.replace(
     beside=0.0,
     cached_bytes=0,
     bptt_block=400,
+    layer_after_layer=True,
     block_bytes=2**30,
     at_once=True,
 )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab.learners.base import Objective, sum_over_steps
+from snnlab.learners.graph import in_stages
 from snnlab.learners.graph.evaluate import (
     Arrays,
     ByRelation,
@@ -79,6 +80,10 @@ def forward(
     known, extra = inputs_of_chunk(frame, xs)
     outside = project_inputs(frame, known)
     graph = frame.graph
+    if frame.stages:
+        end, before, every, blocks = in_stages.forward(frame, h, outside, extra, ts.shape[0])
+        made = {key: Input(x) for key, x in blocks.items()} if keep else {}
+        return end, Steps(ts, before, every, extra, {**known, **made})
 
     def body(h: Any, given: Any) -> Any:
         outside, extra = given
@@ -176,6 +181,8 @@ def adjoint(
         steps, the sum ``(1, B, n)``.
     """
     graph = frame.graph
+    if frame.stages:
+        return in_stages.adjoint(frame, steps, objective, batch, h_bar)
     maps = [r for r, one in enumerate(graph.relations) if one.trained and one.is_map]
     others = {r: jnp.zeros_like(frame.whole[r]) for r in graph.elementwise}
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from snnlab.learners.functional import Params
 from snnlab.learners.graph.jaxprs import Env, bind, evaluate, read
+from snnlab.learners.graph.stages import Stage, stages
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations import Elementwise, Relation
 from snnlab.learners.relations.inputs import Events, Input
@@ -43,6 +44,7 @@ class Frame:
         apart: whether blocks have products of their own, so that those of own spikes need not
             wait for the layer below. In a segment of few steps copying the rows costs more.
         turned: of blocks that evolve, what :meth:`Relation.back` takes.
+        stages: of a chunk that goes layer after layer; none: step after step.
     """
 
     graph: StepGraph
@@ -51,6 +53,7 @@ class Frame:
     rows: list[tuple[Any, ...]]
     turned: dict[tuple[int, int], Any]
     apart: bool
+    stages: list[Stage]
 
     def drives(self, ys: Sequence[jax.Array | None]) -> Arrays:
         """Those of all relations: of maps as given, of others the value of their parameter."""
@@ -91,7 +94,8 @@ def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
         (r, k): one.turned(rows[r][k], many)
         for r, one in enumerate(graph.relations) for k, p in enumerate(one.blocks) if p.evolves
     }  # fmt: skip
-    return Frame(graph, env, whole, rows, turned, apart=many)
+    staged = many and current().layer_after_layer
+    return Frame(graph, env, whole, rows, turned, many, stages(graph) if staged else [])
 
 
 # ---------------------------------------------------------------------- input
@@ -205,7 +209,7 @@ def forward_product(frame: Frame, outside: ByRelation) -> Product:
     return product
 
 
-def _given(one: Relation, y: jax.Array, xs: list[jax.Array], turned: list[Any]) -> jax.Array:
+def given(one: Relation, y: jax.Array, xs: list[jax.Array], turned: list[Any]) -> jax.Array:
     """``y``, known to be the sum of ``x @ w`` and a constant: backward only."""
 
     @jax.custom_vjp
@@ -227,7 +231,7 @@ def given_product(frame: Frame, ys: Sequence[jax.Array]) -> Product:
 
     def product(r: int, one: Relation, evolving: list[jax.Array]) -> jax.Array:
         turned = [frame.turned[r, k] for k, p in enumerate(one.blocks) if p.evolves]
-        return _given(one, ys[r], evolving, turned) if evolving else ys[r]
+        return given(one, ys[r], evolving, turned) if evolving else ys[r]
 
     return product
 
@@ -299,7 +303,7 @@ def run_perturbed(
             ]  # fmt: skip
             y = ys[r]
             if live:
-                y = _given(one, y, [x for x, _ in live], [w for _, w in live])
+                y = given(one, y, [x for x, _ in live], [w for _, w in live])
             local[one.y] = y
             if r in by.drives:
                 seen[one.y] = y + by.drives[r]
