@@ -76,3 +76,23 @@ def test_traffic() -> None:
     online = Cell(method="diag", n_in=N_IN, n_rec=N, n_layer=2, batch_size=3, data_length=20)
     assert roofline.traffic_bytes(online, 20) == 4 * weights  # no traces are kept
     assert roofline.traffic_bytes(online, 5) == 4 * weights + 2 * 4 * 3 * weights / 5
+
+
+def test_existing_synapses_only() -> None:
+    """Rows of active units, with their targets; the table of a million neurons is no dense one."""
+    cell = Cell(
+        method="diag", n_in=N_IN, n_rec=40, n_layer=2, batch_size=2, data_length=20, density=0.5,
+        connectivity=0.1,
+    )  # fmt: skip
+    config = model_config("lif-delta", n_rec=40, connectivity=0.1)
+    network = make_network_fn(config)("plain")
+    held = sum(v.size for v in get_params(network).values())
+    assert roofline.n_weights(cell, N_OUT) == held
+    rows = 0.5 * N_IN + 0.1 * 40 + 0.1 * 40 + 0.2 * 40
+    wanted = 2 * 8 * 4 * rows + 4 * 40 * 10
+    assert roofline.traffic_bytes(cell, 20, [100.0, 200.0]) == pytest.approx(wanted)
+    assert roofline.traffic_bytes(cell, 5, [100.0, 200.0]) == pytest.approx(
+        wanted + 2 * 4 * 2 * roofline.n_weights(cell) / 5
+    )
+    large = Cell(method="diag", n_in=2048, n_rec=10**6, n_layer=1, batch_size=1, connectivity=1e-4)
+    assert roofline.traffic_bytes(large, 100, [90.0]) < 2e8

@@ -17,6 +17,7 @@ from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner, tuning
 from snnlab.learners.rules.diag import DRTRL
 from snnlab.learners.rules.expsm_diag import ESDRTRL
+from snnlab.learners.stores.kernels import sparse as kernels
 from snnlab.models import Network, build_network
 from snnlab.models.maps import DenseMap, SparseMap
 from zoo import drtrl
@@ -107,6 +108,33 @@ def test_online(method: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> Non
     same(gradients(make, method=method, chunk_size=chunk, backend="snnlab")[0], wanted)
     exact = reference(backend="plain")
     assert max(zoo.relative_error(wanted[k], exact[k]) for k in wanted) > 1e-2
+
+
+LOOPS: dict[str, dict[str, Any]] = {
+    "d-rtrl": {"method": "diag", "chunk_size": 3},
+    "d-rtrl, one chunk": {"method": "diag"},
+    "windows": {"method": "diag", "vjp_method": "multi-step", "chunk_size": 5},
+    "es-d-rtrl": {"method": "expsm_diag", "chunk_size": 3},
+    "bptt": {"method": "bptt"},
+}
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == "d-rtrl" else pytest.param(n, marks=SLOW) for n in LOOPS]
+)
+def test_our_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same gradients as of dense maps with a mask."""
+    monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
+    options = LOOPS[name]
+    exact = {k: v for k, v in options.items() if k != "chunk_size" or name == "windows"}
+    same(gradients(make, backend="snnlab", **options)[0], reference(backend="snnlab", **exact))
+
+
+@SLOW
+def test_segments_continue_in_our_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
+    options = {"method": "diag", "backend": "snnlab", "chunk_size": 3, "update_every": 1}
+    same(gradients(make, (7, T - 7), **options)[0], reference(method="diag", backend="snnlab"))
 
 
 @SLOW

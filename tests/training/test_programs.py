@@ -132,3 +132,18 @@ def test_json_has_no_nan(tmp_path) -> None:
     assert file.path.read_text() == (
         '{"epoch": 1, "split": "val", "loss": null, "rates": [1.0, null]}\n'
     )
+
+
+def test_large_constants_are_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of a sparse map is not written into a program, whose numbers stay the same, to
+    rounding."""
+    programs, state, _ = make_programs(method="expsm_diag")
+    given, found = (state.params, make_stream(), make_targets()), []
+    for limit in (2**24, 1):
+        monkeypatch.setattr("snnlab.training.programs.LARGE_CONSTANTS", limit)
+        program = programs.program(f"below {limit}", programs.evaluate_fn, *given)
+        size = program.memory_analysis().argument_size_in_bytes
+        found.append((size, jax.tree.map(np.asarray, program(*given))))
+    (few, old), (more, new) = found
+    assert more > few
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), old, new)

@@ -8,6 +8,7 @@ run is waited for.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import resource
 import statistics
@@ -132,6 +133,7 @@ def make(cell: Cell) -> Made:
         precision=cell.precision,  # type: ignore[arg-type]
     )  # fmt: skip
 
+    @functools.cache
     def network(operator: Any) -> Any:
         return build_network(model, cell.n_in, n_out, operator, cell.seed)
 
@@ -195,7 +197,6 @@ def measure(cell: Cell) -> dict[str, Any]:
     row |= {
         "chunk": chunk,
         roofline.FLOP: round(flop / cell.data_length),
-        roofline.BYTES: round(roofline.traffic_bytes(cell, chunk)),
     }
     if cell.repeats and cell.precision != "float32":
         found = [
@@ -222,6 +223,7 @@ def measure(cell: Cell) -> dict[str, Any]:
             "samples_per_second": round(cell.batch_size / (median * cell.data_length) * 1e3, 2),
             "rates": [round(float(r), 2) for r in numbers["rates"]] if numbers else [],
         }
+    row[roofline.BYTES] = round(roofline.traffic_bytes(cell, chunk, row.get("rates", ())))
     return row | device_memory(machine.here()) | {"process_peak_bytes": process_peak()}
 
 

@@ -4,7 +4,9 @@ Arithmetic is counted from the shapes of every matrix product in the traced prog
 the rounds of the loops around it). Traffic is, in bytes of float32 for a step, with W weights,
 B samples and chunks of K steps::
 
-    weights  4 W forward, and again backward (BPTT; an online learner has no backward in time)
+    weights  4 W forward, and again backward (BPTT; an online learner has no backward in time);
+             of sparse maps W are the synapses that exist, of those the rows of active units alone,
+             each with its target: 8 bytes
     traces   2 x 4 B W / K for each number that a rule keeps of a weight and sample: one reading and
              one writing for a chunk, where traces are kept (D-RTRL: one for a LIF neuron)
 
@@ -15,7 +17,7 @@ A learner's share of the machine is this over its time, over the rate that the m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from snnlab.benchmarks.cells import Cell
@@ -67,10 +69,17 @@ def _inside(values: Any) -> Iterator[Any]:
             yield value
 
 
+def fan_out(cell: Cell) -> int:
+    """Targets of each unit in a layer."""
+    if cell.connectivity == 1:
+        return cell.n_rec
+    return max(1, round(cell.connectivity * cell.n_rec))
+
+
 def n_weights(cell: Cell, n_out: int = 10) -> int:
-    """Weights of the cell's network, readout included."""
+    """Weights of the cell's network, readout included; of sparse maps those that exist."""
     inputs = [cell.n_in, *[cell.n_rec] * (cell.n_layer - 1)]
-    return sum((n + cell.n_rec) * cell.n_rec for n in inputs) + cell.n_rec * n_out
+    return sum((n + cell.n_rec) * fan_out(cell) for n in inputs) + cell.n_rec * n_out
 
 
 def trace_bytes(cell: Cell) -> int:
@@ -78,16 +87,35 @@ def trace_bytes(cell: Cell) -> int:
     return 4 * cell.batch_size * n_weights(cell)
 
 
-def traffic_bytes(cell: Cell, chunk: int) -> float:
+def weight_bytes(cell: Cell, rates: Sequence[float], n_out: int = 10) -> float:
+    """Bytes of weights that a forward pass reads in a step.
+
+    Args:
+        cell: sizes.
+        rates: of each layer's neurons, Hz at 1 ms a step; all count as active if not given.
+        n_out: outputs of the readout.
+    """
+    if cell.connectivity == 1:
+        return 4 * n_weights(cell, n_out)
+    active = [1e-3 * rate for rate in rates] or [1.0] * cell.n_layer
+    units = cell.n_in * cell.density
+    spikes = [cell.n_rec * share for share in active]
+    rows = sum(below + own for below, own in zip([units, *spikes[:-1]], spikes, strict=True))
+    return 8 * cell.batch_size * rows * fan_out(cell) + 4 * cell.n_rec * n_out
+
+
+def traffic_bytes(cell: Cell, chunk: int, rates: Sequence[float] = ()) -> float:
     """Bytes of weights and traces that must be read and written for a step.
 
     Args:
         cell: sizes and learner.
         chunk: K; steps between two readings of the traces.
+        rates: see :func:`weight_bytes`.
     """
-    weights = 4 * n_weights(cell)
+    weights = weight_bytes(cell, rates)
     if cell.method in ("bptt", "tbptt"):
-        return 2 * weights
+        back = 8 * n_weights(cell) if cell.connectivity < 1 else weights
+        return weights + back
     numbers = TRACES.get(cell.method, 0) if chunk < cell.data_length else 0
     return weights + 2 * numbers * trace_bytes(cell) / chunk
 

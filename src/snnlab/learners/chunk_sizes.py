@@ -28,7 +28,14 @@ def automatic(learner: OnlineLearner, config: LearnerConfig) -> Automatic:
         trace=learner.trace_bytes,
         budget=config.memory_budget * 1e9 or current().share * (there.total if there else 4e9),
         kept=learner.kept, tuning=current(),
+        least=current().least_sparse if has_sparse_traces(learner) else 0,
     )  # fmt: skip
+
+
+def has_sparse_traces(learner: OnlineLearner) -> bool:
+    """Whether there are traces of sparse maps."""
+    maps = [one for one in learner.graph.relations if one.is_map and one.trained]
+    return learner.trace_bytes > 0 and not all(one.dense for one in maps)
 
 
 def step_bytes(graph: StepGraph, batch_size: int, live: int) -> int:
@@ -61,6 +68,11 @@ class Automatic:
     the pass is small beside the work, or ``longest`` where there are no traces to pass over, or so
     small ones that a cache holds them.
 
+    Of many neurons with few synapses each, a step's vectors are not small beside the traces, and
+    its work is that of the synapses of active units, a tenth of what a pass reads. So with sparse
+    maps a chunk has ``least`` steps wherever the budget leaves room for them, and a sequence is one
+    chunk where it needs no more than such chunks and the traces.
+
     Attributes:
         beside: bytes of one more step in a chunk, beside traces.
         alone: the same in the only chunk.
@@ -68,6 +80,7 @@ class Automatic:
         budget: bytes.
         kept: whether traces are kept in any case: segments are continued, or they are small.
         tuning: the device's policies.
+        least: steps of a chunk at least, within the budget; 0 if memory alone decides.
     """
 
     beside: int
@@ -76,10 +89,12 @@ class Automatic:
     budget: float
     kept: bool = False
     tuning: Tuning = CPU
+    least: int = 0
 
     def __call__(self, length: int) -> int:
         of = self.tuning
-        alone = self.budget if of.whole and self.trace else min(self.trace, self.budget)
+        as_traces = self.trace + self.least * self.beside
+        alone = self.budget if of.whole and self.trace else min(as_traces, self.budget)
         if not self.kept and length * self.alone <= alone:
             return length
         left = self.budget
@@ -88,5 +103,7 @@ class Automatic:
             left = min(max(self.budget - self.trace, of.beside * self.trace), most)
         elif self.trace:
             left = max(self.budget - self.trace, of.beside_bytes)
+        if self.least:
+            left = max(left, min(self.least * self.beside, self.budget - self.trace))
         longest = of.longest_traced if self.trace > of.cached_bytes else of.longest
         return int(max(1, min(longest, length, left / self.beside)))

@@ -34,6 +34,7 @@ class Tuning:
             with traces that a cache holds (``cached_bytes``).
         longest_traced: the same with larger traces.
         cached_bytes: see ``longest``.
+        least_sparse: steps of a chunk of a network with sparse maps, at least.
         bptt_block: steps of a product of BPTT.
         least_events: inputs of a step (samples x lines) from which on they are taken as a list of
             events, where they come as one and there are loops for it.
@@ -56,6 +57,7 @@ class Tuning:
     longest: int
     longest_traced: int
     cached_bytes: int
+    least_sparse: int
     bptt_block: int
     least_events: int
     few_steps: int
@@ -79,6 +81,7 @@ CPU = Tuning(
     longest=25,
     longest_traced=500,
     cached_bytes=20_000_000,
+    least_sparse=25,
     bptt_block=50,
     least_events=2**14,
     few_steps=4,
@@ -95,6 +98,7 @@ ACCELERATOR = dataclasses.replace(
     whole=True,
     beside=0.0,
     cached_bytes=0,
+    least_sparse=0,
     bptt_block=400,
     layer_after_layer=True,
     block_bytes=2**30,

@@ -179,15 +179,15 @@ def _outer_cpu(x: jax.Array, g: jax.Array, post: jax.Array) -> jax.Array:
 # ---------------------------------------------------------------------- products
 
 
-def _mapped(fun: Callable[..., jax.Array], lead: tuple[int, ...]) -> Callable[..., jax.Array]:
+def mapped(fun: Callable[..., jax.Array], lead: tuple[int, ...]) -> Callable[..., jax.Array]:
     """``fun`` with a rule for ``jax.vmap``: loops over events have a length of their own.
 
     A mapped axis of the arguments ``lead`` joins their first axis; one of the other arguments
     (several networks at once) is gone through one after another.
     """
-    mapped = custom_vmap(fun)
+    made = custom_vmap(fun)
 
-    @mapped.def_vmap
+    @made.def_vmap
     def rule(size: int, given: Any, *args: jax.Array) -> tuple[jax.Array, bool]:
         if any(given[i] for i in range(len(args)) if i not in lead):
             moving = tuple(a for a, g in zip(args, given, strict=True) if g)
@@ -195,17 +195,17 @@ def _mapped(fun: Callable[..., jax.Array], lead: tuple[int, ...]) -> Callable[..
             def one(some: tuple[jax.Array, ...]) -> jax.Array:
                 left = iter(some)
                 chosen = [next(left) if g else a for a, g in zip(args, given, strict=True)]
-                return mapped(*chosen)
+                return made(*chosen)
 
             return lax.map(one, moving), True
         whole = list(args)
         for i in lead:
             full = args[i] if given[i] else jnp.broadcast_to(args[i], (size, *args[i].shape))
             whole[i] = full.reshape(-1, full.shape[-1])
-        out = mapped(*whole)
+        out = made(*whole)
         return out.reshape(size, -1, out.shape[-1]), True
 
-    return mapped
+    return made
 
 
 def _by_platform(cpu: Callable, other: Callable) -> Callable[..., jax.Array]:
@@ -215,15 +215,15 @@ def _by_platform(cpu: Callable, other: Callable) -> Callable[..., jax.Array]:
     return choose
 
 
-_times = _mapped(_by_platform(_times_events, _times_scatter), lead=(0, 1))
-_back = _mapped(
+_times = mapped(_by_platform(_times_events, _times_scatter), lead=(0, 1))
+_back = mapped(
     _by_platform(
         functools.partial(_back_rows, block_bytes=CPU_BLOCK),
         functools.partial(_back_rows, block_bytes=OTHER_BLOCK),
     ),
     lead=(0,),
 )
-_outer = _mapped(
+_outer = mapped(
     _by_platform(_outer_cpu, functools.partial(_outer_rows, block_bytes=OTHER_BLOCK)), lead=()
 )
 

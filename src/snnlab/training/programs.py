@@ -1,7 +1,8 @@
 """The compiled programs of a run: one for a training batch, one for evaluation.
 
 A whole batch (input made dense step by step, forward, gradient, clipping, optimiser) is one
-compiled program; the batch enters as an argument, so no data is baked into it.
+compiled program; the batch enters as an argument, so no data is baked into it, and nor are large
+constants (targets of a sparse map).
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from snnlab.models.base import StepOutput
 from snnlab.training.objectives import Metrics, Objective, Targets
 from snnlab.training.optim import norms
 from snnlab.training.placement import ALONE, Placement, on_one
+
+#: Bytes of constants from which on they are arguments of a program. Written into it, they are
+#: copied several times and compiled: 400 MB took 30 s and more memory than the training.
+LARGE_CONSTANTS = 2**24
 
 
 class TrainState(NamedTuple):
@@ -106,8 +111,7 @@ class Programs:
         key = (name, shapes)
         if key not in self._compiled:
             began = time.perf_counter()
-            donate = (0,) if name == "train" else ()
-            self._compiled[key] = jax.jit(fun, donate_argnums=donate).lower(*args).compile()
+            self._compiled[key] = _compiled(fun, args, donate=name == "train")
             self.compile_seconds += time.perf_counter() - began
         return self._compiled[key]
 
@@ -215,3 +219,33 @@ class Programs:
 
         params = on_one(params)
         return self.program("record", fun, params, stream, which)(params, stream, which)
+
+
+class _Bound:
+    """A compiled program, and the constants that are its first argument."""
+
+    def __init__(self, compiled: Any, consts: list[Any]) -> None:
+        self.compiled, self.consts = compiled, consts
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compiled(self.consts, *args)
+
+    def memory_analysis(self) -> Any:
+        return self.compiled.memory_analysis()
+
+
+def _compiled(fun: Any, args: tuple[Any, ...], donate: bool) -> Any:
+    """The executable of ``fun``; with ``donate`` its first argument is consumed."""
+    traced = jax.jit(fun, donate_argnums=(0,) if donate else ()).trace(*args)
+    closed = traced.jaxpr
+    if sum(getattr(c, "nbytes", 0) for c in closed.consts) < LARGE_CONSTANTS:
+        return traced.lower().compile()
+    treedef = jax.tree.structure(traced.out_info)
+
+    def bound(consts: Any, *args: Any) -> Any:
+        flat = jax.core.eval_jaxpr(closed.jaxpr, consts, *jax.tree.leaves(args))
+        return jax.tree.unflatten(treedef, flat)
+
+    consts = list(closed.consts)
+    jitted = jax.jit(bound, donate_argnums=(1,) if donate else ())
+    return _Bound(jitted.lower(consts, *args).compile(), consts)

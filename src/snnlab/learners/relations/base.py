@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -98,6 +99,10 @@ class Relation(abc.ABC):
     @abc.abstractmethod
     def outer(self, x: Input | None, g: jax.Array, k: int, dtype: Any) -> jax.Array:
         """Gradient of block ``k`` from the adjoint ``g (K, B, n)`` of the drive."""
+
+    def gradient(self, inputs: Sequence[Input | None], g: jax.Array, dtype: Any) -> jax.Array:
+        """Gradient of ``w`` from the inputs of all blocks: :meth:`outer` of each, joined."""
+        return self.join({k: self.outer(x, g, k, dtype) for k, x in enumerate(inputs)})
 
     @abc.abstractmethod
     def outer_by_sample(self, x: Input | None, g: jax.Array, k: int, dtype: Any) -> jax.Array:

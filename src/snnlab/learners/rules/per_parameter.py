@@ -21,7 +21,7 @@ from snnlab.learners.graph.derivatives import ByState
 from snnlab.learners.graph.evaluate import ByRelation
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.base import Learned, Rule, Setting
-from snnlab.learners.stores import deferred
+from snnlab.learners.stores import deferred, synapses
 from snnlab.learners.stores.dynamics import Dynamics, backward, pairs, propagators
 from snnlab.learners.stores.kernels.support import on_one_cpu
 from snnlab.learners.stores.traces import (
@@ -102,8 +102,10 @@ class PerParameter(Rule):
             c, y_bar = self._back(chunk, self.mine)
         within: ByRelation = {}
         traces = None if state is None else state.traces
-        if role.reads and role.writes and chunk.length <= current().few_steps:
-            own = kernel_relations(graph, traces or {}, chunk.length)
+        if role.reads:
+            own = synapses.relations(graph, traces or {})
+            if role.writes and chunk.length <= current().few_steps:
+                own += kernel_relations(graph, traces or {}, chunk.length)
             within = {r: y_bar.pop(r) for r in own if r in y_bar}
         entering = None
         if role.writes:

@@ -18,7 +18,6 @@ from snnlab.learners.graph.evaluate import ByBlock, ByRelation, Inputs
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations.inputs import Input
 from snnlab.learners.stores.dynamics import Dynamics, over_steps
-from snnlab.learners.stores.traces import join
 
 
 def smooth_drives(of: Dynamics, length: int, f_bar: Blocks, decay: float) -> tuple[Blocks, Blocks]:
@@ -77,10 +76,9 @@ def resting_inputs(graph: StepGraph, mine: Sequence[int]) -> ByBlock:
 
 def outer_before(graph: StepGraph, x_bar: ByBlock, g: ByRelation) -> ByRelation:
     """The gradient ``xbar_{t0} g`` through what came before a chunk."""
-    return join(
-        graph,
-        {
-            (r, k): graph.relations[r].outer(Input(old), g[r], k, jnp.float32)
-            for (r, k), old in x_bar.items() if r in g
-        },
-    )  # fmt: skip
+    found = {}
+    for r in dict.fromkeys(r for r, _ in x_bar if r in g):
+        one = graph.relations[r]
+        inputs = [Input(x_bar[r, k]) for k in range(len(one.blocks))]
+        found[r] = one.gradient(inputs, g[r], jnp.float32)
+    return found

@@ -1,10 +1,10 @@
 """Traces of every parameter: ``e[r, k, b] (B, *block)`` of relation r, its block k and state b.
 
-They are read, advanced and written in one pass for a chunk: on a CPU large ones of dense maps by a
-loop of our own (:mod:`snnlab.learners.stores.kernels.traces`), on an accelerator those of dense
-maps by a kernel if it is asked for (:mod:`snnlab.learners.stores.pallas.traces`), others by XLA's
-operations, a few samples at a time so that the products of a chunk need the room of these samples
-alone.
+They are read, advanced and written in one pass for a chunk: on a CPU large ones by loops of our own
+(:mod:`snnlab.learners.stores.kernels.traces` of dense maps, :mod:`snnlab.learners.stores.synapses`
+of sparse ones), on an accelerator those of dense maps by a kernel if it is asked for
+(:mod:`snnlab.learners.stores.pallas.traces`), others by XLA's operations, a few samples at a time
+so that the products of a chunk need the room of these samples alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from snnlab.learners.graph.evaluate import ByBlock, ByRelation, Frame, Inputs
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations import Relation
 from snnlab.learners.relations.inputs import Input
+from snnlab.learners.stores import synapses
 from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.learners.tuning import current
 
@@ -47,10 +48,8 @@ def within_chunk(frame: Frame, inputs: Inputs, y_bar: ByRelation) -> ByRelation:
     graph, found = frame.graph, {}
     for r, g in y_bar.items():
         one = graph.relations[r]
-        parts = {
-            k: one.outer(inputs.get((r, k)), g, k, graph.dtype) for k in range(len(one.blocks))
-        }
-        found[r] = one.join(parts)
+        mine = [inputs.get((r, k)) for k in range(len(one.blocks))]
+        found[r] = one.gradient(mine, g, graph.dtype)
     return found
 
 
@@ -84,7 +83,7 @@ def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any], steps: int) 
     return sorted(r for r in mine if graph.relations[r].dense)
 
 
-def _by_block(traces: Traces) -> Iterable[tuple[int, int, list[int]]]:
+def by_block(traces: Traces) -> Iterable[tuple[int, int, list[int]]]:
     """Relation, block, and the states that it has traces for."""
     for r, k in dict.fromkeys((r, k) for r, k, _ in traces):
         yield r, k, [b for one, block, b in traces if (one, block) == (r, k)]
@@ -104,13 +103,21 @@ def pass_over_traces(
             needs the traces after the chunk.
         inputs: of the maps.
         y_bar: adjoints of drives in the chunk whose products are to be made in the same pass; of
-            relations that :func:`kernel_relations` names.
+            relations that :func:`kernel_relations` or :func:`synapses.relations` names.
 
     Returns:
         with ``entering`` the next traces ``P e + sum_s x_s (P_s f_s)`` (otherwise the old ones),
         and with ``c`` the gradient through what happened before the chunk, ``sum_b c_b . e_b``,
         and that of ``y_bar``.
     """
+    listed = set(synapses.relations(graph, traces))
+    if listed:
+        mine = {key: e for key, e in traces.items() if key[0] in listed}
+        others = {key: e for key, e in traces.items() if key[0] not in listed}
+        left = {r: g for r, g in y_bar.items() if r not in listed}
+        new, found = synapses.pass_over(graph, mine, c, entering, inputs, y_bar)
+        rest, more = pass_over_traces(graph, others, c, entering, inputs, left)
+        return {**new, **rest}, {**found, **more}
     if entering is None:
         return traces, {} if c is None else join(graph, _read(graph, traces, c))
     own = kernel_relations(graph, traces, next((f.shape[0] for f in entering[1].values()), 0))
@@ -119,7 +126,7 @@ def pass_over_traces(
     new, found = one_pass(graph, mine, c, entering, inputs, y_bar)
     others = {key: e for key, e in traces.items() if key not in mine}
     read = {} if c is None else _read(graph, others, c)
-    for r, k, states in _by_block(others):
+    for r, k, states in by_block(others):
         old = {b: others[r, k, b] for b in states}
         if (r, k) in read:
             # The old traces are read before they are changed: without this, compilers keep a copy
@@ -143,7 +150,7 @@ def pass_in_one(
     new: Traces = {}
     found: ByRelation = {}
     last: jax.Array | None = None
-    for r, k, states in _by_block(traces):
+    for r, k, states in by_block(traces):
         one = graph.relations[r]
         wanted = c is not None or r in y_bar
         total = sum(block.size for block in one.blocks)
@@ -173,7 +180,7 @@ def pass_in_pallas(
     p, enter = entering
     new: Traces = {}
     found: ByBlock = {}
-    for r, k, states in _by_block(traces):
+    for r, k, states in by_block(traces):
         after, gradient = pallas.read_and_advance(
             [traces[r, k, b] for b in states],
             None if c is None else [c[b] for b in states],
@@ -191,7 +198,7 @@ def pass_in_pallas(
 def _read(graph: StepGraph, traces: Traces, c: ByState) -> ByBlock:
     """``sum_b c_b . e_b`` by block."""
     found: ByBlock = {}
-    for r, k, states in _by_block(traces):
+    for r, k, states in by_block(traces):
         one = graph.relations[r]
         mine = {b: traces[r, k, b] for b in states}
 
