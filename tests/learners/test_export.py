@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import pytest
 
+import exports
 from short_training import make_programs
 from snnlab.learners import tuning
 from snnlab.learners.methods import METHODS, having
 from zoo import LIVE, make_stream, make_targets
 
-PLATFORMS = ("tpu", "cuda")
 #: Rule -> options without which its programs are not those of longer sequences.
 WITH: dict[str, dict[str, Any]] = {
     "tbptt": {"chunk_size": 7}, "expsm_diag": {"etrace_decay": 0.9},
@@ -21,31 +21,32 @@ WITH: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), np.asarray(a).dtype), tree)
-
-
-def exported(every: int = 0, model: str = "lif-delta", **learner: Any) -> list[str]:
-    """The training and the evaluation program of a learner as StableHLO of both platforms."""
-    with tuning.planned_for(tuning.ACCELERATOR):
+def exported(every: int = 0, model: str = "lif-delta", **learner: Any) -> str:
+    """The training program of a learner as StableHLO of both platforms."""
+    with exports.for_accelerators():
         programs, state, _ = make_programs(every, model=model, **learner)
-        batch = shapes((make_stream(), make_targets()))
-        pairs = ((programs.train_fn, state), (programs.evaluate_fn, state.params))
-        found = [
-            jax.export.export(jax.jit(fun), platforms=PLATFORMS)(shapes(first), *batch)
-            for fun, first in pairs
-        ]
-    assert all(one.platforms == PLATFORMS for one in found)
-    return [one.mlir_module() for one in found]
+        return exports.exported(programs.train_fn, state, make_stream(), make_targets())
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_rule_has_a_program_for_gpu_and_tpu(method: str) -> None:
-    train, evaluate = exported(method=method, **WITH.get(method, {}))
-    # No call into this process: numba's loops and callbacks are a CPU's.
-    for text in (train, evaluate):
-        assert "xla_ffi" not in text
-        assert "callback" not in text
+    exported(method=method, **WITH.get(method, {}))
+
+
+def test_evaluation_has_a_program_for_gpu_and_tpu() -> None:
+    """It is the same for every rule."""
+    with exports.for_accelerators():
+        programs, state, _ = make_programs()
+        exports.exported(programs.evaluate_fn, state.params, make_stream(), make_targets())
+
+
+def test_a_call_into_this_process_is_found() -> None:
+    x = jnp.float32(1.0)
+    shape = jax.ShapeDtypeStruct((), jnp.float32)
+    with pytest.raises(NotImplementedError, match="callback"):
+        exports.exported(lambda x: jax.pure_callback(lambda x: x, shape, x), x)
+    with pytest.raises(ValueError, match="loop_of_a_cpu"):
+        exports.exported(lambda x: jax.ffi.ffi_call("loop_of_a_cpu", shape)(x), x)
 
 
 @pytest.mark.parametrize("method", ["diag", "eprop"])

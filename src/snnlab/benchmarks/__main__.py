@@ -11,7 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from snnlab.benchmarks import cells, learners, machine, onm, peers, pipeline, report
+from snnlab.benchmarks import (
+    accelerator,
+    cells,
+    learners,
+    machine,
+    onm,
+    peers,
+    pipeline,
+    prospects,
+    report,
+)
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, run_command
 
@@ -50,6 +60,24 @@ def parsed(argv: list[str]) -> dict[str, Any]:
         flag(command, "markdown", default="",
              help="page for the tables, in the place of those of the same benchmark")  # fmt: skip
         flag(command, "devices", default="0", help="an accelerator's id, or cpu")
+    all_of = commands.add_parser(
+        "accelerator", help="everything that a bound is asked of, on one GPU or TPU, in one go"
+    )
+    flag(all_of, "out", default="runs/accelerator",
+         help="folder for rows.jsonl and page.md; what it has is not measured again")  # fmt: skip
+    flag(all_of, "seconds", type=float, default=0.0, help="stop after this time; 0: no limit")
+    about = "; ".join(f"{name} = {what}" for name, what in accelerator.GROUPS.items())
+    flag(all_of, "groups", default=",".join(accelerator.GROUPS), help=f"comma list: {about}")
+    flag(
+        all_of,
+        "sizes",
+        choices=("auto", "full", "tiny"),
+        default="auto",
+        help="auto: tiny on a CPU",
+    )
+    flag(all_of, "devices", default="0", help="an accelerator's id, or cpu")
+    least = commands.add_parser("prospects", help="what memory allows larger networks: computed")
+    flag(least, "memory_rate", type=float, required=True, help="bytes read and written, GB/s")
     one = commands.add_parser("cell", help="one measurement, given as JSON")
     one.add_argument("--job", required=True)
     one.add_argument("--devices", default="0")
@@ -81,6 +109,13 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(measured(json.loads(given["job"]))))
         return 0
     command = given["command"]
+    if command == "prospects":
+        if not 0 < given["memory_rate"] < float("inf"):
+            raise UsageError(f"--memory_rate {given['memory_rate']:g}: must be above 0")
+        print(prospects.markdown(given["memory_rate"] * 1e9))
+        return 0
+    if command == "accelerator":
+        return _accelerator(given)
     needed = [n for n in (*SIZES, "rounds") if n in given]
     least = {"repeats": 0} if command == "learners" else {}
     bad = [n for n in needed if given[n] < least.get(n, 1)]
@@ -106,6 +141,23 @@ def main(argv: list[str] | None = None) -> int:
     if given["markdown"]:
         line = f"python -m snnlab.benchmarks {shlex.join(_without_files(argv))}"
         report.write_page(given["markdown"], command, report.page(result, line, columns))
+    return 0
+
+
+def _accelerator(given: dict[str, Any]) -> int:
+    groups = [g.strip() for g in given["groups"].split(",") if g.strip()]
+    strange = [g for g in groups if g not in accelerator.GROUPS]
+    if strange or not groups:
+        valid = ", ".join(accelerator.GROUPS)
+        raise UsageError(f"--groups {given['groups']}: must be a comma list of {valid}")
+    if not 0 <= given["seconds"] < float("inf"):
+        raise UsageError(f"--seconds {given['seconds']:g}: must be 0 or more")
+    out = Path(given["out"])
+    result = accelerator.run(out, given["devices"], given["seconds"], groups, given["sizes"])
+    print(accelerator.table(result))
+    print(
+        f"{out / accelerator.PAGE_FILE} has the tables, {out / accelerator.ROWS_FILE} all numbers"
+    )
     return 0
 
 
