@@ -51,7 +51,7 @@ def plan() -> dict[str, dict[str, Any]]:
     onm = functools.partial(OnmCell, n=16_384, repeats=3)
     bits = ("float32", "mixed")
     return {
-        "steps": {STEPS: learner(method="diag", update_every=1)},
+        "steps": of_kernels({STEPS: learner(method="diag", update_every=1)}),
         "peers": {
             "BPTT, forward and backward": peer(method="bptt"),
             "D-RTRL, forward and backward": peer(method="diag"),
@@ -61,16 +61,18 @@ def plan() -> dict[str, dict[str, Any]]:
         "long": {
             "BPTT, T 400": learner(method="bptt", **LONG),
             "D-RTRL, T 400": learner(method="diag", **LONG),
-            "D-RTRL, T 400, traces kept": learner(method="diag", chunk_size=100, **LONG),
+            **of_kernels(
+                {"D-RTRL, T 400, traces kept": learner(method="diag", chunk_size=100, **LONG)}
+            ),
         },
         "bits": {
             **{f"BPTT, 2048, {p}": learner(method="bptt", precision=p, **WIDE) for p in bits},
-            **{
+            **of_kernels({
                 f"D-RTRL, 2048, traces kept, {p}": learner(
                     method="diag", chunk_size=50, precision=p, **WIDE
                 )
                 for p in bits
-            },
+            }),
         },
         "sparse": {
             "10^5 neurons": learner(**HUNDRED, **ALONE),
@@ -89,13 +91,21 @@ def plan() -> dict[str, dict[str, Any]]:
             "ES-D-RTRL": learner(method="expsm_diag"),
             "D-RTRL": learner(method="diag"),
             "ES-D-RTRL, T 400": learner(method="expsm_diag", **LONG),
-            "D-RTRL, update every 10": learner(method="diag", update_every=10),
+            **of_kernels({"D-RTRL, update every 10": learner(method="diag", update_every=10)}),
             **{
                 name: peer(framework=name)
                 for name in FRAMEWORKS if name not in ("spyx", "torch, CUDA graph", "torch")
             },
         },
     }  # fmt: skip
+
+
+def of_kernels(cells: dict[str, Cell]) -> dict[str, Cell]:
+    """Rows in both forms of ``--kernels``: as XLA makes them, then ours."""
+    ours = {
+        f"{name}, pallas": dataclasses.replace(c, kernels="pallas") for name, c in cells.items()
+    }
+    return cells | ours
 
 
 class Ratio(NamedTuple):
@@ -110,13 +120,19 @@ class Ratio(NamedTuple):
 TRACES = "traces read and written once"
 RATIOS = (
     Ratio(STEPS, TRACES, "<= 2"),
+    Ratio(f"{STEPS}, pallas", TRACES, "<= 2"),
     Ratio("BPTT, forward and backward", "spyx", "<= 0.5"),
     Ratio("D-RTRL, forward and backward", "spyx", "<= 0.4"),
     Ratio("D-RTRL, T 400", "BPTT, T 400", "<= 1.2"),
     Ratio("D-RTRL, T 400, traces kept", "BPTT, T 400", "<= 1.5"),
+    Ratio("D-RTRL, T 400, traces kept, pallas", "BPTT, T 400", "<= 1.5"),
     Ratio("BPTT, 2048, mixed", "BPTT, 2048, float32", "<= 0.7"),
     Ratio(
         "D-RTRL, 2048, traces kept, mixed", "D-RTRL, 2048, traces kept, float32", "<= 0.7"
+    ),
+    Ratio(
+        "D-RTRL, 2048, traces kept, mixed, pallas", "D-RTRL, 2048, traces kept, float32, pallas",
+        "<= 0.7",
     ),
     Ratio("10^5 neurons", 1.0, "<= 1"),
     Ratio("10^6 neurons", 5.0, "<= 1"),

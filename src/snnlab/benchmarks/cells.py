@@ -32,7 +32,7 @@ class Cell:
         connectivity: share of the connections onto each layer that exist; 1 = all, dense.
         update_every: steps between updates; 0 = once per sequence.
         remat: of our BPTT.
-        precision: of our learners.
+        precision, kernels: of our learners.
         repeats: timed runs; 0 measures compilation and memory only.
         seed: of network and input.
     """
@@ -58,6 +58,7 @@ class Cell:
     seed: int = 0
     remat: bool = False
     precision: str = "float32"
+    kernels: str = "auto"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -130,7 +131,7 @@ def make(cell: Cell) -> Made:
     config = LearnerConfig(
         method=cell.method, backend=cell.backend, vjp_method=cell.vjp_method,  # type: ignore[arg-type]
         chunk_size=cell.chunk_size or None, update_every=cell.update_every, remat=cell.remat,
-        precision=cell.precision,  # type: ignore[arg-type]
+        precision=cell.precision, kernels=cell.kernels,  # type: ignore[arg-type]
     )  # fmt: skip
 
     @functools.cache

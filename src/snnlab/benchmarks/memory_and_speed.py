@@ -55,7 +55,7 @@ SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
 IDENTITY = {
     f.name: f.default
     for f in dataclasses.fields(Cell)
-    if f.name not in ("repeats", "seed", "remat", "events", "precision")
+    if f.name not in ("repeats", "seed", "remat", "events", "precision", "kernels")
 }  # fmt: skip
 
 
