@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+import exports
 from snnlab import config as configs
 from snnlab.analysis import figures
 from snnlab.benchmarks import memory_and_speed as sweep
+from snnlab.benchmarks.cells import make
 from snnlab.errors import UsageError
 
 TINY = ["--n_in", "20", "--n_rec", "6,8", "--n_layer", "1", "--batch_size", "2", "--epoch", "1"]
@@ -87,7 +89,7 @@ def test_connectivity_and_rows_from_before_it() -> None:
 def row(cell: Any, **more: Any) -> dict[str, Any]:
     cost = 0.01 * cell.n_rec**2
     return {
-        **vars(cell), "device": "cpu", "jax": "0", "compile_seconds": 1.0,
+        **vars(cell), "device": "cpu", "policies": "cpu", "jax": "0", "compile_seconds": 1.0,
         "peak_temp_bytes": 1000 * cell.data_length, "ms_per_step": cost, **more,
     }  # fmt: skip
 
@@ -144,6 +146,54 @@ def test_out_of_memory_is_a_row_and_an_error_is_an_error(
     assert run(tmp_path / "b", *TINY, "--data_length", "4") == 0
 
 
+def test_on_a_tpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the device says of its memory is told, drawn, fitted and compared."""
+    half = 2.0
+
+    def fake(cell: Any, devices: str) -> dict[str, Any]:
+        used = int(1e6 * half * cell.data_length)
+        return row(cell, device="TPU v5e", policies="accelerator", device_peak_bytes=used,
+                   device_limit_bytes=16_000_000_000)  # fmt: skip
+
+    monkeypatch.setattr(sweep, "in_fresh_process", fake)
+    assert run(tmp_path / "a", "--method", "diag", "--n_rec", "8") == 0
+    out = capsys.readouterr().out
+    assert "(device 0.20 of 16.0 GB)" in out
+    assert "TPU v5e (policies of an accelerator)" in out
+    result = json.loads((tmp_path / "a" / "results.json").read_text())
+    name = "peak memory of the device (MB) against sequence length T (steps)"
+    assert result["exponents"][name]["diag"] == pytest.approx(1)
+    half = 1.0
+    assert run(tmp_path / "b", "--method", "diag", "--n_rec", "8", "--compare",
+               str(tmp_path / "a" / "results.json")) == 0  # fmt: skip
+    assert "device memory x0.50" in capsys.readouterr().out
+
+
+def test_programs_of_a_sweep_for_gpu_and_tpu() -> None:
+    """With the policies of an accelerator a sequence is one chunk, and the program has a lowering.
+
+    The memory of 20 traces is far below the chunk's: on a CPU it would be cut.
+    """
+    argv = ("--n_in", "300", "--n_rec", "64", "--n_layer", "1", "--batch_size", "2")
+    cell = cells(*argv, "--method", "diag", "--data_length", "4000")[0]
+    assert make(cell).learner.longest(4000) < 4000
+    with exports.for_accelerators():
+        made = make(cell)
+        assert made.learner.longest(4000) == 4000
+        exports.exported(made.programs.train_fn, made.state, *made.batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", ["--method bptt,expsm_diag", "--method diag --connectivity 0.5"])
+def test_other_programs_of_a_sweep_for_gpu_and_tpu(flags: str) -> None:
+    for cell in cells(*TINY, "--data_length", "30", *flags.split()):
+        with exports.for_accelerators():
+            made = make(cell)
+            exports.exported(made.programs.train_fn, made.state, *made.batch)
+
+
 @pytest.mark.parametrize("content", ["{}", "no json", '{"rows": 3}'])
 def test_compare_wants_a_sweep(content: str, tmp_path: Path) -> None:
     old = tmp_path / "old.json"
@@ -161,6 +211,8 @@ def test_a_real_cell_in_its_own_process(tmp_path: Path) -> None:
     (first,) = json.loads((tmp_path / "a" / "results.json").read_text())["rows"]
     assert first["ms_per_step"] > 0
     assert first["device"]
+    assert first["policies"] == "cpu"
+    assert first["device_peak_bytes"] is None  # a CPU does not tell
 
 
 def test_exponent_and_figure() -> None:

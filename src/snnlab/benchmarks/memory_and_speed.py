@@ -2,7 +2,9 @@
 
 This process never touches the device: every cell has one of its own (see
 :mod:`snnlab.benchmarks.cells`), so that no cell sees the memory of another, and so that devices
-which only one process may hold are free for it.
+which only one process may hold (a TPU) are free for it. There a row has, beside XLA's temporary
+memory, what the device says that arrays and programs took of it at most, of how much, and which
+policies planned the program (:mod:`snnlab.learners.tuning`).
 """
 
 from __future__ import annotations
@@ -47,6 +49,10 @@ EXAMPLES = {
     "--method expsm_diag --data_length 100,1000,10000 --memory_eval": "memory against length",
     "--preset paper": "the published sizes, on an accelerator",
 }
+#: What is compared with an earlier sweep.
+COMPARED = {
+    "time": "ms_per_step", "memory": "peak_temp_bytes", "device memory": "device_peak_bytes"
+}  # fmt: skip
 #: Cells of one sweep.
 MOST_CELLS = 10_000
 SIZES = ("data_length", "n_rec", "n_layer", "batch_size", "n_in")
@@ -253,7 +259,10 @@ def main(prog: str, description: str, argv: list[str] | None = None) -> int:
     drawn = panels(rows)
     if drawn:
         figures.save(figures.scaling_figure(drawn), folder.figures / "memory-and-speed.png")
-    devices = sorted({str(row["device"]) for row in rows if "device" in row})
+    devices = sorted({
+        f"{row['device']} (policies of {'a CPU' if row['policies'] == 'cpu' else 'an accelerator'})"
+        for row in rows if "policies" in row
+    })  # fmt: skip
     console.print(f"device     {', '.join(devices) or 'none: every cell failed'}")
     console.print(f"run folder {folder.path}", highlight=False)
     failed = [r for r in rows if r.get("error") not in (None, "out of memory")]
@@ -273,7 +282,11 @@ def told(row: Mapping[str, Any]) -> str:
     time = f"{row['ms_per_step']:9.3f} ms/step" if "ms_per_step" in row else "    (not timed)"
     memory = row.get("peak_temp_bytes")
     shown = f"{memory / 1e6:9.1f} MB" if memory is not None else "  unknown"
-    if "process_peak_bytes" in row:
+    if row.get("device_peak_bytes"):
+        limit = row.get("device_limit_bytes")
+        of = f" of {limit / 1e9:.1f}" if limit else ""
+        shown += f" (device {row['device_peak_bytes'] / 1e9:.2f}{of} GB)"
+    elif "process_peak_bytes" in row:
         shown += f" (process {row['process_peak_bytes'] / 1e6:.0f} MB)"
     fires = f"  {', '.join(f'{rate:g}' for rate in row['rates'])} Hz" if row.get("rates") else ""
     done = f"compiled in {row['compile_seconds']:.1f} s on {row['device']}"
@@ -317,7 +330,7 @@ def compared(row: Mapping[str, Any], old: Sequence[Mapping[str, Any]]) -> list[s
             continue
         parts = [
             f"{word} x{row[name] / before[name]:.2f}"
-            for word, name in (("time", "ms_per_step"), ("memory", "peak_temp_bytes"))
+            for word, name in COMPARED.items()
             if row.get(name) and before.get(name)
         ]
         on = "" if before.get("device") == row.get("device") else f" on {before.get('device')}"
@@ -326,7 +339,8 @@ def compared(row: Mapping[str, Any], old: Sequence[Mapping[str, Any]]) -> list[s
 
 
 def panels(rows: Sequence[Mapping[str, Any]]) -> list[figures.Panel]:
-    """What is drawn: time and memory against T, time against neurons.
+    """What is drawn: time and memory (of the device too, where it tells) against T, time against
+    neurons.
 
     A line is one learner at the sizes of the first row, but for the one that is varied.
     """
@@ -339,6 +353,8 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[figures.Panel]:
          lambda r: r["ms_per_step"] * r["data_length"], "ms_per_step"),
         ("data_length", "sequence length T (steps)", "peak temporary memory (MB)",
          lambda r: r["peak_temp_bytes"] / 1e6, "peak_temp_bytes"),
+        ("data_length", "sequence length T (steps)", "peak memory of the device (MB)",
+         lambda r: r["device_peak_bytes"] / 1e6, "device_peak_bytes"),
         ("n_rec", "neurons per layer", "time per step (ms)",
          lambda r: r["ms_per_step"], "ms_per_step"),
     )  # fmt: skip
