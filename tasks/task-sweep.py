@@ -6,9 +6,9 @@ PROG = "task-sweep.py"
 
 
 def main() -> int:
-    from snnlab.experiment import sweeps
+    from snnlab.cli import sweep
 
-    return sweeps.main(PROG, __doc__ or "")
+    return sweep.main(PROG)
 
 
 if __name__ == "__main__":

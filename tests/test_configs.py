@@ -10,6 +10,7 @@ import pytest
 
 from snnlab.config import parse
 from snnlab.experiment.sweep_file import members_of, read_sweep
+from snnlab.problems.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -48,14 +49,18 @@ def has_a_head(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     for word in ("# command:", "# expected:", "# source:"):
         assert any(line.startswith(word) for line in head), f"{word} is missing"
-    assert str(path.relative_to(ROOT)) in " ".join(head)
+    folder = path.parent.name
+    command = (
+        f"snnlab sweep {path.stem}" if folder == "sweeps" else f"--config {folder}/{path.stem}"
+    )
+    assert command in " ".join(head)
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
 def test_every_run_of_a_sweep_is_valid(path: Path) -> None:
     has_a_head(path)
     file = read_sweep(path)
-    assert (ROOT / file.task).is_file()
+    assert file.task in TASKS
     for member in members_of(file, {}):
         argv = [str(ROOT / a) if a.endswith(".yaml") else a for a in member.arguments]
         kind, config = read(ROOT / "configs" / member.configs[0].removeprefix("configs/"), *argv)

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "snnlab"
 LAYERS = (
     {"interrupts", "lazy"},
     {"errors"},
-    {"yaml_files", "console", "options", "registry", "scores"},
+    {"yaml_files", "console", "options", "registry", "scores", "config_files"},
     {"flags"},
     {"config", "devices", "sharding"},
     {"models", "data"},
@@ -25,12 +25,14 @@ LAYERS = (
     {"experiment"},
     {"problems"},
     {"benchmarks", "library"},
+    {"cli"},
+    {"__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Read by every command before it knows what to do: `--help` must not wait for JAX.
 LIGHT = {
     "interrupts", "lazy", "errors", "yaml_files", "options", "registry", "scores", "flags",
-    "config",
+    "config", "config_files", "cli", "__main__",
 }  # fmt: skip
 HEAVY = {"jax", "brainstate", "brainpy", "brainunit", "torch", "tonic", "numpy", "matplotlib"}
 # Only the training loop repeats, and only the learners compile.

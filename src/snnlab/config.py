@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import pydantic
 import pydantic.dataclasses
 
+from snnlab import config_files
 from snnlab.errors import UsageError, nearest, one_line, shown
 from snnlab.flags import Guide, help_text, make_parser, respelled
 from snnlab.options import (
@@ -144,7 +145,7 @@ def parse(
         guide = Guide(examples or {})
         given: dict[str, Any] = {}
         try:
-            values, _ = given_values(config_type, argv, prog=prog)
+            values, _ = given_values(config_type, argv, prog=prog, folder=files)
             found = defaults_beside(config_type, values, defaults, adapt)
             options = flat(build(config_type, {**found, **values}))
             given = {name: options[name] for name in values}
@@ -155,7 +156,7 @@ def parse(
         everything = "--help_all" in asked
         print(help_text(config_type, known, prog, description, found, given, everything, guide))
         raise SystemExit(0)
-    values, dry_run = given_values(config_type, argv, prog=prog)
+    values, dry_run = given_values(config_type, argv, prog=prog, folder=files)
     made = resolve(config_type, values, defaults=defaults, adapt=adapt)
     if note is not None and not dry_run:
         for line in notes(made, values):
@@ -190,36 +191,36 @@ def defaults_beside(
 def _files_that_fit(
     config_type: type, folder: str, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Files of a folder of ``configs/`` that say nothing else than ``given``: path -> first line.
+    """Files of a folder of ``configs/`` that say nothing else than ``given``: name -> first line.
 
     Of them those that say most of what is given, and first what is nearest to the defaults.
     """
-    homes = [Path.cwd(), *Path(sys.argv[0]).resolve().parents[1:2]] if folder else []
-    places = (home / "configs" / folder for home in homes)
-    place = next((path for path in places if path.is_dir()), None)
-    fit: list[tuple[int, int, Path]] = []
-    for path in sorted(place.glob("*.yaml")) if place else ():
+    own = Path("configs") / folder  # of a user's package, beside which the command is run
+    known = config_files.names(folder) if folder else {}
+    if folder and own.resolve() not in {path.parent for path in known.values()}:
+        known = {**{str(path): path for path in own.glob("*.yaml")}, **known}
+    fit: list[tuple[int, int, str]] = []
+    for name, path in sorted(known.items()):
         try:
             says = read_yaml(path, config_type)
         except UsageError:
             continue
         both = set(says) & set(given)
-        if all(says[name] == given[name] for name in both):
-            other = sum(says[name] != defaults[name] for name in says)
-            fit.append((-len(both), other, path))
+        if all(says[option] == given[option] for option in both):
+            other = sum(says[option] != defaults[option] for option in says)
+            fit.append((-len(both), other, name))
     nearest_files = sorted(entry for entry in fit if entry[0] == min(fit)[0])[:3]
-    shown_files: dict[str, str] = {}
-    for _, _, path in nearest_files:
-        name = path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
-        head = path.read_text(encoding="utf-8").partition("\n")[0]
-        shown_files[str(name)] = head.lstrip("# ") if head.startswith("#") else ""
-    return shown_files
+    return {name: config_files.title(known[name]) for _, _, name in nearest_files}
 
 
 def given_values(
-    config_type: type, argv: Sequence[str] | None = None, *, prog: str
+    config_type: type, argv: Sequence[str] | None = None, *, prog: str, folder: str = ""
 ) -> tuple[Given, bool]:
     """The options that the command line and its YAML files set, and whether ``--dry_run`` is.
+
+    Args:
+        config_type, argv, prog: see :func:`parse`.
+        folder: of ``configs/``, whose files are meant first where one is given by name.
 
     Raises:
         UsageError: an unknown flag, or a YAML file that cannot be used.
@@ -241,18 +242,26 @@ def given_values(
         raise UsageError(f"--{empty[0]} is given, but empty (an unset variable?); leave it out")
     dry_run = bool(given.pop("dry_run"))
     del given["help"], given["help_all"]
-    return gather(config_type, given.pop("config"), given), dry_run
+    return gather(config_type, given.pop("config"), given, folder), dry_run
 
 
-def gather(config_type: type, files: Sequence[str], options: Mapping[str, Any]) -> Given:
+def gather(
+    config_type: type, files: Sequence[str], options: Mapping[str, Any], folder: str = ""
+) -> Given:
     """The options of YAML files, each above those before it, and above them ``options``.
+
+    Args:
+        config_type: the experiment's config.
+        files: paths, or names as :func:`snnlab.config_files.find` takes them.
+        options: option -> value.
+        folder: of ``configs/``, whose names go before those of others.
 
     Raises:
         UsageError: a YAML file that cannot be used.
     """
     values = Given()
     for path in files:
-        found = read_yaml(path, config_type)
+        found = read_yaml(config_files.find(path, folder), config_type)
         values.update(found)
         values.files.update(dict.fromkeys(found, path))
     values.update(options)

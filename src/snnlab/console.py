@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -28,3 +31,15 @@ def make_console(**options: Any) -> Console:
     return _Console(
         **{"soft_wrap": True, "markup": False, "emoji": False, "highlight": False} | options
     )
+
+
+def this_command() -> str:
+    """What a user types for the command that runs: ``snnlab run TASK``, ``python tasks/x.py``."""
+    script, words = Path(sys.argv[0] or "the-same-task"), list(sys.argv[1:])
+    module = script.name == "__main__.py"
+    if not module and script.suffix not in ("", ".exe"):
+        return f"python {shlex.quote(str(script))}"
+    named = next((k for k, word in enumerate(words) if word.startswith("-")), len(words))
+    if module:
+        return shlex.join(["python", "-m", script.parent.name, *words[:named]])
+    return shlex.join([script.stem if shutil.which(script.stem) else str(script), *words[:named]])

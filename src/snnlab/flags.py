@@ -69,8 +69,8 @@ def make_parser(
     )  # fmt: skip
     general = parser.add_argument_group("configuration")
     general.add_argument("--config", action="append", default=[], metavar="YAML",
-                         help="options from a YAML file, below flags and above defaults; may be "
-                         "repeated")  # fmt: skip
+                         help="options from a YAML file, or one that snnlab configs names, below "
+                         "flags and above defaults; may be repeated")  # fmt: skip
     for name, text in (
         ("dry_run", "print the resolved config as YAML, what differs from its default marked, and "
          "leave"),

@@ -311,7 +311,8 @@ def train(
     Args:
         task: ``image-classification``, ``long-term-dependency``, ``coba-ei``, ``balanced-rsnn``,
             ``pattern-generation``, or one of a package's own (entry points ``snnlab.tasks``).
-        config: YAML files of options, each above those before it and below ``options``.
+        config: YAML files of options, or names of ``snnlab configs``, each above those before it
+            and below ``options``.
         progress: whether to print how it goes.
         hooks: objects of :class:`snnlab.training.hooks.Hook`, called beside training.
         recordings: of one's own for ``image-classification``, such as :func:`snnlab.data.pack`
@@ -329,7 +330,7 @@ def train(
         run = snnlab.train("image-classification", resume=run.path, epochs=6)
     """
     with as_keywords():
-        kind = task_of(task).config
+        kind, folder = task_of(task).config, task_of(task).files
         known = configs.entries(kind)
         wanted: dict[str, Any] = {}
         for key, value in options.items():
@@ -339,7 +340,7 @@ def train(
                 raise UsageError(f"unknown option '{shown(key)}'{nearest(key, spellings)}")
             wanted[name] = str(value) if isinstance(value, Path) else value
         files = [config] if isinstance(config, str | Path) else config
-        given = configs.gather(kind, [str(f) for f in files], wanted)
+        given = configs.gather(kind, [str(f) for f in files], wanted, folder)
         return _train(task, given, progress, hooks, recordings)
 
 

@@ -179,6 +179,20 @@ class RunFolder:
             self._lock = self._locked = None
 
     @property
+    def in_use(self) -> bool:
+        """Whether a process is training this run, where the system can say; changes nothing."""
+        try:
+            import fcntl
+
+            with open(self.path / ".lock", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (ImportError, OSError):
+            return False
+        return False
+
+    @property
     def holds_a_run(self) -> bool:
         """Whether there is something to go on with."""
         return self.config.is_file() or bool(places(self.checkpoints))

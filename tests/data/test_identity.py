@@ -79,8 +79,8 @@ def test_shd_and_words_too(tmp_path, own_cache, capsys):
     assert state["recordings"] in found[1][1]
 
 
-def test_the_same_recordings_packed_otherwise_are_the_same(tmp_path, own_cache):
-    """A run goes on with the archive that its folder was unpacked from."""
+def test_the_same_recordings_packed_otherwise_are_the_same(tmp_path, own_cache, capsys):
+    """A run goes on with the archive that its folder was unpacked from; they are decoded once."""
     root = nmnist(tmp_path / "a")
     shd_pair(tmp_path / "s")
     with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -88,14 +88,24 @@ def test_the_same_recordings_packed_otherwise_are_the_same(tmp_path, own_cache):
             archive.write(path, path.relative_to(root))
     folder, packed = (load_recordings("nmnist", str(tmp_path / n)) for n in ("a", "all.zip"))
     assert folder.content == packed.content
-    assert folder.path != packed.path
+    assert folder.path == packed.path
     loose = load_recordings("shd", str(tmp_path / "s"))
     for split in ("train", "test"):
         path = tmp_path / "s" / f"shd_{split}.h5"
         with zipfile.ZipFile(f"{path}.zip", "w") as archive:
             archive.write(path, path.name)
         path.unlink()
-    assert load_recordings("shd", str(tmp_path / "s")).content == loose.content
+    capsys.readouterr()
+    zips = load_recordings("shd", str(tmp_path / "s"))
+    both = tmp_path / "both.zip"
+    with zipfile.ZipFile(both, "w") as archive:
+        for split in ("train", "test"):
+            with zipfile.ZipFile(tmp_path / "s" / f"shd_{split}.h5.zip") as one:
+                archive.writestr(f"SHD/shd_{split}.h5", one.read(f"shd_{split}.h5"))
+    # The file itself, in the place of its folder.
+    given = [load_recordings("shd", str(p)) for p in (tmp_path / "s/shd_test.h5.zip", both)]
+    assert {found.path for found in (zips, *given)} == {loose.path}
+    assert "decoding" not in capsys.readouterr().err
     assert not [p for p in own_cache.iterdir() if p.name.startswith(".")], "nothing is left over"
 
 

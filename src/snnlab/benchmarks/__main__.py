@@ -24,6 +24,7 @@ from snnlab.benchmarks import (
 )
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, run_command
+from snnlab.flags import Parser
 
 PROG = "benchmarks"
 SIZES = ("n_in", "n_rec", "n_layer", "batch_size", "data_length", "repeats")
@@ -36,9 +37,9 @@ KINDS: dict[str, tuple[type, Callable[[Any], dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-def parsed(argv: list[str]) -> dict[str, Any]:
+def parsed(argv: list[str], prog: str = PROG) -> dict[str, Any]:
     """The command line as options."""
-    parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
+    parser = Parser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def flag(command: argparse.ArgumentParser, name: str, **how: Any) -> None:
@@ -99,11 +100,11 @@ def measured(job: dict[str, Any]) -> dict[str, Any]:
     return measure(cell(**job))
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = PROG) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] == "pipeline":
         return pipeline.main(argv[1:])
-    given = parsed(argv)
+    given = parsed(argv, prog)
     if given["command"] == "cell":
         select_device(given["devices"])
         print(json.dumps(measured(json.loads(given["job"]))))

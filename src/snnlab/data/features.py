@@ -29,8 +29,7 @@ from snnlab.data.download import say
 from snnlab.data.manifest import digest, is_intact, write_manifest
 from snnlab.data.resumable import ResumableLoader
 from snnlab.data.sources import chosen, content_sum
-from snnlab.data.speech.audio import read_audio, resample
-from snnlab.data.speech.cochlea import SAMPLE_HZ
+from snnlab.data.speech.audio import SAMPLE_HZ, read_audio, resample
 from snnlab.data.speech.corpora import Corpus, find_corpus
 from snnlab.data.speech.mel import FLOOR, HOP_MS, mel_filterbank
 from snnlab.data.store import TEST, VALID

@@ -2,11 +2,12 @@
 
 ``nmnist`` (Orchard et al. 2015): ``Train/<digit>/*.bin`` and ``Test/<digit>/*.bin``, as folders
 or in ``train.zip``/``test.zip`` (tonic's names) or one zip with both, in ``data_path`` or its
-subfolder NMNIST; ``data_path`` may be that zip itself. ``shd`` (Cramer et al. 2020):
+subfolder NMNIST; ``data_path`` may be one of these zips itself. ``shd`` (Cramer et al. 2020):
 ``shd_train.h5`` and ``shd_test.h5``, or ``.h5.zip``, in ``data_path`` or its subfolder SHD. ``ssc``
 (the same authors): ``ssc_train.h5``, ``ssc_valid.h5``, ``ssc_test.h5``, in ``data_path`` or its
-subfolder SSC. Any number of recordings. ``data_path`` is never written; where none is given, the
-cache folder gets a download.
+subfolder SSC. ``data_path`` may also be one of these files, or a zip of them all. Any number of
+recordings: packed or not they are the same ones, and decoded once. ``data_path`` is never written;
+where none is given, the cache folder gets a download.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from snnlab.data import archives
+from snnlab.data.archive_sums import unpacked_sum
 from snnlab.data.cache import cache_root
 from snnlab.data.decode import decode_bin
 from snnlab.data.download import STAND_IN, download, say
 from snnlab.data.late import Lateness
-from snnlab.data.shd import class_map, opened_shd
+from snnlab.data.shd import class_map, opened_shd, packed_h5
 from snnlab.data.sources import (
     chosen,
     content_sum,
@@ -43,9 +45,9 @@ SHD_UNITS, SHD_CLASSES, SHD_WINDOW_US = 700, 20, 1_400_000
 SSC_CLASSES = 35
 # float16 seconds: neighbours between 1 s and 2 s are 2**-10 s apart.
 SHD_RESOLUTION_US = 1e6 / 1024
-_MOST_BYTES = 8 << 20  # of a .bin recording, and of those decoded at once
-_SPLITS = {"Train": TRAIN, "Test": TEST}
-_EXPECTED = {
+MOST_BYTES = 8 << 20  # of a .bin recording, and of those decoded at once
+SPLITS = {"Train": TRAIN, "Test": TEST}
+EXPECTED = {
     "nmnist": "Train/<digit>/*.bin and Test/<digit>/*.bin, or train.zip and test.zip",
     "shd": "shd_train.h5 and shd_test.h5, or shd_train.h5.zip and shd_test.h5.zip",
     "ssc": "ssc_train.h5, ssc_valid.h5 and ssc_test.h5, or the same with .zip",
@@ -65,18 +67,18 @@ def load_recordings(name: str, data_path: str) -> EventStore:
     """
     if data_path:
         root = chosen(data_path)
-        found = _found(name, root)
+        found = find_files(name, root)
         if not found:
             raise UsageError(
-                f"no {name} data in --data_path {data_path}; expected {_EXPECTED[name]} "
+                f"no {name} data in --data_path {data_path}; expected {EXPECTED[name]} "
                 f"(without --data_path they are downloaded); {STAND_IN}"
             )
     else:
         root = cache_root() / "data"
-        found = _found(name, root)
+        found = find_files(name, root)
         if not found:
-            download(name, root, list(_splits(name)), _EXPECTED[name])
-            found = _found(name, root)
+            download(name, root, list(_splits(name)), EXPECTED[name])
+            found = find_files(name, root)
             if not found:
                 raise UsageError(f"the download left no {name} data in {root}; {STAND_IN}")
     for split in _splits(name):
@@ -84,22 +86,22 @@ def load_recordings(name: str, data_path: str) -> EventStore:
             other = next(iter(found.values()))
             raise UsageError(
                 f"{name}: {other} is there, but no {split.lower()} recordings beside it; "
-                f"expected {_EXPECTED[name]}"
+                f"expected {EXPECTED[name]}"
             )
     return _nmnist(found) if name == "nmnist" else shd_store(found, name)
 
 
 def _splits(name: str) -> dict[str, int]:
-    return {**_SPLITS, "Valid": VALID} if name == "ssc" else _SPLITS
+    return {**SPLITS, "Valid": VALID} if name == "ssc" else SPLITS
 
 
-def _found(name: str, root: Path) -> dict[str, Path]:
+def find_files(name: str, root: Path) -> dict[str, Path]:
     """Split -> its folder or file, of the first place that has any."""
     try:
-        if root.is_file() and name == "nmnist" and root.suffix.lower() == ".zip":
-            return dict.fromkeys(_SPLITS, root)
+        if root.is_file() and (found := _beside(name, root)):
+            return found
         if root.exists() and not root.is_dir():
-            raise UsageError(f"--data_path {root} is no folder; expected that of {_EXPECTED[name]}")
+            raise UsageError(f"--data_path {root} is no folder; expected that of {EXPECTED[name]}")
         find: Callable[[Path], dict[str, Path]] = _nmnist_in
         places = ("NMNIST", "nmnist", "N-MNIST")
         if name != "nmnist":
@@ -113,13 +115,28 @@ def _found(name: str, root: Path) -> dict[str, Path]:
     return {}
 
 
+def _beside(name: str, file: Path) -> dict[str, Path]:
+    """Split -> file, where a file of the dataset is given in the place of its folder."""
+    found = _nmnist_in(file.parent) if name == "nmnist" else _shd_in(file.parent, name)
+    if file in found.values():
+        return found
+    if file.suffix.lower() != ".zip":
+        return {}
+    if name == "nmnist":
+        return dict.fromkeys(SPLITS, file)
+    with archives.opened(file) as archive:
+        inside = {member.filename.rpartition("/")[2] for member in archive.members}
+    there = [s for s in _splits(name) if f"{name}_{s.lower()}.h5" in inside]
+    return dict.fromkeys(there, file)
+
+
 # --------------------------------------------------------------------- N-MNIST
 
 
 def _nmnist_in(folder: Path) -> dict[str, Path]:
     """Split -> its folder, or the zip file that may hold it."""
     found: dict[str, Path] = {}
-    for split in _SPLITS:
+    for split in SPLITS:
         for name in (split, split.lower()):
             if (folder / name).is_dir():
                 found[split] = folder / name
@@ -129,36 +146,42 @@ def _nmnist_in(folder: Path) -> dict[str, Path]:
                 break
     for name in ("nmnist_subset.zip", "nmnist.zip", "NMNIST.zip", "N-MNIST.zip"):
         if not found and (folder / name).is_file():
-            found = dict.fromkeys(_SPLITS, folder / name)
+            found = dict.fromkeys(SPLITS, folder / name)
     return found
 
 
 def _nmnist(found: dict[str, Path]) -> EventStore:
     sources: dict[str, tuple[Path, list[Path]]] = {}
     for split, path in found.items():
-        files = list(_bins(path)) if path.is_dir() else [path]
+        files = list(bins(path)) if path.is_dir() else [path]
         if not files:
             raise UsageError(f"{path} holds no recordings; expected {path.name}/<digit>/*.bin")
         sources[split] = path, files
 
+    def sum_of(split: str, path: Path, files: list[Path]) -> str:
+        if path.is_dir():
+            return content_sum(path, files)
+        return unpacked_sum(path, split, lambda: _packed(path, split))
+
     def sums() -> dict[str, str]:
-        return {s: content_sum(_top(path), files) for s, (path, files) in sources.items()}
+        return {s: sum_of(s, path, files) for s, (path, files) in sources.items()}
 
     source = sums()
 
     def write(writer: StoreWriter) -> None:
         for split, (path, files) in sources.items():
             say(f"decoding {path} once into the cache")
-            members = _members_on_disk(files) if path.is_dir() else _members_in_zip(path, split)
-            _write_bins(writer, members, _SPLITS[split], path, split)
+            members = members_on_disk(files) if path.is_dir() else members_in_zip(path, split)
+            _write_bins(writer, members, SPLITS[split], path, split)
         _check_unchanged(source, sums())
 
     return cached(NMNIST_SENSOR, {"version": VERSION, "source": source}, write)
 
 
-def _top(path: Path) -> Path:
-    """The folder that names are relative to: the names below it say labels, its own nothing."""
-    return path if path.is_dir() else path.parent
+def _packed(path: Path, split: str) -> Iterator[tuple[str, list[bytes]]]:
+    """``<digit>/<file>.bin`` and content of the recordings of an archive."""
+    for member, digit, content in members_in_zip(path, split):
+        yield f"{digit}/{member.rpartition('/')[2]}", [content]
 
 
 def _check_unchanged(before: dict[str, str], after: dict[str, str]) -> None:
@@ -166,7 +189,7 @@ def _check_unchanged(before: dict[str, str], after: dict[str, str]) -> None:
         raise UsageError("the recordings have changed while they were read; start again")
 
 
-def _bins(folder: Path) -> Iterator[Path]:
+def bins(folder: Path) -> Iterator[Path]:
     """``<digit>/*.bin``, in order."""
     for child in listing(folder):
         if stat.S_ISDIR(mode_of(child).st_mode):
@@ -175,15 +198,15 @@ def _bins(folder: Path) -> Iterator[Path]:
             raise UsageError(f"{child} lies in no folder of a digit; expected <digit>/*.bin")
 
 
-def _members_on_disk(files: list[Path]) -> Iterator[tuple[str, str, bytes]]:
+def members_on_disk(files: list[Path]) -> Iterator[tuple[str, str, bytes]]:
     """``(name for messages, name of the digit's folder, content)``."""
     for file in files:
-        yield str(file), file.parent.name, read_bytes(file, _MOST_BYTES)
+        yield str(file), file.parent.name, read_bytes(file, MOST_BYTES)
 
 
-def _members_in_zip(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
+def members_in_zip(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
     """:func:`_members_on_disk` of an archive; no recording is passed over for its name."""
-    pattern = re.compile(rf"(?:^|/)({'|'.join(_SPLITS)})/([^/]+)/[^/]+\.bin$", re.IGNORECASE)
+    pattern = re.compile(rf"(?:^|/)({'|'.join(SPLITS)})/([^/]+)/[^/]+\.bin$", re.IGNORECASE)
     with archives.opened(path) as archive:
         for member in archive.members:
             match = pattern.search(member.filename)
@@ -194,7 +217,7 @@ def _members_in_zip(path: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
                         f"{path}: member '{member.filename}' is no {split}/<digit>/*.bin"
                     )
             elif match.group(1).lower() == split.lower():
-                content = archive.read(member, _MOST_BYTES)
+                content = archive.read(member, MOST_BYTES)
                 yield f"{path}:{member.filename}", match.group(2), content
 
 
@@ -222,7 +245,7 @@ def _write_bins(
     for member, digit, blob in members:
         if not (digit.isascii() and digit.isdigit() and len(digit) < 9 and int(digit) < n_classes):
             raise UsageError(f"{member}: label '{digit[:40]}' is not one of 0..{n_classes - 1}")
-        if names and size + len(blob) > _MOST_BYTES:
+        if names and size + len(blob) > MOST_BYTES:
             flush()
         names.append(member)
         labels.append(int(digit))
@@ -265,8 +288,13 @@ def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
         name, 1, SHD_UNITS, 1, 0, SHD_WINDOW_US, resolution_us=SHD_RESOLUTION_US
     )  # fmt: skip
 
+    def sum_of(split: str, path: Path) -> str:
+        if path.suffix.lower() != ".zip":
+            return content_sum(path.parent, [path])
+        return unpacked_sum(path, split, lambda: packed_h5(path, f"{name}_{split.lower()}.h5"))
+
     def sums() -> dict[str, str]:
-        return {split: content_sum(path.parent, [path]) for split, path in files.items()}
+        return {split: sum_of(split, path) for split, path in files.items()}
 
     source = sums()
 
@@ -276,7 +304,7 @@ def shd_store(files: dict[str, Path], name: str = "shd") -> EventStore:
         for split in sorted(files, key=lambda s: s != "Train"):
             path = files[split]
             say(f"decoding {path} once into the cache")
-            with opened_shd(path) as file:
+            with opened_shd(path, f"{name}_{split.lower()}.h5") as file:
                 if split == "Train":
                     keys = file.keys
                     n_classes = len(keys) if keys else n_classes

@@ -39,5 +39,10 @@ DATASETS: Registry[Dataset] = Registry("dataset", "snnlab.datasets", Dataset, {
         "snnlab.data.speech.spoken_digits:load_spoken_digits",
     ),
 })  # fmt: skip
+#: Recorded words as 40 log-mel features, of the task balanced-rsnn alone.
+AUDIO = {
+    "hd": "Heidelberg Digits as log-mel features, read",
+    "sc": "Speech Commands v0.02 as log-mel features, read",
+}
 #: Those that are read from ``--data_path``.
 FROM_FILES = tuple(name for name, about in DATASETS.items() if about.files)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -34,9 +35,37 @@ class Part(NamedTuple):
     labels: np.ndarray
 
 
+def _member(archive: archives.Archive, name: str) -> zipfile.ZipInfo:
+    """The one ``.h5`` of an archive; of several the one with this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    inside = [m for m in archive.members if m.filename.lower().endswith(".h5")]
+    if len(inside) > 1 and name:
+        inside = [m for m in inside if m.filename.rpartition("/")[2] == name]
+    if len(inside) != 1:
+        raise UsageError(f"{archive.path} holds {len(inside)} .h5 files instead of one")
+    return inside[0]
+
+
+def packed_h5(path: Path, name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The name that a packed file has among unpacked ones, and its content.
+
+    Raises:
+        UsageError: see :func:`unpacked`.
+    """
+    with archives.opened(path) as archive:
+        yield name, archive.blocks(_member(archive, name))
+
+
 @contextlib.contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
-    """A file as it is, or the one ``.h5`` of a zip archive, in the cache folder meanwhile.
+def unpacked(path: Path, name: str = "") -> Iterator[Path]:
+    """A file as it is, or the ``.h5`` of a zip archive, in the cache folder meanwhile.
+
+    Args:
+        path: ``.h5``, or ``.zip``.
+        name: of the file that is meant where an archive holds several.
 
     Raises:
         UsageError: an archive that cannot be read, or a cache folder that cannot be written.
@@ -48,16 +77,14 @@ def unpacked(path: Path) -> Iterator[Path]:
     root = cache_root()
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(archives.opened(path))
-        inside = [m for m in archive.members if m.filename.lower().endswith(".h5")]
-        if len(inside) != 1:
-            raise UsageError(f"{path} holds {len(inside)} .h5 files instead of one")
+        member = _member(archive, name)
         with cache_errors(root / "unpacked"):
             root.mkdir(parents=True, exist_ok=True)
             made = tempfile.TemporaryDirectory(prefix=".unpacked-", dir=root)
             stack.enter_context(interrupts.leaving(undo=made.cleanup))
             target = Path(stack.enter_context(made)) / "file.h5"
             with open(target, "wb") as sink:
-                for block in archive.blocks(inside[0]):
+                for block in archive.blocks(member):
                     sink.write(block)
         yield target
 
@@ -149,14 +176,14 @@ class ShdFile:
 
 
 @contextlib.contextmanager
-def opened_shd(path: Path) -> Iterator[ShdFile]:
-    """A file in SHD's layout, ``.h5`` or ``.h5.zip``.
+def opened_shd(path: Path, name: str = "") -> Iterator[ShdFile]:
+    """A file in SHD's layout, ``.h5`` or ``.h5.zip``; ``name`` as of :func:`unpacked`.
 
     Raises:
         UsageError: it is missing, damaged, or laid out in another way.
     """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(unpacked(path))
+        file = stack.enter_context(unpacked(path, name))
         said = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "snnlab.data.shd_child", os.path.abspath(file), str(path)],

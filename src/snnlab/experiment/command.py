@@ -58,7 +58,7 @@ def command(
     )  # fmt: skip
     given, defaults = configs.Given(), None
     if dry_run or config.run.resume:
-        given, _ = configs.given_values(config_type, argv, prog=prog)
+        given, _ = configs.given_values(config_type, argv, prog=prog, folder=files)
     config = settled(config_type, config, given, console)
     if dry_run:
         defaults = configs.defaults_beside(config_type, given, adapt=adapt)

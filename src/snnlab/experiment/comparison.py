@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from snnlab.analysis import figures
+from snnlab.lazy import lazy
 from snnlab.runs import RunFolder
 from snnlab.scores import ACCURACY, NMSE, SCORES, Score, score_of
 from snnlab.training.metrics import write_atomically
 
+figures = lazy("snnlab.analysis.figures")  # a table needs no matplotlib
 #: More runs than this are not drawn as lines over epochs.
 MOST_LINES = 7
 

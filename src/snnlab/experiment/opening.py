@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import interrupts, runs
+from snnlab.console import this_command
 from snnlab.errors import UsageError, by_keywords
 from snnlab.experiment.assembly import Assembly
 from snnlab.experiment.problem import Problem
@@ -83,8 +83,7 @@ def go_on(folder: runs.RunFolder) -> str:
     """What the user types to go on with a run."""
     if by_keywords():
         return f"go on with: resume={str(folder.path)!r}"
-    script = sys.argv[0] or "the same task"
-    return f"go on with: python {shlex.quote(script)} --resume {shlex.quote(str(folder.path))}"
+    return f"go on with: {this_command()} --resume {shlex.quote(str(folder.path))}"
 
 
 def _facts(problem: Problem) -> dict[str, str]:

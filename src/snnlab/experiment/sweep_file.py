@@ -2,8 +2,8 @@
 
 A sweep file::
 
-    task: tasks/task-balanced-rsnn.py      # the script
-    config: [common.yaml]                  # config files of every run
+    task: balanced-rsnn                    # as snnlab run calls it, or the path of a script
+    config: [common.yaml]                  # config files of every run, or names of configs
     options: {trials: 3}                   # flags of every run
     runs:                                  # name -> flags (config: its own files)
       baseline: {config: configs/balanced/baseline-multispike.yaml}

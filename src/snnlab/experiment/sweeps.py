@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab import interrupts
+from snnlab import config_files, interrupts
 from snnlab.config import PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError, nearest, shown
@@ -34,9 +34,9 @@ from snnlab.yaml_files import read_yaml_file, write_yaml
 
 #: For ``--help``.
 EXAMPLES = {
-    "--sweep configs/sweeps/balanced.yaml": "all its runs; a second time, those that are not done",
-    "--sweep configs/sweeps/balanced.yaml --list": "what they are, and what became of them",
-    "--sweep configs/sweeps/balanced.yaml --set 'epochs=1 samples=30'": "the same, small",
+    "--sweep balanced": "all its runs; a second time, those that are not done",
+    "--sweep balanced --list": "what they are, and what became of them",
+    "--sweep balanced --set 'epochs=1 samples=30'": "the same, small",
 }
 
 
@@ -45,7 +45,7 @@ class SweepOptions:
     """Which sweep, and which part of it."""
 
     sweep: PathText = option(
-        basic=True, default="", help="the sweep file; configs/sweeps/ has some"
+        basic=True, default="", help="the sweep file; snnlab configs list sweeps has some by name"
     )
     filepath: PathText = option(
         basic=True, default="", help="folder of the sweep; empty: runs/<name of the sweep file>"
@@ -74,7 +74,7 @@ class SweepOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Sweeping:
-    """Config of ``tasks/task-sweep.py``."""
+    """Config of ``snnlab sweep`` and ``tasks/task-sweep.py``."""
 
     sweep: SweepOptions = dataclasses.field(default_factory=SweepOptions)
 
@@ -84,27 +84,35 @@ class Sweep:
 
     Args:
         options: the command line.
+        tasks: names that ``snnlab run`` takes.
 
     Raises:
-        UsageError: no such sweep or script, or a folder with another sweep.
+        UsageError: no such sweep, task or script, or a folder with another sweep.
     """
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, tasks: Sequence[str] = ()) -> None:
         if not options.sweep:
             raise UsageError(
-                "--sweep is missing: a sweep file, such as configs/sweeps/balanced.yaml"
+                "--sweep is missing: a sweep file, or the name of one (snnlab configs list sweeps)"
             )
-        path = Path(options.sweep).expanduser()
+        path = Path(config_files.find(str(Path(options.sweep).expanduser()), config_files.SWEEPS))
         file = read_sweep(path)
         self.members = members_of(file, read_settings(options.set))
         homes = [Path.cwd(), *path.resolve().parents]
-        root = next((h for h in homes if (h / file.task).is_file()), None)
-        if root is None:
-            raise UsageError(f"sweep {path}: no script {file.task} here or above the sweep file")
-        self.root = root
-        self.task = root / file.task
-        for name in {c for m in self.members for c in m.configs}:
-            if not (self.root / name).is_file():
+        files = {c for m in self.members for c in m.configs}
+        if file.task in tasks:
+            self.command = ["-m", "snnlab", "run", file.task]
+            self.root = next((h for h in homes if all((h / c).is_file() for c in files)), homes[0])
+        else:
+            root = next((h for h in homes if (h / file.task).is_file()), None)
+            if root is None:
+                raise UsageError(
+                    f"sweep {path}: no script {file.task} here or above the sweep file, and no "
+                    f"task of that name{nearest(file.task, tasks)}"
+                )
+            self.root, self.command = root, [str(root / file.task)]
+        for name in files:
+            if not (self.root / config_files.find(name)).is_file():
                 raise UsageError(f"sweep {path}: no config {name} in {self.root}")
         self.folder = Path(options.filepath or Path("runs") / path.stem).expanduser().resolve()
         self.plan = self.folder / "sweep.yaml"
@@ -173,7 +181,7 @@ class Sweep:
                 where = [f"--resume={folder}"]
             else:
                 folder.rename(_free(folder))
-        command = [sys.executable, str(self.task), *member.arguments, *where]
+        command = [sys.executable, *self.command, *member.arguments, *where]
         return interrupts.wait_for(command, self.root)
 
 
@@ -191,14 +199,21 @@ def _free(folder: Path) -> Path:
     return next(path for path in tried if not path.exists())
 
 
-def main(prog: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """The command line of ``tasks/task-sweep.py``; 1 if a run failed."""
+def main(
+    prog: str, description: str, argv: Sequence[str] | None = None, tasks: Sequence[str] = ()
+) -> int:
+    """The command line of sweeps; 1 if a run failed.
+
+    Args:
+        prog, description, argv: see :func:`snnlab.config.parse`.
+        tasks: names of tasks that a file may ask for, beside scripts.
+    """
     config: Any
     config, dry_run = configs.parse(
         Sweeping, argv, prog=prog, description=description, examples=EXAMPLES
     )
     options = config.sweep
-    sweep = Sweep(options)
+    sweep = Sweep(options, tasks)
     chosen = sweep.chosen(options)
     console = make_console()
     if options.list or dry_run:

@@ -10,12 +10,10 @@ from snnlab.analysis.config import Metric
 from snnlab.config import SET, option, section
 from snnlab.data import DataConfig
 from snnlab.data.batch import Splits
-from snnlab.data.registry import DATASETS, FROM_FILES
+from snnlab.data.registry import AUDIO, DATASETS, FROM_FILES
 
 #: What :func:`snnlab.data.build_data` knows.
 RECORDINGS = DATASETS.names()
-#: What :func:`snnlab.data.build_features` knows.
-AUDIO = ("hd", "sc")
 if TYPE_CHECKING:
     from snnlab.data.batch import Batch
     from snnlab.data.cue import CueLoader

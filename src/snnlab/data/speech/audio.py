@@ -11,13 +11,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import scipy.io.wavfile
-import scipy.signal
 
 from snnlab.data.sources import regular
-from snnlab.data.speech.cochlea import SAMPLE_HZ
 from snnlab.errors import UsageError, missing, one_line
+from snnlab.lazy import lazy
 
+wavfile, signal = lazy("scipy.io.wavfile"), lazy("scipy.signal")  # a second, of every command
+#: Of what the cochlea hears, and of features.
+SAMPLE_HZ = 16_000
 SUFFIXES = (".wav", ".flac")
 #: Of a word. (SHD keeps times as float16 seconds: after half a minute their steps are 16 ms.)
 LONGEST_S = 30.0
@@ -111,8 +112,8 @@ def _wav(path: Path) -> tuple[np.ndarray, int]:
     try:
         _check_wav(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)
-            hz, raw = scipy.io.wavfile.read(path)
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
+            hz, raw = wavfile.read(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except UsageError:
@@ -161,7 +162,7 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
     sound = np.asarray(samples, np.float64)
     if ratio == 1:
         return sound
-    return scipy.signal.resample_poly(sound, ratio.numerator, ratio.denominator)
+    return signal.resample_poly(sound, ratio.numerator, ratio.denominator)
 
 
 def prepare(samples: np.ndarray, rate: int, rms: float = 0.3, edge_ms: float = 30.0) -> np.ndarray:

@@ -49,7 +49,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SAMPLE_HZ = 16_000
+from snnlab.data.speech.audio import SAMPLE_HZ
+
 BATCH = 8  # recordings side by side: their state stays in the processor's cache
 _CHUNK = 4_000  # steps of one call
 

@@ -1,0 +1,68 @@
+"""``snnlab data``: the datasets, their cache, and a look at recordings of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snnlab.cli.words import Parser
+
+TITLE = "Datasets of --dataset; recordings of your own."
+
+
+def arguments(parser: Parser) -> None:
+    """Declare the arguments."""
+    words = parser.add_subparsers(dest="what", metavar="list|prepare|check", required=True)
+    words.add_parser("list", help="datasets, what they need, what is prepared")
+    one = words.add_parser("prepare", help="make the cache of a dataset, downloading if need be")
+    one.add_argument("name", help="of list")
+    one.add_argument("--data_path", "--data-path", metavar="DIR", default="",
+                     help="folder of the recordings; empty: the cache, downloaded to")  # fmt: skip
+    look = words.add_parser("check", help="recordings, classes, events, durations, units, and "
+                            "what is wrong")  # fmt: skip
+    look.add_argument("path", metavar="PATH", nargs="+", help=".bin, .h5, WAV, FLAC; files, "
+                      "folders, zips")  # fmt: skip
+
+
+def main(prog: str, argv: Sequence[str]) -> int:
+    """List, prepare or check; 1 if a check finds something wrong."""
+    parser = Parser(prog, TITLE)
+    arguments(parser)
+    given = parser.parse_args(argv)
+    if given.what == "check":
+        return max(check(path) for path in given.path)
+    from snnlab.data import prepared
+
+    if given.what == "prepare":
+        print(f"{given.name}: {prepared.prepare(given.name, given.data_path)}")
+        return 0
+    for name, summary in prepared.names().items():
+        stores, needs = prepared.prepared(name), prepared.needs(name)
+        print(f"{name:14}{summary}")
+        for store in stores:
+            print(f"{'':14}prepared: {store.n:,} recordings, {store.bytes / 1e6:,.0f} MB, "
+                  f"{store.path}")  # fmt: skip
+        if needs and not stores:
+            print(f"{'':14}needs {needs}")
+    return 0
+
+
+def check(path: str) -> int:
+    """Print what a path holds; 1 if something of it cannot be used.
+
+    Raises:
+        UsageError: nothing is there that is known.
+    """
+    from snnlab.data.examine import examine
+    from snnlab.data.sources import expanded
+
+    wrong = 0
+    for found in examine(expanded(path, "check")):
+        print(f"{path}: {found.kind}")
+        for part in found.parts:
+            print("\n".join(f"  {line}" for line in part.lines()))
+        for line in found.problems:
+            print(f"  problem: {line}")
+        wrong |= bool(found.problems)
+        if found.use and not found.problems:
+            print(f"  use: {found.use}")
+    return int(wrong)

@@ -1,0 +1,115 @@
+"""How far a run got, from its folder alone: read only, and without JAX."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snnlab.errors import UsageError, one_line
+from snnlab.runs import RunFolder
+from snnlab.scores import SCORES
+from snnlab.training.checkpoint_files import Place, damage, places
+
+
+class State(NamedTuple):
+    """How a run stands.
+
+    Attributes:
+        words: in a line.
+        goes_on: whether a resume has something to do.
+    """
+
+    words: str
+    goes_on: bool = False
+
+
+def state_of(folder: RunFolder, options: dict[str, Any]) -> State:
+    """How a run stands.
+
+    Args:
+        folder: of one seed.
+        options: of its config: ``mode``, ``epochs``.
+    """
+    results, saved = folder.read_results(), places(folder.checkpoints)
+    place = saved[-1] if saved else None
+    if folder.in_use:
+        return State(f"in training now, last checkpoint after {place or 'none yet'}")
+    if options.get("mode", "train") != "train":
+        return State(f"drawn, not trained (--mode {options['mode']})")
+    if "error" in results:
+        return State(f"failed: {one_line(str(results['error']))}", bool(saved))
+    epochs = options.get("epochs", "?")
+    if folder.finished:
+        why = " (given up: --pruning_epochs)" if results.get("pruned") else ""
+        return State(f"finished after {results.get('epochs', '?')} of {epochs} epochs{why}")
+    if place is None:
+        return State("ended before its first checkpoint", True)
+    if place == Place(place.epoch) and place.epoch == epochs:
+        return State(f"trained for {epochs} epochs, not tested yet", True)
+    return State(f"interrupted after {place}, of {epochs} epochs", True)
+
+
+def checkpoints(folder: RunFolder) -> list[str]:
+    """A line for each checkpoint, the last one first: place, size, whether it is whole."""
+    lines = []
+    for place in reversed(places(folder.checkpoints)):
+        path = folder.checkpoints / place.name
+        wrong = damage(path)
+        when = datetime.datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
+        size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        lines.append(
+            f"{place}: {'damaged, ' + wrong if wrong else 'whole'} ({size / 1e6:.1f} MB, {when})"
+        )
+    return lines
+
+
+def found(results: dict[str, Any]) -> str:
+    """What a run of one or several seeds found; empty where it has no scores."""
+    score = SCORES.get(str(results.get("score", "accuracy")))
+    if score is None:
+        return ""
+    parts = []
+    for split, words in (("test", "test"), ("val", "validation")):
+        value = results.get(f"{split}_{score.name}")
+        if isinstance(value, int | float):
+            spread = results.get(f"{split}_{score.name}_sd")
+            more = f" ± {score.show(spread)}" if isinstance(spread, int | float) else ""
+            parts.append(f"{words} {score.words} {score.show(value)}{more}")
+    if "best_epoch" in results and parts:
+        parts.append(f"best epoch {results['best_epoch']}")
+    seconds = results.get("seconds")
+    if isinstance(seconds, int | float) and parts:
+        parts.append(f"{seconds:.0f} s")
+    return ", ".join(parts)
+
+
+def made_with(folder: RunFolder) -> str:
+    """Versions, commit, device and time, of the head of ``config.yaml``; empty without one."""
+    facts: dict[str, str] = {}
+    try:
+        with open(folder.config, encoding="utf-8") as file:
+            for line in file:
+                name, colon, value = line.removeprefix("# ").partition(":")
+                if not line.startswith("# ") or not colon:
+                    break
+                facts[name] = value.strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    shown = [f"{k} {facts[k]}" for k in ("snnlab", "commit", "jax", "device") if k in facts]
+    return ", ".join([*shown, *([facts["written"]] if "written" in facts else [])])
+
+
+def members_of_sweep(folder: Path) -> list[Path]:
+    """The run folders of a sweep's folder; empty for any other folder."""
+    if not (folder / "sweep.yaml").is_file():
+        return []
+    return sorted(path for path in folder.iterdir() if RunFolder(path).holds_a_run)
+
+
+def options_of(folder: RunFolder) -> dict[str, Any]:
+    """What ``config.yaml`` says; empty where it cannot be read."""
+    try:
+        return folder.read_config()
+    except UsageError:
+        return {}
