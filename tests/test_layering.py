@@ -195,7 +195,11 @@ def test_a_thin_task_is_not() -> None:
 #: Package of an extra -> modules that may import it, inside of a function.
 EXTRAS = {
     "tonic": {"data/download.py", "benchmarks/pipeline.py"},
-    "torch": {"benchmarks/pipeline.py", "benchmarks/peers.py", "benchmarks/frameworks/with_torch.py"},
+    "torch": {
+        "benchmarks/pipeline.py",
+        "benchmarks/peers.py",
+        "benchmarks/frameworks/with_torch.py",
+    },
     "torchvision": set(),
     "brainscale": {"learners/backends/brainscale.py", "models/maps.py"},
     "pandas": {"library.py"},
