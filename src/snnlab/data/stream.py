@@ -24,7 +24,7 @@ from snnlab.errors import UsageError
 
 BLOCK = 2048
 #: Share of inputs with an event in a step up to which products had better visit events: measured on
-#: two cores, break-even is at 0.1 for 128 neurons and beyond 0.3 for 512 (docs/performance.md).
+#: two cores, break-even is at 0.1 for 128 neurons and beyond 0.3 for 512 (docs/performance/cpu.md).
 SPARSE = 0.15
 #: Cells that 32 bits can number, with room for what lies behind.
 MOST_CELLS = 2**31 - 2**16

@@ -68,7 +68,7 @@ class Tuning:
     kernels: Literal["xla", "pallas"] = "xla"
 
 
-#: Measured on two cores of an x86 server (docs/performance.md). Events: below 512 lines, 16
+#: Measured on two cores of an x86 server (docs/performance/cpu.md). Events: below 512 lines, 16
 #: samples and 128 neurons a list gains a sixth (BPTT) or nothing (online learners), and its loops
 #: take seconds to compile.
 CPU = Tuning(
@@ -90,7 +90,8 @@ CPU = Tuning(
     block_bytes=2**23,
     at_once=False,
 )
-#: GPU and TPU; measured on one GPU (docs/performance.md). ES-D-RTRL has its best chunks there too.
+#: GPU and TPU; measured on one GPU (docs/performance/gpu-h200.md). ES-D-RTRL has its best chunks
+#: there too.
 ACCELERATOR = dataclasses.replace(
     CPU,
     own_loops=False,
