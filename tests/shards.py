@@ -24,7 +24,7 @@ from snnlab.data.arrays import pack
 from snnlab.errors import UsageError
 from snnlab.experiment import assemble
 from snnlab.problems.tasks import run_task, task_of
-from snnlab.training.placement import Placement
+from snnlab.training.placement import Columns, Placement
 
 FOLDER = Path(sys.argv[2])
 #: Numbers of a batch that are not compared as they are: decisions, and what is true or false.
@@ -57,9 +57,11 @@ def batches(loader: Any, n: int) -> Iterator[Any]:
                 return
 
 
-def trained(config: Any, problem: Any, n_devices: int, n: int) -> dict[str, Any]:
+def trained(
+    config: Any, problem: Any, n_devices: int, n: int, kind: Any = Placement
+) -> dict[str, Any]:
     """Parameters before and after ``n`` batches, numbers of all batches, of the test, bytes."""
-    parts = assemble(config, problem, Placement(jax.devices()[:n_devices]))
+    parts = assemble(config, problem, kind(jax.devices()[:n_devices]))
     programs, state, found = parts.programs, parts.state, []
     start = jax.tree.map(np.array, state.params)
     for batch in batches(problem.train, n):
@@ -90,8 +92,9 @@ def smooth(numbers: Any) -> Any:
     return {name: value for name, value in numbers.items() if name not in BESIDE}
 
 
-def train(task: str, flags: str, counts: list[int], n: int) -> dict[str, Any]:
+def train(task: str, flags: str, counts: list[int], n: int, kind: str = "batch") -> dict[str, Any]:
     """``n`` batches on one device, and on each of ``counts``."""
+    of_many = {"batch": Placement, "neurons": Columns}[kind]
     config, problem = problem_of(task, flags)
     alone = trained(config, problem, 1, n)
     first, last = alone["numbers"][0], alone["numbers"][-1]
@@ -102,7 +105,7 @@ def train(task: str, flags: str, counts: list[int], n: int) -> dict[str, Any]:
     }  # fmt: skip
     for k in counts:
         try:
-            other = trained(config, problem, k, n)
+            other = trained(config, problem, k, n, of_many)
         except UsageError as error:
             found[str(k)] = {"refused": str(error)}
             continue

@@ -47,6 +47,29 @@ def inside(n: int) -> contextlib.AbstractContextManager[None]:
     return _set(_Split(n, n > 1))
 
 
+_COLUMNS: contextvars.ContextVar[Any] = contextvars.ContextVar("columns", default=None)
+
+
+@contextlib.contextmanager
+def split_columns(split: Callable[[Any], Any]) -> Iterator[None]:
+    """Trace in this block a program whose arrays are split along neurons, each by ``split``."""
+    token = _COLUMNS.set(split)
+    try:
+        yield
+    finally:
+        _COLUMNS.reset(token)
+
+
+def columns(tree: T) -> T:
+    """Arrays ``(..., n)``, where they are split along neurons: with the same numbers."""
+    split = _COLUMNS.get()
+    if split is None:
+        return tree
+    import jax
+
+    return jax.tree.map(split, tree)
+
+
 def shards() -> int:
     """Into how many parts the batch is split, in a block of either kind; 1 elsewhere."""
     return _SPLIT.get().n

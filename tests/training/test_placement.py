@@ -22,8 +22,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / "shards.py"
 CLOSE = 1e-5
 IMAGE = "--n_rec 16 --n_layer 2 --batch_size 8 --data_length 12 --val_fraction 0.17"
 BALANCED = (
-    "--neurons 12 --samples 24 --batch-size 8 --balance 0 --balance_refit 0 --track-balance 0 "
-    "--dataset-scale 1"
+    "--model alif-delta --tau_a 500 --neurons 24 --samples 24 --batch-size 8 --balance 0 "
+    "--balance_refit 0 --track-balance 0 --dataset-scale 1"
 )
 MATCH = (
     "--t_fixation 0 --t_sample 30 --t_delay 10 --t_test 30 --n_rec 24 --tau_neu 10 --tau_syn 10 "
@@ -83,7 +83,6 @@ RULES = {
     "remat": "--method bptt --remat 1",
     "mixed": "--method diag --precision mixed",
     "sparse": "--method diag --connectivity 0.5",
-    "batch norm": "--method bptt --model RLIF --normalization batchnorm",
     "sparch": "--method bptt --model RadLIF --normalization batchnorm --use_regularizers 1 "
         "--reg_fmin 0.2 --dropout 0.2 --bidirectional 1",
     "layerwise": f"--method bptt --backend layerwise {RATES}",
@@ -126,6 +125,34 @@ def test_tasks_and_memory(tmp_path: Path) -> None:
         assert found["large"][str(count)]["temp"] < 1.5 / count
     assert "a batch of 1 cannot be split" in found["one trial"]["2"]["refused"]
     assert "largest value over the samples" in found["brainscale"]["2"]["refused"]
+
+
+@pytest.mark.slow
+def test_neurons_are_split(tmp_path: Path) -> None:
+    """Traces, weights and optimiser of each device are 1/N; what has none is refused."""
+    image = "--batch_size 8 --data_length 12 --val_fraction 0.17 --n_rec 128"
+    rules = {
+        "traces": "--method diag --chunk_size 3 --n_layer 2",
+        "updates": "--method diag --update_every 4 --dropout 0.2",
+        "smoothed": f"--method expsm_diag {RATES}",
+        "odd": "--method diag --n_rec 10",
+        "bptt": "--method bptt",
+        "sparse": "--method diag --connectivity 0.5",
+    }
+    cases = [
+        [name, "train", "image-classification", f"{image} {flags}", [4], 20, "neurons"]
+        for name, flags in rules.items()
+    ]
+    found = results(cases, tmp_path)
+    for name in ("traces", "updates", "smoothed"):
+        assert_same(found[name], 4)
+    assert found["traces"]["4"]["temp"] < 0.3
+    for name, line in (
+        ("odd", "layers of 10 neurons cannot be split evenly over 4 devices"),
+        ("bptt", "splits what online rules of --backend snnlab remember"),
+        ("sparse", "not with sparse maps"),
+    ):
+        assert line in found[name]["4"]["refused"]
 
 
 @pytest.mark.slow

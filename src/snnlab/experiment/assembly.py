@@ -23,7 +23,7 @@ from snnlab.models.normalization import RunningStatistic
 from snnlab.models.trained import NeuronValue
 from snnlab.training.config import TrainingConfig
 from snnlab.training.optim import Plateau, make_optimizer
-from snnlab.training.placement import ALONE, Placement
+from snnlab.training.placement import ALONE, Columns, Placement
 from snnlab.training.programs import Programs, TrainState
 
 
@@ -38,8 +38,19 @@ class Assembly:
 
 
 def placed(config: Any) -> Placement:
-    """The devices of a run's batch: those of ``--devices``; of a figure or a probe one."""
-    return Placement(chosen(config.run.devices)) if config.run.mode == "train" else ALONE
+    """The devices of a run: those of ``--devices``; of a figure or a probe one.
+
+    Raises:
+        UsageError: ``--shard neurons`` of one device, or of several seeds.
+    """
+    if config.run.mode != "train":
+        return ALONE
+    devices = chosen(config.run.devices)
+    if config.run.shard == "batch":
+        return Placement(devices)
+    if len(devices) < 2:
+        raise UsageError("--shard neurons needs several --devices (0,1, all, cpu:N)")
+    return Columns(devices)
 
 
 def assemble(config: Any, problem: Problem, placement: Placement | None = None) -> Assembly:
@@ -89,6 +100,7 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
     _check_split(config.learner, placement.n)
     with placement.planned():
         learner = make_learner(config.learner, make_network, size, objective, config.run.seed)
+    placement.check(learner)
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
     per_epoch = len(problem.train) * -(-problem.n_steps // every)
     values = {n for n, s in param_states(plain).items() if isinstance(s, NeuronValue)}
@@ -96,6 +108,7 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
     plateau = Plateau(config.training, objective.score)
     if config.run.mode == "train":
         needed = training_bytes(learner, optimizer, get_params(plain), every)
+        needed //= placement.n if isinstance(placement, Columns) else 1
         require_memory(needed, "training (gradients, optimiser, traces)")
     params = {**get_params(plain), **learner.parameters()}
     params = jax.tree.map(jnp.copy, params)  # training consumes its state
@@ -117,7 +130,7 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
     programs = Programs(
         learner, optimizer, objective, evaluated(problem.batch_size), problem.n_steps,
         config.learner.update_every, placement,
-        evaluated(size) if placement.n > 1 else None,
+        evaluated(size) if size != problem.batch_size else None,
     )  # fmt: skip
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))

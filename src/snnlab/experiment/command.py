@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from snnlab.training.hooks import Hook
 
 #: Options that a resume itself changes in ``config.yaml``.
-PLACES = ("resume", "filepath", "mode", "data_path", "devices")
+PLACES = ("resume", "filepath", "mode", "data_path", "devices", "shard")
 
 
 def command(

@@ -50,6 +50,12 @@ class RunConfig:
         "cpu (also -1); cpu:N: N devices of the CPU",
         aliases=("gpu",),
     )
+    shard: Literal["batch", "neurons"] = option(
+        default="batch",
+        only={"mode": ("train",), "trials": (1,)},
+        help="what several --devices share: each batch; or (neurons) weights, optimiser and "
+        "traces, for networks whose traces do not fit on one",
+    )
     filepath: PathText = option(
         basic=True,
         default="",
@@ -179,7 +185,7 @@ class Problem(Splits):
 
 #: Options that may differ between a run and its continuation.
 FREE_ON_RESUME = (
-    "mode", "devices", "filepath", "exp_name", "resume", "max_to_keep", "n_show", "epochs",
+    "mode", "devices", "shard", "filepath", "exp_name", "resume", "max_to_keep", "n_show", "epochs",
     "data_path", "n_data_worker", "plot_epoch_freq", "load_exp_folder", "use_pretrained_model",
     "only_do_testing", "acc_th", "pruning_epochs", "pruning_threshold", "checkpoint_every",
     "checkpoint_minutes",

@@ -354,7 +354,7 @@ class OnlineLearner(ChunkedLearner):
             learned = rule.chunk(chunk, state)
             y_bar |= learned.y_bar
             before |= learned.before
-            after.append(learned.state)
+            after.append(sharding.columns(learned.state))
         return tuple(after), plus(within_chunk(chunk.frame, chunk.steps.inputs, y_bar), before)
 
     def plan(self, prefix: int, length: int) -> list[Chunks]:

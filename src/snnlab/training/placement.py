@@ -19,9 +19,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from snnlab import sharding
 from snnlab.errors import UsageError
+from snnlab.learners.chunks import OnlineLearner
 
 #: The axis of a mesh of seeds.
 SEEDS = "seeds"
+#: The axis of a mesh of neurons.
+NEURONS = "neurons"
 
 
 class Placement:
@@ -61,6 +64,13 @@ class Placement:
     def planned(self) -> contextlib.AbstractContextManager[None]:
         """Build the network and the learner of a shard in this block."""
         return sharding.planned(self.n)
+
+    def check(self, learner: Any) -> None:
+        """Refuse a learner that cannot be placed so.
+
+        Raises:
+            UsageError: what it is.
+        """
 
     def same(self, tree: Any) -> Any:
         """A pytree of arrays, whole on every device."""
@@ -122,12 +132,80 @@ class Placement:
 ALONE = Placement()
 
 
+class Columns(Placement):
+    """Whole batches; weights, optimiser and traces in equal parts of the neurons on each device.
+
+    An array is split along its last axis, of the neurons that a map leads to, where the devices
+    divide it. The rest of the program is divided by XLA after these, and computes the same: spikes
+    are gathered for the maps that they enter, in every step; of traces nothing is exchanged.
+
+    Args:
+        devices: of this process.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device]) -> None:
+        super().__init__(devices)
+        self._mesh = Mesh(np.array(devices), (NEURONS,))
+        self._same = NamedSharding(self._mesh, PartitionSpec())
+
+    def size(self, batch_size: int) -> int:
+        return batch_size
+
+    def planned(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def check(self, learner: Any) -> None:
+        """Refuse what would not be split.
+
+        Raises:
+            UsageError: a learner without traces of ours, sparse maps, or a layer that the devices
+                do not divide.
+        """
+        if not isinstance(learner, OnlineLearner):
+            raise UsageError(
+                "--shard neurons splits what online rules of --backend snnlab remember (diag, "
+                "expsm_diag, ...); this learner needs --shard batch"
+            )
+        if any(one.is_map and not one.dense for one in learner.graph.relations):
+            raise UsageError("--shard neurons: not with sparse maps (--connectivity below 1)")
+        sizes = [v.aval.shape[-1] for v in learner.graph.out.spikes]
+        if any(n % self.n for n in sizes):
+            raise UsageError(
+                f"--shard neurons: layers of {', '.join(map(str, sizes))} neurons cannot be split "
+                f"evenly over {self.n} devices"
+            )
+
+    def _where(self, leaf: Any) -> NamedSharding:
+        shape = jnp.shape(leaf)
+        if len(shape) < 2 or shape[-1] % self.n:
+            return self._same
+        return NamedSharding(self._mesh, PartitionSpec(*[None] * (len(shape) - 1), NEURONS))
+
+    def same(self, tree: Any) -> Any:
+        """Parameters and all that is of their shape, each device with its columns."""
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, self._where(leaf)), tree)
+
+    def batch(self, *trees: Any) -> Any:
+        return jax.device_put(trees, self._same)
+
+    def over(self, fun: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+        def split(leaf: Any) -> Any:
+            return jax.lax.with_sharding_constraint(leaf, self._where(leaf))
+
+        def of_columns(same: Any, stream: Any, targets: Any) -> Any:
+            with sharding.split_columns(split):
+                return sharding.columns(fun(same, stream, targets))
+
+        return of_columns
+
+
 def on_one(tree: Any) -> Any:
-    """A pytree that is the same on all devices it is on, on the first of this process alone."""
+    """A pytree of arrays, those that are on several devices on the first of this process alone."""
 
     def alone(leaf: Any) -> Any:
-        many = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
-        return leaf.addressable_data(0) if many else leaf
+        if not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1:
+            return leaf
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else np.asarray(leaf)
 
     return jax.tree.map(alone, tree)
 

@@ -144,7 +144,7 @@ class Programs:
             bad = {n: (~jnp.isfinite(size)).astype(jnp.int32) for n, size in each.items()}
             return params, opt_state, segment.carry, (metrics, norm, bad)
 
-        carry = self.learner.fresh(sharding.numbered(state.key))
+        carry = sharding.columns(self.learner.fresh(sharding.numbered(state.key)))
         params, opt_state = state.params, state.opt_state
         if self.updates_per_batch == 1:
             params, opt_state, carry, (metrics, norm, bad) = part(
