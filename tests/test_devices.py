@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from snnlab import devices
@@ -75,3 +76,61 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     require_memory(1.9 * GB, "it")
     with pytest.raises(UsageError, match=r"it takes 2.1 GB, 2.0 GB are free"):
         require_memory(2.1 * GB, "it")
+
+
+# ---------------------------------------------------------------------- --devices
+
+
+class Pretended:
+    def __init__(self, number: int, platform: str) -> None:
+        self.id, self.platform, self.device_kind = number, platform, f"a {platform}"
+
+
+def there(monkeypatch: pytest.MonkeyPatch, n: int, platform: str) -> None:
+    monkeypatch.setattr(
+        jax, "local_devices", lambda **_: [Pretended(k, platform) for k in range(n)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "platform", "asked", "ids"),
+    [
+        (4, "gpu", "0", [0]),
+        (4, "gpu", "2, 0,2", [2, 0]),
+        (4, "gpu", "ALL", [0, 1, 2, 3]),
+        (1, "gpu", "all", [0]),
+        (4, "gpu", "cpu", []),
+        (1, "cpu", "0,1", []),  # no accelerator: the CPU, as it is
+        (1, "cpu", "all", []),
+        (1, "cpu", "cpu:1", []),
+        (8, "cpu", "cpu", []),
+        (8, "cpu", "cpu:4", [0, 1, 2, 3]),
+        (8, "cpu", "all", list(range(8))),
+        (8, "cpu", "1,3", [1, 3]),
+    ],
+)
+def test_devices_that_are_chosen(
+    n: int, platform: str, asked: str, ids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(monkeypatch, n, platform)
+    assert [d.id for d in devices.chosen(asked)] == ids
+
+
+@pytest.mark.parametrize(
+    ("n", "platform", "asked", "line"),
+    [
+        (2, "gpu", "0,5", r"no accelerator 5; here: 0 \(a gpu\), 1 \(a gpu\)"),
+        (2, "cpu", "9", "no device 9"),
+        (2, "cpu", "cpu:4", r"JAX runs already, with 2 device\(s\) of the CPU"),
+        (1, "cpu", "cpu:0", "cpu:N for N of 1 to 64"),
+        (1, "cpu", "cpu:1,2", "must be a comma list"),
+        (1, "cpu", "cpu:x", "must be a comma list"),
+        (1, "cpu", ",", "must be a comma list"),
+    ],
+)
+def test_devices_that_are_refused(
+    n: int, platform: str, asked: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(monkeypatch, n, platform)
+    with pytest.raises(UsageError, match=line):
+        devices.chosen(asked)

@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from snnlab.data import DenseStream, EventStream, Stream
+from snnlab.errors import UsageError
 
 T, B, N_IN = 7, 3, 11
 
@@ -145,3 +146,31 @@ def test_stream_is_a_pytree():
     assert isinstance(moved.cell, jax.Array)
     abstract = jax.eval_shape(lambda s: s.at(0), stream)
     assert abstract.shape == (B, N_IN)
+
+
+@pytest.mark.parametrize("most", [0, 36])
+def test_parts_have_the_samples_in_their_order(most: int):
+    """Of one shape each, with room for all events that some samples can have."""
+    for stream, dense in _all_streams():
+        if isinstance(stream, EventStream):
+            stream.most = most
+        parts = stream.parts(B)
+        assert [part.batch_size for part in parts] == [1] * B
+        assert len({str(jax.tree.map(np.shape, part)) for part in parts}) == 1
+        found = np.concatenate([part.window(0, T) for part in parts], axis=1)
+        np.testing.assert_array_equal(found, dense)
+
+
+def test_a_list_of_a_part_is_no_longer_than_its_samples_need():
+    stream, _ = _events(36, capacity=100)
+    assert [len(part.cell) for part in stream.parts(B)] == [100] * B
+    stream.most = 20
+    assert [len(part.cell) for part in stream.parts(B)] == [20 + stream.block] * B
+
+
+def test_a_stream_without_parts_says_so():
+    class Own(DenseStream):
+        parts = Stream.parts
+
+    with pytest.raises(UsageError, match="Own cannot be split over devices"):
+        Own(np.zeros((2, 2, 1))).parts(2)
