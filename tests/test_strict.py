@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from short_training import FakeLoader, make_programs
+from snnlab.learners import tuning
 from snnlab.models.base import StepOutput
 from snnlab.models.networks import LayeredNetwork
 from zoo import BATCH, make_targets, objective
@@ -22,7 +23,8 @@ from zoo import BATCH, make_targets, objective
 METHODS = [
     {"method": "bptt"}, {"method": "bptt", "backend": "plain"},
     {"method": "bptt", "precision": "bfloat16"}, {"method": "tbptt", "chunk_size": 4},
-    {"method": "diag", "update_every": 3}, {"method": "diag", "precision": "mixed"},
+    {"method": "diag", "update_every": 3},
+    {"method": "diag", "precision": "mixed", "chunk_size": 4},
     {"method": "expsm_diag", "update_every": 3}, {"method": "hybrid"}, {"method": "eprop"},
     {"method": "rflo"}, {"method": "decolle"}, {"method": "ottt"}, {"method": "otpe"},
     {"method": "ostl"}, {"method": "snap-1"}, {"method": "uoro"}, {"method": "rtrl"},
@@ -44,7 +46,8 @@ def test_programs_promote_no_types(
     learner: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LayeredNetwork, "update", as_usual(LayeredNetwork.update))
-    with jax.numpy_dtype_promotion("strict"):
+    device = tuning.ACCELERATOR if learner.get("precision") == "mixed" else tuning.CPU
+    with tuning.planned_for(device), jax.numpy_dtype_promotion("strict"):
         programs, state, _ = make_programs(**learner)
         optimizer = programs.optimizer
         programs.optimizer = optax.GradientTransformation(

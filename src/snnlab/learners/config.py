@@ -108,7 +108,7 @@ class LearnerConfig:
         default="float32",
         help="snnlab: numbers of the maps' products and of D-RTRL's traces; sums, neurons, "
         "parameters and the optimiser stay float32. mixed: bfloat16; bfloat16: the neurons' "
-        "states between steps too",
+        "states between steps too. Online rules need a GPU or TPU for it",
     )
     kernels: Kernels = option(
         default="auto",

@@ -15,6 +15,7 @@ from snnlab.learners.functional import PureStep
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.base import Choose, Setting
 from snnlab.learners.signals import Feedback, Signal, Window
+from snnlab.learners.tuning import current
 
 if TYPE_CHECKING:
     from snnlab.learners.chunks import OnlineLearner
@@ -40,11 +41,20 @@ class Request:
     def online(
         self, choose: Choose, signal: Callable[[StepGraph], Signal] | None = None
     ) -> OnlineLearner:
-        """The learner that chooses a rule for each relation; without ``signal`` the exact one."""
+        """The learner that chooses a rule for each relation; without ``signal`` the exact one.
+
+        Raises:
+            UsageError: what the rule cannot take; fewer bits on a CPU, where they cost more.
+        """
         from snnlab.learners.chunk_sizes import automatic
         from snnlab.learners.chunks import OnlineLearner
 
         config = self.config
+        if config.precision != "float32" and current().own_loops:
+            raise UsageError(
+                f"--precision {config.precision} with --method {config.method}: a CPU would need "
+                "more memory and no less time than with float32; use float32, or a GPU or TPU"
+            )
         windowed = config.vjp_method == "multi-step"
         setting = Setting(config.decay, windowed, config.update_every > 0, config.update_every == 1)
         made = OnlineLearner(

@@ -203,7 +203,8 @@ def _read(graph: StepGraph, traces: Traces, c: ByState) -> ByBlock:
         mine = {b: traces[r, k, b] for b in states}
 
         def share(c: ByState, e: ByState, one: Relation = one, k: int = k) -> jax.Array:
-            return functools.reduce(jnp.add, [one.spread(c[b], k) * e[b] for b in e])
+            wide = {b: value.astype(jnp.float32) for b, value in e.items()}
+            return functools.reduce(jnp.add, [one.spread(c[b], k) * wide[b] for b in wide])
 
         if current().at_once or not one.is_map:
             found[r, k] = one.over_samples(share(c, mine))
@@ -233,7 +234,7 @@ def _advance(
         def of(a: jax.Array, axis: int) -> jax.Array:
             return a if size == batch else jax.lax.dynamic_slice_in_dim(a, at, size, axis)
 
-        now = {b: of(value, 0) for b, value in e.items()}
+        now = {b: of(value, 0).astype(jnp.float32) for b, value in e.items()}
         mine = None if x is None else Input(of(x.array, 1))
         found = {}
         for b in e:
