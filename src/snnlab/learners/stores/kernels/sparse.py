@@ -72,14 +72,14 @@ def outer(x: jax.Array, g: jax.Array, post: jax.Array, into: Into) -> jax.Array:
         post: targets of the whole map.
         into: where it goes.
     """
-    return _pass([], None, None, None, x, g, post, into)[1]
+    return read_and_advance([], None, None, None, x, g, post, into)[1]
 
 
 def first_traces(
     enter: Sequence[jax.Array], x: jax.Array, post: jax.Array, first: int
 ) -> list[jax.Array]:
     """``e_s = sum_t x_t f_st (B, i, k)`` of the S states, from ``enter`` ``(K, B, n)`` each."""
-    return _pass([], None, None, enter, x, None, post, Into(first, 0, 0))[0]
+    return read_and_advance([], None, None, enter, x, None, post, Into(first, 0, 0))[0]
 
 
 def read_and_advance(
@@ -105,22 +105,8 @@ def read_and_advance(
         into: where ``g`` goes.
 
     Returns:
-        traces, and ``(1, total, k)``.
+        traces (without old ones, what ``enter`` alone makes), and ``(1, total, k)``.
     """
-    return _pass(traces, c, p, enter, x, y_bar, post, into)
-
-
-def _pass(
-    traces: Sequence[jax.Array],
-    c: Sequence[jax.Array] | None,
-    p: Sequence[Sequence[jax.Array | None]] | None,
-    enter: Sequence[jax.Array] | None,
-    x: jax.Array,
-    y_bar: jax.Array | None,
-    post: jax.Array,
-    into: Into,
-) -> tuple[list[jax.Array], jax.Array]:
-    """:func:`read_and_advance`; without old traces ``enter`` alone makes new ones."""
     (_, batch, n_in), k = x.shape, post.shape[1]
     n_states = len(traces) or len(enter or ())
     nothing = jnp.zeros((1, 1, 1), jnp.float32)
@@ -132,16 +118,13 @@ def _pass(
         mine += [jnp.zeros_like(like) if block is None else block for block in blocks]
     given = [*(enter or []), *([] if y_bar is None else [y_bar])]
     enters = jnp.stack(given, axis=-1) if given else nothing[None]
+    before = nothing if into.after is None else into.after[:, :1, :1]
     inputs = [
         jnp.stack(mine, axis=-1) if mine else nothing,
         enters.reshape(-1, *enters.shape[-2:]),
         x,
-        # one more for every case: a kernel is known by its code, not by the number of its arguments
-        into.others
-        if into.others is not None
-        else nothing
-        if into.after is None
-        else into.after[:, :1, :1],
+        # always there: a kernel is known by its code, not by the number of its arguments
+        before if into.others is None else into.others,
     ]
     how = _How(n_states, bool(traces), c is not None, enter is not None, y_bar is not None)
     outs: list[Any] = [((batch, n_in, k), jnp.float32)] * (n_states if how.writes else 0)
@@ -257,8 +240,8 @@ def _back() -> Callable[..., None]:
 def _kernel(how: _How) -> Callable[..., None]:
     """The loop; its arrays but the targets are float32 with three axes, which numba indexes.
 
-    They are the old traces, the arrays that :func:`_pass` makes, the new traces (which lie where
-    the old ones lay), the gradient.
+    They are the old traces, the arrays that :func:`read_and_advance` makes, the new traces (which
+    lie where the old ones lay), the gradient.
     """
     import numba
 
@@ -329,7 +312,23 @@ def _kernel(how: _How) -> Callable[..., None]:
             if has_y and once:
                 share[q] += value * enters[j, n_f]
 
-    spikes, old = part_of(spikes), part_of(old)
+    def four(
+        e: Any, to: Any, enters: Any, at: Any, values: Any, b: int, i: int, batch: int, share: Any
+    ) -> None:
+        """What four steps ``at`` add to a row of one state: it is read and written once."""
+        e0, e1 = enters[at[0] * batch + b], enters[at[1] * batch + b]
+        e2, e3 = enters[at[2] * batch + b], enters[at[3] * batch + b]
+        v0, v1 = values[at[0], b, i], values[at[1], b, i]
+        v2, v3 = values[at[2], b, i], values[at[3], b, i]
+        for q in range(to.shape[0]):
+            j = to[q]
+            if writes:
+                e[q] += (v0 * e0[j, 0] + v1 * e1[j, 0]) + (v2 * e2[j, 0] + v3 * e3[j, 0])
+            if has_y:
+                some = v0 * e0[j, n_f] + v1 * e1[j, n_f]
+                share[q] += some + (v2 * e2[j, n_f] + v3 * e3[j, n_f])
+
+    spikes, old, four = part_of(spikes), part_of(old), part_of(four)
     old_ones, entering = part_of(old_ones), part_of(entering)
 
     def some_rows(post: Any, first: Any, arrays: Any, low: int, high: int) -> None:
@@ -363,12 +362,17 @@ def _kernel(how: _How) -> Callable[..., None]:
                         for q in range(k):
                             row[q] = 0
                 place = b * (high - low) + i - low
-                for m in range(starts[place], starts[place + 1]):
-                    t = at[m]
-                    value, at_step = x[t, b, i], enters[t * batch + b]
+                m, end = starts[place], starts[place + 1]
+                while n_out <= 1 and m + 4 <= end:
+                    row = arrays[new][b, i] if writes else unused
+                    four(row, to, enters, at[m : m + 4], x, b, i, batch, share)
+                    m += 4
+                while m < end:
+                    value, at_step = x[at[m], b, i], enters[at[m] * batch + b]
                     for s in range(max(n_out, 1)):
                         row = arrays[new + s][b, i] if writes else unused
                         entering(row, s, to, at_step, value, share, s == 0)
+                    m += 1
 
     some_rows = part_of(some_rows)
 
