@@ -82,6 +82,28 @@ def test_the_same_network(name: str) -> None:
         assert errors[-1] < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("recurrent", [True, False])
+@pytest.mark.parametrize("name", ["torch", "norse", "SpikingJelly"])
+def test_all_arrays_are_on_torchs_default_device(name: str, recurrent: bool) -> None:
+    """Of a GPU there is none here; what lies on torch's device "meta" has a shape and no numbers.
+
+    (snnTorch looks at numbers on the way, so it cannot.)
+    """
+    import torch
+
+    framework = needed(name)
+    case = peers.make_case(CELL)[2]
+    if not recurrent:
+        case = dataclasses.replace(case, forward=case.forward[:1], recurrent=[], out=None)
+    with torch.device("meta"):
+        run = framework.make(case)
+    loss, gradients = run()
+    assert {found.device.type for found in (loss, *gradients)} == {"meta"}
+    wanted = [*case.forward, *case.recurrent, *([] if case.out is None else [case.out])]
+    assert [g.shape for g in gradients] == [w.shape for w in wanted]
+
+
 def fake(cell: Any, devices: str = "0") -> dict[str, Any]:
     row = {**dataclasses.asdict(cell), "threads": 2, "loss": 1.0, "process_peak_bytes": 10**8}
     times = {"torch": 4.0, "norse": 8.0, "": {"bptt": 2.0, "diag": 6.0, "expsm_diag": 1.0}}

@@ -107,7 +107,10 @@ def own_run(cell: Cell) -> Run:
 
     make, params, case = make_case(cell)
     goal = Classification(N_OUT, cell.n_layer, 0, 1.0, TrainingConfig())
-    config = LearnerConfig(method=cell.method, backend=cell.backend)  # type: ignore[arg-type]
+    config = LearnerConfig(
+        method=cell.method, backend=cell.backend, chunk_size=cell.chunk_size or None,  # type: ignore[arg-type]
+        precision=cell.precision, kernels=cell.kernels,  # type: ignore[arg-type]
+    )  # fmt: skip
     learner = make_learner(config, make, cell.batch_size, goal)
     targets = Targets(jnp.asarray(case.labels, jnp.int32), jnp.ones(cell.batch_size, jnp.float32))
     stream = jax.tree.map(jnp.asarray, make_stream(cell))
