@@ -1,19 +1,23 @@
 # make run    train the example network          make check   format, lint, types, tests
 # make test   run the tests                      make format  rewrite the sources in style
 # make coverage  run the tests, and show the lines that they do not reach
+# make test-newest  ladder, example network and a resume with the newest releases (Python >= 3.12)
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 
 BIN  := $(VENV)/bin
-PIP  := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles what it imports; all that is installed would take 180 MB more, and half the time.
+PIP  := -m pip install --quiet --quiet --disable-pip-version-check --no-compile
+# What the tests use; the main job needs none of them.
+EXTRAS := dev,data,brainscale,pandas,audio,speech
 CODE := src tests $(wildcard tasks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow coverage check format format-check lint types clean
+.PHONY: help run test test-slow test-newest newest coverage check format format-check lint types clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 # ---------------------------------------------------------------- environment
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
@@ -25,12 +29,12 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing snnlab into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable .
+	@$(BIN)/python $(PIP) --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing snnlab and its development tools into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable '.[dev,speech]'
+	@$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $(VENV)/.installed $@
 
 # ---------------------------------------------------------------- commands
@@ -43,6 +47,26 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+# The first that runs, of the path or of pyenv.
+NEWEST_PYTHON ?= $(shell for p in python3.13 python3.12 ~/.pyenv/versions/3.1[23].*/bin/python; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$p" && break; done)
+NEWEST := .venv-newest
+
+test-newest:
+	@$(if $(NEWEST_PYTHON),$(MAKE) --no-print-directory newest NEWEST_PYTHON=$(NEWEST_PYTHON),\
+	  echo "test-newest: skipped, there is no Python 3.12 or 3.13; set NEWEST_PYTHON=/path/to/it")
+
+newest: $(NEWEST)/.installed
+	@$(NEWEST)/bin/python -m pytest --numprocesses auto --dist loadfile \
+	  tests/learners/test_ladder.py tests/learners/test_brainscale.py tests/test_resume.py $(ARGS)
+	@$(NEWEST)/bin/python tasks/task-image-classification.py --method expsm_diag
+
+$(NEWEST)/.installed: pyproject.toml constraints-newest.txt
+	@echo "installing snnlab and the newest releases into $(NEWEST) (some minutes the first time)"
+	@$(NEWEST_PYTHON) -m venv $(NEWEST)
+	@$(NEWEST)/bin/python $(PIP) --constraint constraints-newest.txt --editable '.[test]'
+	@touch $@
 
 coverage: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(ARGS)
@@ -68,5 +92,5 @@ types: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .coverage build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf $(VENV) $(NEWEST) .coverage build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

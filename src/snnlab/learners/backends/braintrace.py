@@ -3,8 +3,8 @@
 D-RTRL is compiled for one sample and vmapped over the batch (its batched form is five times
 slower on a CPU); ES-D-RTRL, and windows, are compiled with the batch inside.
 
-Known limitations of braintrace 0.2.6 that reach the user: in windows (``multi-step``) the
-warm-up correction of ES-D-RTRL counts windows, not steps; inside a window the gradient is
+Known limitations of braintrace (0.2.6 to 0.2.8) that reach the user: in windows (``multi-step``)
+the warm-up correction of ES-D-RTRL counts windows, not steps; inside a window the gradient is
 backpropagation, so a window as long as the sequence is BPTT whatever the method.
 """
 

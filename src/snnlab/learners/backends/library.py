@@ -36,8 +36,8 @@ from snnlab.models.base import Network, StepOutput
 class _SeparateOutputs(brainstate.nn.Module):
     """The network, with outputs that are no variable of its own step.
 
-    braintrace 0.2.6 loses the input of a traced operation when that very variable also leaves
-    the step (the last layer's spikes do: they enter the readout's map).
+    braintrace (0.2.6 to 0.2.8) loses the input of a traced operation when that very variable also
+    leaves the step (the last layer's spikes do: they enter the readout's map).
     """
 
     def __init__(self, network: Network) -> None:
