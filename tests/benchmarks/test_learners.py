@@ -15,11 +15,7 @@ COST = dict.fromkeys(METHODS, 4.0) | {"bptt": 2.0, "diag": 3.0, "expsm_diag": 1.
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """No process is started: its costs are known, and what machine it would be on."""
-    here = {"device": "x", "platform": "cpu"}
-    here |= {"product_flop_per_second": 1e9, "memory_bytes_per_second": 2e9}
-
+def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(cell: Any, devices: str = "0") -> dict[str, Any]:
         row = {**dataclasses.asdict(cell), "compile_seconds": 1.0, "peak_temp_bytes": 5000}
         row |= {"product_flop_per_step": 5e5, "traffic_bytes_per_step": 2e6}
@@ -27,9 +23,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return {**dataclasses.asdict(cell), "error": "out of memory"}
         return row | ({"ms_per_step": COST[cell.method]} if cell.repeats else {})
 
+    def machine(devices: str) -> dict[str, Any]:
+        return {"device": "x", "product_flop_per_second": 1e9, "memory_bytes_per_second": 2e9}
+
     monkeypatch.setattr(processes, "in_fresh_process", fake)
-    monkeypatch.setattr(processes, "machine_of", lambda devices: here)
-    return here
+    monkeypatch.setattr(processes, "machine_of", machine)
 
 
 def test_the_whole_table() -> None:
@@ -60,17 +58,8 @@ def test_some_learners_only() -> None:
     assert [r["value"] for r in found["ratios"]] == [1.5, 1.0]
 
 
-def test_fewer_bits_and_kernels_where_they_are_not_refused(machine: dict[str, Any]) -> None:
-    def names() -> set[str]:
-        return {row["row"] for row in learners.run(cells.Cell(), 1)["rows"]}
-
-    assert not names() & set(learners.ACCELERATOR_ROWS)
-    machine["platform"] = "gpu"
-    assert names() == {*learners.ROWS, *learners.ACCELERATOR_ROWS}
-
-
 def test_rows_are_learners_that_exist() -> None:
-    for changes in (*learners.ROWS.values(), *learners.ACCELERATOR_ROWS.values()):
+    for changes in learners.ROWS.values():
         names = {f.name for f in dataclasses.fields(LearnerConfig)}
         LearnerConfig(**{k: v for k, v in changes.items() if k in names})
     for a, b, _, _ in learners.RATIOS.values():

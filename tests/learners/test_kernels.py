@@ -167,9 +167,9 @@ def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         {},
     )
     want = traces.pass_over_traces(*args)
-    assert not traces.kernel_relations(graph, args[1], K)
+    assert not traces.kernel_relations(graph, args[1])
     monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
-    assert traces.kernel_relations(graph, args[1], K) == [0]
+    assert traces.kernel_relations(graph, args[1]) == [0]
     close(traces.pass_over_traces(*args), want)
 
 

@@ -39,7 +39,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "method": "diag", "vjp_method": "multi-step", "chunk_size": 25, "backend": "braintrace",
         "repeats": 2,
     },
-    **{
+    **{  # of online rules a CPU refuses them
         f"BPTT, {precision}": {"method": "bptt", "precision": precision, "repeats": 3}
         for precision in ("mixed", "bfloat16")
     },
@@ -58,21 +58,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "truncated BPTT, windows of 50": {"method": "tbptt", "chunk_size": 50},
     "small: BPTT, plain": {"method": "bptt", "backend": "plain", **SMALL},
     "small: ES-D-RTRL": {"method": "expsm_diag", **SMALL},
-}  # fmt: skip
-_KEPT = {"method": "diag", "data_length": LENGTHS[0], "chunk_size": 25, "repeats": 3}
-_EVERY_STEP = ROWS["D-RTRL, update at every step"]
-#: More of a GPU or TPU: a CPU refuses them.
-ACCELERATOR_ROWS: dict[str, dict[str, Any]] = {
-    "ES-D-RTRL, mixed": {"method": "expsm_diag", "precision": "mixed", "repeats": 3},
-    "D-RTRL, chunks of 25": _KEPT,
-    "D-RTRL, chunks of 25, mixed": {**_KEPT, "precision": "mixed"},
-    "D-RTRL, chunks of 25, pallas": {**_KEPT, "kernels": "pallas"},
-    "D-RTRL, chunks of 25, mixed, pallas": {**_KEPT, "precision": "mixed", "kernels": "pallas"},
-    "D-RTRL, update at every step, mixed": {**_EVERY_STEP, "precision": "mixed"},
-    "D-RTRL, update at every step, pallas": {**_EVERY_STEP, "kernels": "pallas"},
-    "D-RTRL, update at every step, mixed, pallas": {
-        **_EVERY_STEP, "precision": "mixed", "kernels": "pallas"
-    },
 }  # fmt: skip
 COSINE = "gradient_cosine"
 #: Ratios: name -> (row, row it is divided by, what of them, bound).
@@ -115,7 +100,7 @@ def run(
     """Measure the learners of one size in turns, and how their memory grows with the sequence.
 
     Args:
-        base: sizes; ``ROWS`` says what each row changes, of a GPU or TPU ``ACCELERATOR_ROWS`` too.
+        base: sizes; ``ROWS`` says what each row changes.
         rounds: fresh processes per row.
         only: ``method`` or ``method:backend`` to compare with plain BPTT, in place of ``ROWS``.
         devices: which accelerator, or ``cpu``.
@@ -124,10 +109,7 @@ def run(
         ``rows`` (each with its name), ``ratios`` (name -> value, what of, bound) and ``machine``
         (:func:`snnlab.benchmarks.machine.describe`).
     """
-    here = processes.machine_of(devices)
     chosen = ROWS if only is None else {"BPTT, plain": ROWS["BPTT, plain"]}
-    if only is None and here["platform"] != "cpu":
-        chosen = {**ROWS, **ACCELERATOR_ROWS}
     for name in only or []:
         method, _, backend = name.partition(":")
         chosen[name] = {"method": method, "backend": backend or "auto"}
@@ -154,6 +136,7 @@ def run(
         ratios.append(
             {"name": label, "of": MEMORY, "value": ratio(peaks[1], peaks[0]), "bound": "<= 1.05"}
         )
+    here = processes.machine_of(devices)
     if only is None:
         ratios += _against_the_machine(base, rows, here)
     return {

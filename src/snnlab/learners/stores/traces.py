@@ -25,9 +25,6 @@ from snnlab.learners.stores import synapses
 from snnlab.learners.stores.kernels import traces as kernels
 from snnlab.learners.tuning import current
 
-#: Steps of a chunk up to which an accelerator's kernel passes over traces: products of more steps
-#: cost more than the pass, and XLA has the faster ones (a choice, not measured).
-PALLAS_STEPS = 64
 #: (relation, block, state).
 TraceKey = tuple[int, int, int]
 Traces = dict[TraceKey, jax.Array]
@@ -71,15 +68,10 @@ def join(graph: StepGraph, found: ByBlock) -> ByRelation:
     }
 
 
-def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any], steps: int) -> list[int]:
-    """Relations whose traces one kernel passes over after a chunk of ``steps``.
-
-    They are dense, and large where the kernel is a CPU's.
-    """
-    if graph.kernels == "pallas":
-        mine = {r for r, _, _ in traces if steps <= PALLAS_STEPS}
-    else:
-        mine = {r for (r, _, _), e in traces.items() if kernels.usable(e)}
+def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any]) -> list[int]:
+    """Relations whose traces (or their shapes) one kernel passes over: dense, on a CPU large."""
+    pallas = graph.kernels == "pallas"
+    mine = {r for (r, _, _), e in traces.items() if pallas or kernels.usable(e)}
     return sorted(r for r in mine if graph.relations[r].dense)
 
 
@@ -120,7 +112,7 @@ def pass_over_traces(
         return {**new, **rest}, {**found, **more}
     if entering is None:
         return traces, {} if c is None else join(graph, _read(graph, traces, c))
-    own = kernel_relations(graph, traces, next((f.shape[0] for f in entering[1].values()), 0))
+    own = kernel_relations(graph, traces)
     mine = {key: e for key, e in traces.items() if key[0] in own}
     one_pass = pass_in_pallas if graph.kernels == "pallas" else pass_in_one
     new, found = one_pass(graph, mine, c, entering, inputs, y_bar)

@@ -66,6 +66,11 @@ class Pass:
         return self.reads or self.has_y
 
     @property
+    def vectors(self) -> int:
+        """Vectors of neurons that a sample has."""
+        return self.rows[-1] + self.steps * self.has_y
+
+    @property
     def rows(self) -> tuple[int, int, int]:
         """Where ``P``, ``f`` and ``ybar`` begin among the vectors; ``c`` is first."""
         p = self.states if self.reads else 0
@@ -110,7 +115,7 @@ def read_and_advance(
     )
     found = by_platform(
         functools.partial(on_gpu, of), functools.partial(on_tpu, of),
-        *traces, jnp.swapaxes(x, 0, 1), vectors,
+        *traces, x, vectors,
     )  # fmt: skip
     return list(found[: of.states]), found[-1] if of.gradient else None
 
@@ -121,10 +126,14 @@ def read_and_advance(
 def tpu_tile(of: Pass) -> tuple[int, int]:
     """Inputs and neurons of a tile: multiples of 128, or all."""
     rows, columns = min(of.n_in, ROWS), min(of.n, COLUMNS)
-    numbers = TILE_BYTES // (4 * (6 * of.states + 3))  # in, out, twice; old, new, gradient
-    while columns > 128 and rows * columns > numbers:
+
+    def too_large() -> bool:
+        tiles = (6 * of.states + 3) * rows * columns  # in, out, twice; old, new, gradient
+        return 4 * (tiles + 2 * (of.vectors * columns + of.steps * rows)) > TILE_BYTES
+
+    while columns > 128 and too_large():
         columns = 128 * parts(columns, 256)
-    if rows > 128 and rows * columns > numbers:
+    if rows > 128 and too_large():
         rows = 128
     return rows, columns
 
@@ -132,10 +141,12 @@ def tpu_tile(of: Pass) -> tuple[int, int]:
 def on_tpu(of: Pass, *arrays: jax.Array, interpret: bool) -> list[jax.Array]:
     """Programs follow each other, a tile's samples last: its gradient stays in fast memory."""
     rows, columns = tpu_tile(of)
+    *traces, x, v = arrays
+    arrays = (*traces, jnp.swapaxes(x, 0, 1), v)  # the last two axes are those of a tile
     first_p, first_f, first_y = of.rows
     tile = pl.BlockSpec((1, rows, columns), lambda i, j, b: (b, i, j))
     inputs = pl.BlockSpec((1, of.steps, rows), lambda i, _j, b: (b, 0, i))
-    vectors = pl.BlockSpec((1, arrays[-1].shape[1], columns), lambda _i, j, b: (b, 0, j))
+    vectors = pl.BlockSpec((1, of.vectors, columns), lambda _i, j, b: (b, 0, j))
     outs = [jax.ShapeDtypeStruct((of.batch, of.n_in, of.n), of.dtype)] * of.states
     out_specs = [tile] * of.states
     if of.gradient:
@@ -231,7 +242,7 @@ def on_gpu(of: Pass, *arrays: jax.Array, interpret: bool) -> list[jax.Array]:
             return triton.load(v.at[b, pl.ds(row, 1), j], mask=in_layer, other=0.0)
 
         def step(b: Any, share: Any, new: tuple[Any, ...], t: Any) -> tuple[Any, tuple[Any, ...]]:
-            x = triton.load(xs.at[b, pl.ds(t, 1), i], mask=in_map, other=0.0).reshape(rows, 1)
+            x = triton.load(xs.at[pl.ds(t, 1), b, i], mask=in_map, other=0.0).reshape(rows, 1)
             if of.has_y:
                 share += x * vector(b, first_y + t)
             return share, tuple(
