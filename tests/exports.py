@@ -22,12 +22,12 @@ def for_accelerators() -> contextlib.AbstractContextManager[None]:
     return tuning.planned_for(tuning.ACCELERATOR)
 
 
-def exported(fun: Any, *args: Any) -> str:
-    """``fun`` as StableHLO of both platforms; nothing is run.
+def exported(fun: Any, *args: Any) -> bytes:
+    """``fun`` as StableHLO of both platforms, as it would be stored; nothing is run.
 
     What has no lowering for one of them, or calls into this process (numba's loops, callbacks), is
     an error of ``jax.export``.
     """
     found = jax.export.export(jax.jit(fun), platforms=PLATFORMS)(*shapes(args))
     assert found.platforms == PLATFORMS
-    return str(found.mlir_module())
+    return found.mlir_module_serialized

@@ -209,7 +209,10 @@ def test_a_real_cell_in_its_own_process(tmp_path: Path) -> None:
     argv = [*TINY, "--method", "diag", "--data_length", "6", "--n_rec", "6"]
     assert run(tmp_path / "a", *argv) == 0
     (first,) = json.loads((tmp_path / "a" / "results.json").read_text())["rows"]
-    assert first["ms_per_step"] > 0
+    for name in ("ms_per_step", "compile_seconds", "samples_per_second", "chunk"):
+        assert first[name] > 0
+    assert first["process_peak_bytes"] > 1e7
+    assert (first["method"], first["n_in"]) == ("diag", 20)
     assert first["device"]
     assert first["policies"] == "cpu"
     assert first["device_peak_bytes"] is None  # a CPU does not tell

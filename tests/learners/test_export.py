@@ -21,7 +21,7 @@ WITH: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def exported(every: int = 0, model: str = "lif-delta", **learner: Any) -> str:
+def exported(every: int = 0, model: str = "lif-delta", **learner: Any) -> bytes:
     """The training program of a learner as StableHLO of both platforms."""
     with exports.for_accelerators():
         programs, state, _ = make_programs(every, model=model, **learner)

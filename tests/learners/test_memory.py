@@ -24,15 +24,6 @@ def test_bptt_memory_grows() -> None:
     assert temporary("bptt", 1000) > 3 * temporary("bptt", 100)
 
 
-def test_a_cell_reports_what_the_table_needs() -> None:
-    row = measure(Cell(data_length=10, n_in=30, n_rec=8, n_layer=1, batch_size=4, repeats=2))
-    assert row["ms_per_step"] > 0
-    assert row["compile_seconds"] > 0
-    assert row["samples_per_second"] > 0
-    assert row["process_peak_bytes"] > 1e7
-    assert (row["method"], row["n_in"]) == ("bptt", 30)
-
-
 def test_the_stream_of_a_cell_has_its_density() -> None:
     cell = Cell(n_in=300, batch_size=4, data_length=50, density=0.05)
     dense = make_stream(cell).window(0, 50)
