@@ -26,6 +26,7 @@ from snnlab.errors import UsageError, one_line, shown
 from snnlab.training.metrics import write_atomically
 
 ROWS_FILE, PAGE_FILE = "rows.jsonl", "page.md"
+TINY = "tiny sizes: these rows show that everything runs, not how fast it is"
 #: Groups of rows, in the order in which they are measured.
 GROUPS = {
     "steps": "an update at every step",
@@ -51,7 +52,12 @@ def plan() -> dict[str, dict[str, Any]]:
     onm = functools.partial(OnmCell, n=16_384, repeats=3)
     bits = ("float32", "mixed")
     return {
-        "steps": of_kernels({STEPS: learner(method="diag", update_every=1)}),
+        "steps": {
+            **of_kernels({STEPS: learner(method="diag", update_every=1)}),
+            **of_kernels({
+                f"{STEPS}, mixed": learner(method="diag", update_every=1, precision="mixed")
+            }),
+        },
         "peers": {
             "BPTT, forward and backward": peer(method="bptt"),
             "D-RTRL, forward and backward": peer(method="diag"),
@@ -190,8 +196,9 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     here = processes.machine_of(devices)
     small = sizes == "tiny" or (sizes == "auto" and here["platform"] == "cpu")
+    here["sizes"] = "tiny" if small else "full"
     if small:
-        tell("tiny sizes: these rows show that everything runs, not how fast it is")
+        tell(TINY)
     there, rows = _read(out / ROWS_FILE)
     _check_same(there, here, out)
     wanted = list(rows_to_measure(groups or list(GROUPS), small))
@@ -273,7 +280,7 @@ def ratios(here: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> li
         label = f"{below:g} ms/step" if isinstance(below, float) else below
         found.append(
             {"name": f"{name} / {label}", "of": TIME, "value": ratio(times[name], against),
-             "bound": bound}
+             "bound": bound if here.get("sizes") == "full" else "(tiny)"}
         )  # fmt: skip
     return found
 
@@ -306,7 +313,8 @@ def page(
 ) -> str:
     """The result in Markdown, with what it means for larger networks."""
     meant = prospects.markdown(result["machine"]["memory_bytes_per_second"])
-    return report.page(result, command, COLUMNS) + "\n\n" + meant
+    note = f"{TINY}\n\n" if result["machine"].get("sizes") == "tiny" else ""
+    return note + report.page(result, command, COLUMNS) + "\n\n" + meant
 
 
 def table(result: Mapping[str, Any]) -> str:
