@@ -469,3 +469,39 @@ def test_an_empty_path_is_refused(flag: str, form: str) -> None:
     argv = [flag, ""] if form == "two" else [f"{flag}="]
     with pytest.raises(UsageError, match=rf"{flag} is given, but empty"):
         config.given_values(ImageClassification, argv, prog="x")
+
+
+# --------------------------------------------------------------- lists of YAML and Python
+
+
+@section("lists")
+class Lists:
+    names: config.CommaText = option("a,b", "A comma list.")
+    word: str = option("", "One word.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OfLists:
+    lists: Lists
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("[x, y]", "x,y"), ("[1, 2.5, true]", "1,2.5,true"), ("[]", ""), ("[x]", "x"), ("x,y", "x,y")],
+)
+def test_a_list_of_yaml_is_a_comma_list(text: str, value: str, yaml_file) -> None:
+    """Whoever reads what was given sees the text as well."""
+    seen = {}
+    made, _ = config.parse(
+        OfLists, ["--config", yaml_file(f"names: {text}")], prog="p", description="",
+        adapt=lambda given: seen.update(given) or {},
+    )  # fmt: skip
+    assert made.lists.names == value
+    assert seen == {"names": value}
+    assert config.build(OfLists, {"names": value.split(",")}).lists.names == value
+
+
+@pytest.mark.parametrize("text", ["names: [[x], y]", "names: [~]", "names: {x: 1}", "word: [x]"])
+def test_another_list_is_refused(text: str, yaml_file) -> None:
+    with pytest.raises(UsageError, match="must be a valid string"):
+        config.parse(OfLists, ["--config", yaml_file(text)], prog="p", description="")

@@ -289,3 +289,17 @@ def test_parameters_of_another_network_are_refused(finished: Path, tmp_path: Pat
         task(*SMALL, "--n_rec", "13", "--load_exp_folder", str(finished), "--filepath",
              str(tmp_path / "run"))  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+def test_the_log_tells_the_command_the_stages_and_no_metrics(finished: Path) -> None:
+    lines = [line.split(" ", 3)[3] for line in (finished / "log.txt").read_text().splitlines()]
+    assert lines[0].startswith("started: ")
+    assert "jax " in lines[1]
+    assert "recordings event-digits sha256" in lines[1]
+    assert lines[2].startswith("image-classification: event-digits, 10 steps")
+    assert [line.split(",")[0] for line in lines[3:7]] == [
+        f"checkpoint of epoch {k}" for k in (1, 2, 3, 4)
+    ]
+    assert lines[7].startswith("test with the parameters of epoch ")
+    assert lines[8] == "finished: results and figures are written"
+    assert len(lines) == 9

@@ -26,6 +26,7 @@ from snnlab.flags import Guide, help_text, make_parser, respelled
 from snnlab.options import (
     GENERAL,
     SET,
+    CommaText,
     Entry,
     Given,
     NameText,
@@ -47,10 +48,10 @@ from snnlab.options import (
 from snnlab.yaml_files import read_yaml_file, write_yaml
 
 __all__ = [
-    "SET", "Given", "Guide", "NameText", "Over", "PathText", "as_dict", "build", "canonical",
-    "defaults_beside", "differences", "entries", "flat", "gather", "given_values", "notes",
-    "option", "parse", "read_yaml", "renamed", "resolve", "section", "sections", "to_yaml",
-    "void_options",
+    "SET", "CommaText", "Given", "Guide", "NameText", "Over", "PathText", "as_dict", "build",
+    "canonical", "defaults_beside", "differences", "entries", "flat", "gather", "given_values",
+    "notes", "option", "parse", "read_yaml", "renamed", "resolve", "section", "sections",
+    "to_yaml", "void_options",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -265,6 +266,8 @@ def gather(
         values.update(found)
         values.files.update(dict.fromkeys(found, path))
     values.update(options)
+    known = entries(config_type)
+    values.update({name: known[name].read(v) for name, v in values.items() if known[name].is_list})
     for name in options:
         values.files.pop(name, None)
     return values

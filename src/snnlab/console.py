@@ -36,10 +36,20 @@ def make_console(**options: Any) -> Console:
 def this_command() -> str:
     """What a user types for the command that runs: ``snnlab run TASK``, ``python tasks/x.py``."""
     script, words = Path(sys.argv[0] or "the-same-task"), list(sys.argv[1:])
-    module = script.name == "__main__.py"
-    if not module and script.suffix not in ("", ".exe"):
-        return f"python {shlex.quote(str(script))}"
+    if script.name != "__main__.py" and script.suffix not in ("", ".exe"):
+        return _program(script)  # one command, whatever follows
     named = next((k for k, word in enumerate(words) if word.startswith("-")), len(words))
-    if module:
-        return shlex.join(["python", "-m", script.parent.name, *words[:named]])
-    return shlex.join([script.stem if shutil.which(script.stem) else str(script), *words[:named]])
+    return f"{_program(script)} {shlex.join(words[:named])}".rstrip()
+
+
+def typed_command() -> str:
+    """The command that runs, with all its arguments."""
+    return f"{_program(Path(sys.argv[0]))} {shlex.join(sys.argv[1:])}".rstrip()
+
+
+def _program(script: Path) -> str:
+    if script.name == "__main__.py":
+        return f"python -m {script.parent.name}"
+    if script.suffix not in ("", ".exe"):
+        return f"python {shlex.quote(str(script))}"
+    return script.stem if shutil.which(script.stem) else shlex.quote(str(script))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from snnlab.errors import UsageError, shown
+from snnlab.errors import UsageError, nearest, shown
 from snnlab.options import (
     GENERAL,
     Entry,
@@ -37,9 +38,29 @@ class Guide(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with one line for an error."""
+    """argparse without abbreviations, and with one line for an error."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> typing.NoReturn:
+        """Refuse the command line: what is wrong, and what is nearest to it.
+
+        Raises:
+            UsageError: always.
+        """
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+        if choice:
+            valid = [word.strip(" '") for word in choice[2].split(",")]
+            raise UsageError(
+                f"{self.prog} has no '{shown(choice[1])}'{nearest(choice[1], valid)}; valid: "
+                f"{', '.join(valid)}"
+            )
+        unknown = re.fullmatch(r"unrecognized arguments: (--\S+).*", message, re.DOTALL)
+        if unknown:
+            known = [s for action in self._actions for s in action.option_strings]
+            flag = unknown[1].split("=")[0]
+            message = f"unknown flag {shown(flag)}{nearest(flag, known)}; {self.prog} --help"
         raise UsageError(shown(message, 200))
 
 
@@ -64,7 +85,7 @@ def make_parser(
         only: options that it has; all by default.
     """
     parser = Parser(
-        prog=prog, description=description, formatter_class=_Formatter, allow_abbrev=False,
+        prog=prog, description=description, formatter_class=_Formatter,
         usage=f"{prog} [--flag value ...]", add_help=False,
     )  # fmt: skip
     general = parser.add_argument_group("configuration")

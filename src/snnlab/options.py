@@ -117,6 +117,16 @@ def _usable_name(text: str) -> str:
     return text
 
 
+def _commas(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return value
+    if any(isinstance(part, list | tuple | dict | None) for part in value):
+        return value
+    return ",".join(shown_value(part) for part in value)
+
+
+#: A comma list; YAML's and Python's lists are read as one.
+CommaText = Annotated[str, pydantic.BeforeValidator(_commas)]
 #: A path; ``~`` and ``~user`` are expanded by whoever opens it.
 PathText = Annotated[str, pydantic.AfterValidator(_usable_path)]
 #: A part of a file's name.
@@ -140,6 +150,7 @@ class Entry:
     says: Mapping[Any, str] = dataclasses.field(default_factory=dict)
     continues: bool = False
     is_path: bool = False
+    is_list: bool = False
     basic: bool = False
 
     @property
@@ -151,7 +162,9 @@ class Entry:
         return tuple(str(v) for v in literals(self.annotation))
 
     def read(self, value: Any) -> Any:
-        """``value`` with the spellings that only a flag has ("none", a number as text) read."""
+        """``value`` with other spellings read: "none", a number as text, a comma list as a list."""
+        if self.is_list:
+            value = _commas(value)
         if not isinstance(value, str):
             return value
         for choice in literals(self.annotation):
@@ -194,6 +207,7 @@ def entries(config_type: type) -> dict[str, Entry]:
                 sec.__section_only__.get(name, extra.get("only", ())),  # type: ignore[attr-defined]
                 extra.get("accepted"), extra.get("says", {}), extra.get("continues", False),
                 any(getattr(m, "func", None) is _usable_path for m in info.metadata),
+                any(getattr(m, "func", None) is _commas for m in info.metadata),
                 extra.get("basic", False),
             )  # fmt: skip
             for key in (name, *(a.replace("-", "_") for a in entry.aliases)):

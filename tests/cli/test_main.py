@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,65 @@ def test_options_come_from_a_config_by_name_in_python_too() -> None:
     own = yaml.safe_load((ROOT / "configs/coba-ei/two-cores.yaml").read_text())
     assert given["method"] == own["learner"]["method"]
     assert (given["n_cue"], given["n_rec"]) == (3, 9)
+
+
+@pytest.mark.parametrize(
+    ("argv", "goes_on"),
+    [
+        (["/x/bin/snnlab", "run", "coba-ei", "--lr", "1"], "{} run coba-ei"),
+        (["/x/snnlab/__main__.py", "run", "--config", "hd"], "python -m snnlab run"),
+        (["tasks/my task.py", "--lr", "1"], "python 'tasks/my task.py'"),
+    ],
+)
+def test_what_goes_on_is_named_as_it_was_typed(
+    argv: list[str], goes_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from snnlab import console
+    from snnlab.experiment.opening import go_on
+    from snnlab.runs import RunFolder
+
+    monkeypatch.setattr(console.shutil, "which", lambda name: f"/x/bin/{name}")
+    monkeypatch.setattr(sys, "argv", argv)
+    named = goes_on.format("snnlab")
+    assert go_on(RunFolder(Path("runs/a b"))) == f"go on with: {named} --resume 'runs/a b'"
+    assert console.typed_command().startswith(named)
+    assert console.typed_command().endswith(" ".join(argv[-2:]))
+    monkeypatch.setattr(console.shutil, "which", lambda name: None)
+    assert ("/x/bin/snnlab" in console.this_command()) == argv[0].startswith("/x/bin")
+
+
+def test_a_sweep_that_is_ended_says_what_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from snnlab import interrupts
+
+    def ended(command: list[str], root: Path) -> int:
+        raise interrupts.Interrupted(15)
+
+    monkeypatch.setattr(interrupts, "wait_for", ended)
+    monkeypatch.setattr(sys, "argv", ["/x/snnlab/__main__.py", "sweep", "balanced"])
+    with pytest.raises(interrupts.Interrupted) as left:
+        cli.main(["sweep", "balanced", "--filepath", str(tmp_path / "out")])
+    assert left.value.told == "go on with the same command: python -m snnlab sweep balanced"
+
+
+def test_a_task_of_a_package_is_run_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "own_task-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own_task\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[snnlab.tasks]\nmy-task = own_task:TASK\n")
+    (tmp_path / "own_task.py").write_text(
+        "import dataclasses\nfrom snnlab.problems import evidence\n"
+        "TASK = dataclasses.replace(evidence.TASK, title='Something of my own.')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT / "src")]))
+    lines = ["tasks", "run --help", "run my-task --n_cue 3 --dry_run", "run my-tusk"]
+    listed, helped, dry, wrong = without_jax("snnlab", lines)
+    for code, out, _ in (listed, helped):
+        assert code == 0
+        assert "my-task               Something of my own." in out
+    assert "n_cue: 3" in dry[1]
+    assert (wrong[0], wrong[1]) == (2, "")
+    assert "did you mean 'my-task'?" in wrong[2]

@@ -111,3 +111,8 @@ def test_an_epoch(hd: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     if "--track-balance" in flags:
         assert -1 <= rows[0]["balance"][0] <= 1
         assert rows[-1]["firing_rates"][0] > 0
+    else:  # no spikes, no rate
+        assert "firing_rates" not in rows[-1]
+        assert np.isfinite(rows[-1]["mean_outputs"]).all()
+        results = json.loads((tmp_path / "run" / "results.json").read_text())
+        assert "firing_rates" not in results

@@ -101,7 +101,7 @@ def test_a_rate_is_zero_only_without_a_spike() -> None:
     made = totals.row(1, "train")
     assert made["firing_rates"] == [pytest.approx(rate, rel=1e-5), 0.0]
     assert made["grad_norm"] == 0.5
-    assert show_rates([12.34, 0.0834, 0.0]) == "12.3/0.083/0 Hz"
+    assert show_rates({"firing_rates": [12.34, 0.0834, 0.0]}) == "rate 12.3/0.083/0 Hz"
 
 
 # ---------------------------------------------------------------- runs

@@ -83,6 +83,7 @@ def parsed(argv: list[str], prog: str = PROG) -> dict[str, Any]:
     one.add_argument("--job", required=True)
     one.add_argument("--devices", default="0")
     commands.add_parser("pipeline", help="event pipeline against tonic and torch")
+    commands.add_parser("memory-and-speed", help="time and memory over lists of sizes and learners")
     return vars(parser.parse_args(argv))
 
 
@@ -104,6 +105,10 @@ def main(argv: list[str] | None = None, prog: str = PROG) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] == "pipeline":
         return pipeline.main(argv[1:])
+    if argv and argv[0] == "memory-and-speed":
+        from snnlab.benchmarks import memory_and_speed as scaling
+
+        return scaling.main(f"{prog} memory-and-speed", scaling.TITLE, argv[1:])
     given = parsed(argv, prog)
     if given["command"] == "cell":
         select_device(given["devices"])

@@ -25,7 +25,7 @@ from snnlab import __version__, runs
 from snnlab import config as configs
 from snnlab.benchmarks.cells import Cell
 from snnlab.benchmarks.processes import in_fresh_process
-from snnlab.config import NameText, PathText, option, section
+from snnlab.config import CommaText, NameText, PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError, one_line, shown
 from snnlab.learners import LearnerConfig
@@ -44,6 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 #: For ``--help``.
+TITLE = "Measure time and memory of the learners over sequence lengths and sizes (TPU, GPU or CPU)."
 EXAMPLES = {
     "--devices cpu": "BPTT, D-RTRL and ES-D-RTRL, three lengths and three sizes; minutes",
     "--method expsm_diag --data_length 100,1000,10000 --memory_eval": "memory against length",
@@ -69,15 +70,17 @@ IDENTITY = {
 class SweepConfig:
     """What is measured. A list is separated by commas; its first value is the base."""
 
-    method: str = option(basic=True, default="bptt,diag,expsm_diag", help="list of learners")
-    backend: str = option(default="auto", help="list of their implementations")
-    chunk_size: str = option(default="auto", help="list of chunk sizes", unit="steps")
-    model: str = option(default="lif-delta", help="list of layer models")
-    data_length: str = option(basic=True, default="100,200,400", help="list of sequence lengths T")
-    n_rec: str = option(basic=True, default="128,64,256", help="list of neurons per layer")
-    n_layer: str = option(basic=True, default="3", help="list of depths")
-    batch_size: str = option(basic=True, default="16", help="list of batch sizes")
-    n_in: str = option(basic=True, default="512", help="list of numbers of inputs")
+    method: CommaText = option(basic=True, default="bptt,diag,expsm_diag", help="list of learners")
+    backend: CommaText = option(default="auto", help="list of their implementations")
+    chunk_size: CommaText = option(default="auto", help="list of chunk sizes", unit="steps")
+    model: CommaText = option(default="lif-delta", help="list of layer models")
+    data_length: CommaText = option(
+        basic=True, default="100,200,400", help="list of sequence lengths T"
+    )
+    n_rec: CommaText = option(basic=True, default="128,64,256", help="list of neurons per layer")
+    n_layer: CommaText = option(basic=True, default="3", help="list of depths")
+    batch_size: CommaText = option(basic=True, default="16", help="list of batch sizes")
+    n_in: CommaText = option(basic=True, default="512", help="list of numbers of inputs")
     density: float = option(default=0.02, help="share of inputs active in a step", ge=0, le=1)
     connectivity: float = option(
         default=1.0, help="share of the connections onto each layer that exist", gt=0, le=1
@@ -104,7 +107,7 @@ class SweepConfig:
 class SweepRun:
     """Where it goes."""
 
-    devices: str = option(
+    devices: CommaText = option(
         basic=True, default="0", help="an accelerator's id, all, or cpu", aliases=("gpu",)
     )
     filepath: PathText = option(

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.cli.words import Parser
 from snnlab.errors import UsageError, shown
 from snnlab.experiment import comparison, info
+from snnlab.flags import Parser
 from snnlab.options import shown_value
 from snnlab.runs import RunFolder
 
@@ -39,7 +39,9 @@ def arguments(parser: Parser) -> None:
 
 def main(prog: str, argv: Sequence[str]) -> int:
     """Compare the runs."""
-    parser = Parser(prog, "Results of runs side by side, and the options in which they differ.")
+    parser = Parser(
+        prog=prog, description="Results of runs side by side, and the options in which they differ."
+    )
     arguments(parser)
     given = parser.parse_args(argv)
     paths: list[Path] = []

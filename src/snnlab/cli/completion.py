@@ -14,7 +14,7 @@ from typing import Any
 
 from snnlab import config_files
 from snnlab.cli.main import COMMANDS, PROG
-from snnlab.cli.words import Parser
+from snnlab.flags import Parser
 from snnlab.options import entries
 from snnlab.registry import load
 
@@ -35,7 +35,9 @@ def main(prog: str, argv: Sequence[str]) -> int:
     """Print the code that a shell runs."""
     import argcomplete
 
-    parser = Parser(prog, TITLE)
+    parser = Parser(
+        prog=prog, description=TITLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments(parser)
     shell = parser.parse_args(argv).shell
     print(argcomplete.shellcode([PROG], shell=shell))
@@ -56,7 +58,7 @@ def complete() -> None:
 
 def parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of the command that these words begin; of the others the names alone."""
-    parser = Parser(PROG)
+    parser = Parser(prog=PROG)
     commands = parser.add_subparsers()
     for name in COMMANDS:
         own = commands.add_parser(name)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snnlab import config_files
-from snnlab.cli.words import Parser
 from snnlab.errors import UsageError, nearest, shown
+from snnlab.flags import Parser
 
 
 def arguments(parser: Parser) -> None:
@@ -21,7 +21,10 @@ def arguments(parser: Parser) -> None:
 
 def main(prog: str, argv: Sequence[str]) -> int:
     """List the configs, or print one."""
-    parser = Parser(prog, "Experiments that --config takes by name, and sweeps of snnlab sweep.")
+    parser = Parser(
+        prog=prog,
+        description="Experiments that --config takes by name, and sweeps of snnlab sweep.",
+    )
     arguments(parser)
     given = parser.parse_args(argv)
     if given.what == "show":

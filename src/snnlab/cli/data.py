@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from snnlab.cli.words import Parser
+from snnlab.flags import Parser
 
 TITLE = "Datasets of --dataset; recordings of your own."
 
@@ -25,7 +25,7 @@ def arguments(parser: Parser) -> None:
 
 def main(prog: str, argv: Sequence[str]) -> int:
     """List, prepare or check; 1 if a check finds something wrong."""
-    parser = Parser(prog, TITLE)
+    parser = Parser(prog=prog, description=TITLE)
     arguments(parser)
     given = parser.parse_args(argv)
     if given.what == "check":

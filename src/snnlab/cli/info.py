@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from snnlab import config as configs
-from snnlab.cli.words import Parser
 from snnlab.errors import UsageError
 from snnlab.experiment import info
+from snnlab.flags import Parser
 from snnlab.library import Run
 from snnlab.problems.tasks import task_of
 from snnlab.runs import RunFolder
@@ -28,7 +28,10 @@ def arguments(parser: Parser) -> None:
 
 def main(prog: str, argv: Sequence[str]) -> int:
     """Describe the folders."""
-    parser = Parser(prog, "What a run folder holds, and how to go on; it is changed by nothing.")
+    parser = Parser(
+        prog=prog,
+        description="What a run folder holds, and how to go on; it is changed by nothing.",
+    )
     arguments(parser)
     told = [described(Path(name).expanduser()) for name in parser.parse_args(argv).run]
     print("\n\n".join("\n".join(lines) for lines in told))

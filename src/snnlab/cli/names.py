@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from snnlab.cli.words import Parser
+from snnlab.flags import Parser
 
 
 def _listed(prog: str, argv: Sequence[str], what: str) -> None:
-    Parser(prog, f"{what}, with those of installed packages (entry points).").parse_args(argv)
+    Parser(
+        prog=prog, description=f"{what}, with those of installed packages (entry points)."
+    ).parse_args(argv)
 
 
 def _print(rows: Iterable[tuple[str, str]], head: str = "") -> None:

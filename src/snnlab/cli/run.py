@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def _task_of(argv: Sequence[str]) -> str:
     if given.resume:
         from snnlab.library import load as load_run
 
-        return load_run(given.resume[-1]).task
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the resume itself tells of damaged checkpoints
+            return load_run(given.resume[-1]).task
     if not given.config:
         return ""
     path = Path(config_files.find(given.config[0])).resolve()

@@ -42,11 +42,10 @@ def _member(archive: archives.Archive, name: str) -> zipfile.ZipInfo:
         UsageError: there is none.
     """
     inside = [m for m in archive.members if m.filename.lower().endswith(".h5")]
-    if len(inside) > 1 and name:
-        inside = [m for m in inside if m.filename.rpartition("/")[2] == name]
-    if len(inside) != 1:
+    named = [m for m in inside if len(inside) == 1 or m.filename.rpartition("/")[2] == name]
+    if len(named) != 1:
         raise UsageError(f"{archive.path} holds {len(inside)} .h5 files instead of one")
-    return inside[0]
+    return named[0]
 
 
 def packed_h5(path: Path, name: str) -> Iterator[tuple[str, Iterator[bytes]]]:

@@ -132,6 +132,7 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
         config.learner.update_every, placement,
         evaluated(size) if size != problem.batch_size else None,
     )  # fmt: skip
+    programs.spiking = getattr(getattr(config, "model", None), "is_spiking", True)
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
     return Assembly(programs, plateau, state, plain)

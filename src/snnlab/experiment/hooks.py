@@ -59,7 +59,6 @@ class Metrics(RunHook):
                 this.best = on_host(params)
             for row in rows:
                 this.note(row)
-            this.folder.logger().info("%s", list(rows))
 
 
 class Checkpoints(RunHook):
@@ -107,6 +106,10 @@ class Checkpoints(RunHook):
             this.progress.seconds = self._seconds + time.perf_counter() - self._began
             this.progress.compile_seconds = self._compiled + self._programs.compile_seconds
             this.save(now.place, self.of(now.state, i), now.averages[i] if now.averages else None)
+            this.folder.logger().info(
+                "checkpoint of %s, after %.1f s of which %.1f s compiling", now.place,
+                this.progress.seconds, this.progress.compile_seconds,
+            )  # fmt: skip
         self._due.saved()
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import interrupts, runs
-from snnlab.console import this_command
+from snnlab.console import this_command, typed_command
 from snnlab.errors import UsageError, by_keywords
 from snnlab.experiment.assembly import Assembly
 from snnlab.experiment.problem import Problem
@@ -86,6 +86,13 @@ def go_on(folder: runs.RunFolder) -> str:
     return f"go on with: {this_command()} --resume {shlex.quote(str(folder.path))}"
 
 
+def log_start(this: Run, what: str, facts: dict[str, str]) -> None:
+    """The head of a run in ``log.txt``: its command, versions and data."""
+    log = this.folder.logger()
+    log.info("%s: %s", what, "from Python" if by_keywords() else typed_command())
+    log.info("%s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+
+
 def _facts(problem: Problem) -> dict[str, str]:
     return {**runs.provenance(), **problem.identity}
 
@@ -94,7 +101,7 @@ def _begun(this: Run, initial: TrainState) -> Moment:
     """A new run, or one that was ended before its first checkpoint."""
     facts = _facts(this.problem)
     this.folder.write_config(configs.to_yaml(this.config, facts))
-    this.folder.logger().info("started %s", facts)
+    log_start(this, "started", facts)
     this.folder.metrics.write(())
     if this.problem.measure:
         measured = this.problem.measure(initial.params)
@@ -145,9 +152,10 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
             "now ends there, so this is neither the run that began nor one of that many epochs"
         )
     folder.metrics.write(this.rows)
-    folder.write_config(configs.to_yaml(config, _facts(this.problem)))
+    facts = _facts(this.problem)
+    folder.write_config(configs.to_yaml(config, facts))
     this.writer.begin_at(place)
-    log.info("resumed after %s", place)
+    log_start(this, f"resumed after {place}", facts)
     averages = meta["averages"]
     return Moment(state, place, None if averages is None else [Averages.of(averages)])
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from snnlab.config import NameText, Over, PathText, option, section
+from snnlab.config import CommaText, NameText, Over, PathText, option, section
 from snnlab.data.batch import Splits
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class RunConfig:
         ge=-1,
         lt=2**31,
     )
-    devices: str = option(
+    devices: CommaText = option(
         basic=True,
         default="0",
         help="comma list of accelerator ids, or all: batches (or --trials) are split over them; "

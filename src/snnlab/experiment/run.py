@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import draw, probe, simulate
 from snnlab.experiment.state import Run, facts_of, note_divergence
 from snnlab.experiment.warn import warn
+from snnlab.runs import RunFolder
 from snnlab.training import seeds
 from snnlab.training.evaluation import Diverged, evaluate
 from snnlab.training.hooks import Hook, Moment
@@ -45,7 +45,7 @@ def run(
     if config.run.mode == "probe":
         return probe(config, problem, parts, console)
     with opened(config, problem, parts, console) as (this, start):
-        announce(config, problem, parts, this.folder.path, console)
+        announce(config, problem, parts, this.folder, console)
         if not config.run.only_do_testing:
             try:
                 train([this], parts.programs, start, console, hooks)
@@ -55,16 +55,20 @@ def run(
 
 
 def announce(
-    config: Any, problem: Problem, parts: Assembly, folder: Path, console: Console
+    config: Any, problem: Problem, parts: Assembly, folder: RunFolder, console: Console
 ) -> None:
-    n, devices = n_parameters(parts), parts.programs.placement.n
+    """Say what begins, on the console and in ``log.txt``."""
+    devices = parts.programs.placement.n
     where = f"{devices} devices: " if devices > 1 else ""
-    console.print(
+    what = (
         f"{problem.task}: {problem.dataset}, {problem.steps_in_words(parts.network)}, "
-        f"{n:,} parameters, "
-        f"{config.learner.method} ({parts.programs.learner.backend}) on "
-        f"{where}{jax.devices()[0].platform}; run folder {folder}", highlight=False,
-    )  # fmt: skip
+        f"{n_parameters(parts):,} parameters, {config.learner.method} "
+        f"({parts.programs.learner.backend}) on {where}{jax.devices()[0].platform}"
+    )
+    console.print(f"{what}; run folder {folder.path}", highlight=False)
+    for line in (what, problem.note):
+        if line:
+            folder.logger().info("%s", line)
     if problem.note:
         console.print(problem.note, highlight=False)
 
@@ -100,6 +104,8 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     config, problem, parts = this.config, this.problem, this.parts
     folder, progress = this.folder, this.progress
     this.writer.wait()
+    log = folder.logger()
+    log.info("test with the parameters of epoch %s of %s", progress.best_epoch, progress.epoch)
     best = jax.tree.map(jax.numpy.asarray, this.best)
     try:
         test = evaluate(
@@ -110,20 +116,22 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     this.note(test)
     warn(this, 1, console)
     score = problem.score
-    results = {
+    results: dict[str, Any] = {
         f"test_{score.name}": test[score.name],
         **facts_of(this),
-        "firing_rates": test["firing_rates"],
+        **{name: test[name] for name in ("firing_rates", "mean_outputs") if name in test},
         "test_loss": test["loss"],
     }
     folder.write_results(results)
+    rate = show_rates(test)
     paths = draw(config, problem, parts, best, folder.figures, this.rows, progress.best_epoch)
     console.print(
         f"test {score.words} {score.show(test[score.name])} (best epoch {progress.best_epoch} of "
-        f"{progress.epoch}, rate {show_rates(test['firing_rates'])}, "
+        f"{progress.epoch}, {rate}{', ' * bool(rate)}"
         f"{progress.seconds:.0f} s of which {progress.compile_seconds:.0f} s compiling)",
         highlight=False,
     )
+    log.info("finished: results and figures are written")
     console.print(f"run folder {folder.path}", highlight=False)
     console.print(f"figures    {', '.join(str(p) for p in paths)}", highlight=False)
     return results

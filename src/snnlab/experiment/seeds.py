@@ -150,7 +150,7 @@ def _alone(config: Any, problem: Problem, console: Console) -> dict[str, Any]:
     """Train one seed of several; its divergence is a result, not the end of the others."""
     parts = assemble(config, problem, _split(config, problem, console))
     with opened(config, problem, parts, console) as (this, start):
-        announce(config, problem, parts, this.folder.path, console)
+        announce(config, problem, parts, this.folder, console)
         if not config.run.only_do_testing:
             try:
                 train([this], parts.programs, start, console)
@@ -212,7 +212,10 @@ def _together(members: list[Member], config: Any, console: Console) -> list[dict
             console.print(
                 f"{len(members)} seeds on {used} of {len(devices)} devices", highlight=False
             )
-        announce(members[0][0], members[0][1], made[0][2], these[0].folder.path.parent, console)
+        announce(
+            members[0][0], members[0][1], made[0][2],
+            runs.RunFolder(these[0].folder.path.parent), console,
+        )  # fmt: skip
         try:
             train(these, programs, _joined(these, [start for _, start in both]), console)
         except Diverged as error:

@@ -50,7 +50,7 @@ def simulate(config: Any, problem: Problem, parts: Assembly, console: Console) -
     console.print(
         f"one batch of {row['samples']}, {problem.steps_in_words(parts.network)}: "
         f"{score.words} {score.show(row[score.name])}, loss {row['loss']:.4f}, "
-        f"rate {show_rates(row['firing_rates'])}", highlight=False,
+        f"{show_rates(row)}".removesuffix(", "), highlight=False,
     )  # fmt: skip
     for text in alarms([row], problem.layer_names, config):
         show(text, console)

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import config_files, interrupts
-from snnlab.config import PathText, option, section
-from snnlab.console import make_console
+from snnlab.config import CommaText, PathText, option, section
+from snnlab.console import make_console, typed_command
 from snnlab.errors import UsageError, nearest, shown
 from snnlab.experiment.sweep_file import (
     Member,
@@ -50,7 +50,7 @@ class SweepOptions:
     filepath: PathText = option(
         basic=True, default="", help="folder of the sweep; empty: runs/<name of the sweep file>"
     )
-    only: str = option(
+    only: CommaText = option(
         basic=True, default="", help="comma list of runs by name; empty: all",
         only={"index": (-1,), "list": (False,), "collect": (False,)},
     )  # fmt: skip
@@ -221,7 +221,11 @@ def main(
             console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)
             console.print(f"     {' '.join(member.arguments)}", markup=False, style="dim")
         return 0
-    failed = [] if options.collect else _run_all(sweep, chosen, console)
+    try:
+        failed = [] if options.collect else _run_all(sweep, chosen, console)
+    except interrupts.Interrupted as error:
+        told = f"go on with the same command: {typed_command()}"
+        raise interrupts.Interrupted(error.signum, told) from None
     if options.index < 0 or options.collect:
         from snnlab.experiment.comparison import compare
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pydantic
 
-from snnlab.config import entries, option, section
+from snnlab.config import CommaText, entries, option, section
 from snnlab.errors import UsageError, shown
 from snnlab.models import options as of
 from snnlab.models.registry import MODELS, READOUTS, Model
@@ -150,7 +150,7 @@ def model_section(
         take(kind.of_spiking, spiking, f"readout {readout}")
         values = {**MODELS.get(default).defaults, **defaults}
         space: dict[str, Any] = {"model": _model_option(default), "trainable": _trainable(readout)}
-        hints: dict[str, Any] = {"model": Literal[MODELS.names()], "trainable": str}
+        hints: dict[str, Any] = {"model": Literal[MODELS.names()], "trainable": CommaText}
         only: dict[str, Any] = {}
         for name, (hint, declared) in found.items():
             info = copy.copy(declared)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from snnlab import config as configs
 from snnlab.analysis.config import Metric
-from snnlab.config import SET, NameText, PathText, option, section
+from snnlab.config import SET, CommaText, NameText, PathText, option, section
 from snnlab.console import make_console
 from snnlab.errors import UsageError
 from snnlab.experiment.command import proceed
@@ -91,7 +91,7 @@ class SandboxConfig:
         ge=-1,
         lt=2**31,
     )
-    devices: str = option(
+    devices: CommaText = option(
         basic=True, default="0", help="comma list of accelerator ids, all, or cpu"
     )
     filepath: PathText = option(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from snnlab.config import option, section
+from snnlab.config import CommaText, option, section
 from snnlab.data.periods import steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
@@ -31,7 +31,7 @@ class PatternConfig:
 
     dataset: Literal["sines"] = option(default="sines", help="the task of this script")
     t_trial: float = option(basic=True, default=1000.0, help="length of the trial", unit="ms", gt=0)
-    frequencies: str = option(
+    frequencies: CommaText = option(
         basic=True,
         default="1,2,3,5",
         help="comma list of the sines' frequencies in each target, in Hz",

@@ -37,7 +37,7 @@ def alarms(rows: Sequence[Mapping[str, Any]], layer_names: Sequence[str], config
     found: dict[str, str] = {}
     for row in rows:
         place = PLACES.get(row["split"], "").format(epoch=row["epoch"])
-        rates = row.get("firing_rates") or ()
+        rates = row.get("firing_rates") or row.get("mean_outputs") or ()
         silent = [name for name, rate in zip(layer_names, rates) if rate == 0]
         if silent:
             were = "was" if len(silent) == 1 else "were"

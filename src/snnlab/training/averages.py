@@ -11,13 +11,19 @@ import numpy as np
 
 @dataclasses.dataclass
 class Averages:
-    """Running means over the samples of a split."""
+    """Running means over the samples of a split.
+
+    Attributes:
+        outputs_ms: length of a step where outputs are no spikes: their mean then stands in the
+            place of rates.
+    """
 
     samples: float = 0.0
     loss: float = 0.0
     measures: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # above, below
     rates: np.ndarray | None = None
     grad_norm: float | None = None  # of training alone
+    outputs_ms: float | None = None
 
     def add(self, numbers: dict[str, Any]) -> None:
         count = float(numbers["count"])
@@ -44,11 +50,14 @@ class Averages:
     def row(self, epoch: int, split: str) -> dict[str, Any]:
         """One object of ``metrics.jsonl``; rates in Hz, exactly 0 only where nothing spiked."""
         n = max(self.samples, 1.0)
-        rates = [] if self.rates is None else [float(f"{r:.6g}") for r in self.rates / n]
+        per_s, kind = (1.0, "firing_rates")
+        if self.outputs_ms:
+            per_s, kind = (1000.0 / self.outputs_ms, "mean_outputs")
+        rates = [] if self.rates is None else [float(f"{r / per_s:.6g}") for r in self.rates / n]
         return {
             "epoch": epoch, "split": split, "loss": self.loss / n,
             **{name: _ratio(*sums) for name, sums in self.measures.items()},
-            "samples": int(self.samples), "firing_rates": rates,
+            "samples": int(self.samples), kind: rates,
             **({} if self.grad_norm is None else {"grad_norm": self.grad_norm / n}),
         }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pydantic
 
-from snnlab.config import SET, option, section
+from snnlab.config import SET, CommaText, option, section
 
 
 @section("Training")
@@ -75,7 +75,7 @@ class TrainingConfig:
         help="milestones: times --lr_gamma after each of --lr_milestones; cosine: to zero "
         "at the last epoch; plateau: times --lr_gamma when the validation score stalls",
     )
-    lr_milestones: str = option(
+    lr_milestones: CommaText = option(
         default="", help="comma list of epochs, for example 40,80 (sets milestones)",
         only={"lr_schedule": ("constant", "milestones")},
     )  # fmt: skip

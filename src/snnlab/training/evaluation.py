@@ -56,7 +56,7 @@ def evaluate_seeds(
     split: str, layer_names: tuple[str, ...] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """:func:`evaluate` with a row for each seed."""
-    totals = [Averages() for _ in range(programs.n_seeds or 1)]
+    totals = programs.averages()
     for batch in batches:
         add(programs.evaluate(params, batch.stream, batch.targets), totals, programs,
             epoch, 0, layer_names)  # fmt: skip

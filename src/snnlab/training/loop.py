@@ -72,7 +72,7 @@ def _batches(
     """The batches of an epoch that are left."""
     done, totals = now.place.batch, now.averages if now.place.batch else None
     if totals is None:
-        totals = [Averages() for _ in range(programs.n_seeds or 1)]
+        totals = programs.averages()
     epoch, state, waiting = now.place.epoch + 1, now.state, None
     for number, batch in enumerate(train if done < now.batches else (), start=done + 1):
         state, numbers = programs.train(state, batch.stream, batch.targets)

@@ -21,6 +21,7 @@ from snnlab.learners.base import Learner
 from snnlab.learners.forward import Forward
 from snnlab.learners.functional import Params, PureNetwork, PureSequence
 from snnlab.models.base import StepOutput
+from snnlab.training.averages import Averages
 from snnlab.training.objectives import Metrics, Objective, Targets
 from snnlab.training.optim import norms
 from snnlab.training.placement import ALONE, Placement, on_one
@@ -64,6 +65,8 @@ class Programs:
 
     #: Several seeds at once: :class:`snnlab.training.seeds.SeedPrograms`.
     n_seeds: int | None = None
+    #: Whether the layers' outputs are spikes, whose mean is a rate.
+    spiking: bool = True
 
     def __init__(
         self,
@@ -90,6 +93,10 @@ class Programs:
     @property
     def updates_per_batch(self) -> int:
         return -(-self.n_steps // self.update_every)
+
+    def averages(self) -> list[Averages]:
+        """Those of a split that begins, of the one seed."""
+        return [Averages(outputs_ms=None if self.spiking else self.objective.step_ms)]
 
     # -- running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,9 +13,12 @@ from snnlab.scores import Score
 from snnlab.training.averages import Averages
 
 
-def show_rates(rates: list[float]) -> str:
-    """``"12.1/0.083/0 Hz"``: one mean rate for each layer; 0 where nothing spiked."""
-    return "/".join(f"{r:.1f}" if r >= 1 else f"{r:.2g}" for r in rates) + " Hz"
+def show_rates(row: Mapping[str, Any]) -> str:
+    """``"rate 12.1/0.083/0 Hz"``, of each layer, 0 where nothing spiked; empty without spikes."""
+    rates = row.get("firing_rates")
+    if not rates:
+        return ""
+    return "rate " + "/".join(f"{r:.1f}" if r >= 1 else f"{r:.2g}" for r in rates) + " Hz"
 
 
 class ProgressDisplay:
@@ -70,7 +74,7 @@ class ProgressDisplay:
         row = totals.row(epoch, "train")
         numbers = (
             f"loss {row['loss']:.3f}  {self._shown(row, 1)}  "
-            f"{show_rates(row['firing_rates'])}  {speed:,.0f} steps/s"
+            f"{show_rates(row).removeprefix('rate ')}  {speed:,.0f} steps/s"
         )
         done = (epoch - self._first) * self._batches + number
         self._bar.update(
@@ -79,11 +83,11 @@ class ProgressDisplay:
 
     def epoch(self, epoch: int, rows: tuple[dict[str, Any], dict[str, Any]], best: bool) -> None:
         train, val = rows
-        mark = " *" if best else ""
+        mark, rate = " *" if best else "", show_rates(val)
         self.console.print(
             f"epoch {epoch:3d}/{self._epochs}  train loss {train['loss']:.4f} "
             f"{self._shown(train)}  val loss {val['loss']:.4f} {self._shown(val)}"
-            f"  rate {show_rates(val['firing_rates'])}  {val['seconds']:.1f} s{mark}",
+            f"  {rate}{'  ' * bool(rate)}{val['seconds']:.1f} s{mark}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 

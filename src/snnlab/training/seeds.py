@@ -20,6 +20,7 @@ import numpy as np
 
 from snnlab.learners.functional import Params
 from snnlab.scores import Score
+from snnlab.training.averages import Averages
 from snnlab.training.optim import Plateau
 from snnlab.training.placement import Spread
 from snnlab.training.programs import Programs
@@ -87,6 +88,10 @@ class SeedPrograms:
         self.spread = Spread(devices, self.n_seeds)
         self.compile_seconds = 0.0
         self._compiled: dict[Any, Any] = {}
+
+    def averages(self) -> list[Averages]:
+        """Those of a split that begins, of each seed."""
+        return [total for member in self.members for total in member.averages()]
 
     def train(self, state: Any, stream: Any, targets: Any) -> tuple[Any, dict[str, jax.Array]]:
         """One batch of every seed; ``state`` is consumed."""
