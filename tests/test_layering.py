@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "snnlab"
 LAYERS = (
-    {"interrupts", "lazy"},
+    {"interrupts", "lazy", "rendezvous"},
     {"errors"},
     {"yaml_files", "console", "options", "registry", "scores", "config_files"},
     {"flags"},
-    {"config", "devices", "sharding"},
+    {"config", "devices", "processes", "sharding"},
     {"models", "data"},
     {"learners"},
     {"training", "analysis"},
@@ -31,8 +31,8 @@ LAYERS = (
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Read by every command before it knows what to do: `--help` must not wait for JAX.
 LIGHT = {
-    "interrupts", "lazy", "errors", "yaml_files", "options", "registry", "scores", "flags",
-    "config", "config_files", "cli", "__main__",
+    "interrupts", "lazy", "rendezvous", "errors", "yaml_files", "options", "registry", "scores",
+    "flags", "config", "config_files", "cli", "__main__",
 }  # fmt: skip
 HEAVY = {"jax", "brainstate", "brainpy", "brainunit", "torch", "tonic", "numpy", "matplotlib"}
 # Only the training loop repeats, and only the learners compile.

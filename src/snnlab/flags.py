@@ -114,6 +114,8 @@ def make_parser(
                 kwargs["metavar"] = "{" + ",".join(entry.choices) + "}"
             if entry.is_flag:
                 kwargs = {"metavar": "0|1", "nargs": "?", "const": "true"}
+            elif entry.bare:
+                kwargs |= {"nargs": "?", "const": entry.bare}
             default = (defaults or {}).get(entry.name, entry.default)
             group.add_argument(
                 f"--{entry.name}",

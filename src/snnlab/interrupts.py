@@ -93,14 +93,17 @@ class _Watch:
             _tell(f"{name}: {self.held[-1]}")
 
     def leave(self, signum: int) -> None:
+        self.end(lambda told: Interrupted(signum, told).line, 128 + signum)
+
+    def end(self, line: Callable[[str], str], code: int) -> None:
         """End the process, wherever its main thread is."""
         told = next((told for told, _ in reversed(self.leaving) if told), "")
         for _, undo in reversed(self.leaving):
             if undo is not None:
                 with contextlib.suppress(Exception):  # the process ends in any case
                     undo()
-        _tell(f"{self.prog}: {Interrupted(signum, told).line}")
-        os._exit(128 + signum)
+        _tell(f"{self.prog}: {line(told)}" if self.prog else line(told))
+        os._exit(code)
 
 
 def _tell(line: str) -> None:
@@ -167,9 +170,19 @@ def leaving(told: str = "", undo: Callable[[], object] | None = None) -> Iterato
         _watch.leaving.remove(entry)
 
 
-def came() -> bool:
-    """Whether a signal came, so that :func:`check` would raise."""
-    return _watch.first is not None
+def end(line: str, code: int) -> None:
+    """End the process at once, from any thread, as a signal does.
+
+    Args:
+        line: for the user; what :func:`leaving` tells follows it.
+        code: of the exit.
+    """
+    _watch.end(lambda told: line + (f"; {told}" if told else ""), code)
+
+
+def came() -> int:
+    """The signal that came, so that :func:`check` would raise; 0 if none did."""
+    return _watch.first or 0
 
 
 def check() -> None:

@@ -348,34 +348,51 @@ def _train(
     name: str, given: configs.Given, progress: bool, hooks: Sequence[Hook],
     recordings: EventStore | None,
 ) -> Run:  # fmt: skip
-    from snnlab.console import make_console
-    from snnlab.devices import select_device
-    from snnlab.experiment.command import perform, settled
+    from snnlab.experiment.command import together
 
     task = task_of(name)
-    console, kind, adapt = make_console(quiet=not progress), task.config, task.adapt
+    kind, adapt = task.config, task.adapt
     build: Callable[..., Problem] = task.build
     if recordings is not None:
         if name != "image-classification" or "dataset" in given:
             raise UsageError("recordings belong to image-classification, without a dataset")
         adapt, build = None, functools.partial(build, recordings=recordings)
     asked: Any = configs.resolve(kind, given, adapt=adapt)
+    with together(asked) as config:
+        path = _performed(name, kind, config, given, build, progress, hooks)
+    return load(path)
+
+
+def _performed(
+    name: str, kind: type, asked: Any, given: configs.Given, build: Callable[..., Problem],
+    progress: bool, hooks: Sequence[Hook],
+) -> str:  # fmt: skip
+    """Run what is asked; the folder."""
+    from snnlab import processes
+    from snnlab.console import make_console
+    from snnlab.devices import select_device
+    from snnlab.experiment.command import perform, settled
+
+    console = make_console(quiet=not (progress and processes.leads()))
     for line in configs.notes(asked, given):
         console.print(line)
     config: Any = settled(kind, asked, given, console)
+    processes.start_jax()
     note = select_device(config.run.devices)
     if note:
         console.print(note)
     if config.run.resume or config.run.filepath:
         perform(config, build, console, hooks)
-        return load(config.run.resume or config.run.filepath)
+        return config.run.resume or config.run.filepath
     method = config.learner.method if config.run.mode == "train" else config.run.mode
-    path = runs.RunFolder.fresh(name, method, config.run.exp_name)
-    own = dataclasses.replace(config.run, filepath=str(path))
+    leads = processes.leads()
+    fresh = str(runs.RunFolder.fresh(name, method, config.run.exp_name)) if leads else ""
+    path = processes.shared(fresh)
+    own = dataclasses.replace(config.run, filepath=path)
     try:
         perform(dataclasses.replace(config, run=own), build, console, hooks)
     except BaseException:
         with contextlib.suppress(OSError):
-            path.rmdir()  # if nothing was written
+            Path(path).rmdir()  # if nothing was written
         raise
-    return load(path)
+    return path

@@ -48,6 +48,7 @@ def option(
     says: Mapping[Any, str] | None = None,
     continues: bool = False,
     basic: bool = False,
+    bare: str = "",
     **constraints: Any,
 ) -> Any:
     """A field of a section.
@@ -64,12 +65,13 @@ def option(
         says: value -> line for a user who gives it.
         continues: a value takes all others from elsewhere, so that conditions are not checked.
         basic: shown by the short ``--help``.
+        bare: what the flag alone means, without a value.
         **constraints: pydantic's ``gt, ge, lt, le, pattern ...``.
     """
     extra: Any = {
         "unit": unit, "aliases": list(aliases), "accepted": accepted, "says": says or {},
         "only": (only,) if isinstance(only, Mapping) else tuple(only), "continues": continues,
-        "basic": basic,
+        "basic": basic, "bare": bare,
     }  # fmt: skip
     return pydantic.Field(default=default, description=help, json_schema_extra=extra, **constraints)
 
@@ -152,6 +154,7 @@ class Entry:
     is_path: bool = False
     is_list: bool = False
     basic: bool = False
+    bare: str = ""
 
     @property
     def is_flag(self) -> bool:
@@ -208,7 +211,7 @@ def entries(config_type: type) -> dict[str, Entry]:
                 extra.get("accepted"), extra.get("says", {}), extra.get("continues", False),
                 any(getattr(m, "func", None) is _usable_path for m in info.metadata),
                 any(getattr(m, "func", None) is _commas for m in info.metadata),
-                extra.get("basic", False),
+                extra.get("basic", False), extra.get("bare", ""),
             )  # fmt: skip
             for key in (name, *(a.replace("-", "_") for a in entry.aliases)):
                 if key in taken:

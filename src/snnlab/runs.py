@@ -11,13 +11,13 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from snnlab import __version__
+from snnlab import __version__, processes
 from snnlab.errors import UsageError
 from snnlab.training.checkpoint_files import places
 from snnlab.training.metrics import MetricsFile, finite, write_atomically
@@ -239,6 +239,37 @@ class RunFolder:
         return log
 
 
+class Watched(RunFolder):
+    """The folder of a run that another process writes: here nothing is locked or written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.metrics = _Unwritten(self.metrics.path)
+
+    def lock(self) -> None:
+        pass
+
+    def write_config(self, text: str) -> None:
+        pass
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        pass
+
+    def logger(self) -> logging.Logger:
+        log = logging.getLogger("snnlab.watched")
+        log.propagate = False
+        log.addHandler(logging.NullHandler())
+        return log
+
+
+class _Unwritten(MetricsFile):
+    def append(self, row: dict[str, Any]) -> None:
+        pass
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        pass
+
+
 def options_of(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Option -> value of a config in sections."""
     return {str(name): value for part in content.values() for name, value in part.items()}
@@ -281,24 +312,33 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
 
 
-def provenance() -> dict[str, str]:
-    """Versions, commit and machine, for the head of a config."""
-    import jax
-
+def versions() -> dict[str, str]:
+    """Of what decides the numbers."""
     facts = {
-        "snnlab": __version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "device": str(jax.devices()[0]),
-        "cores": str(os.cpu_count()),
-        "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+        "snnlab": __version__, "commit": commit(), "python": platform.python_version(),
+    }  # fmt: skip
     for name in PACKAGES:
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = "not installed"
     return facts
+
+
+def provenance() -> dict[str, str]:
+    """Versions, commit and machine, for the head of a config."""
+    import jax
+
+    of_code = versions()
+    head = {name: of_code.pop(name) for name in ("snnlab", "commit", "python")}
+    return {
+        **head,
+        "device": str(jax.devices()[0]),
+        "cores": str(os.cpu_count()),
+        **({"processes": str(processes.count())} if processes.count() > 1 else {}),
+        "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        **of_code,
+    }
 
 
 def commit() -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab import runs
+from snnlab import processes, runs
 from snnlab.console import make_console
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, shown
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from snnlab.training.hooks import Hook
 
 #: Options that a resume itself changes in ``config.yaml``.
-PLACES = ("resume", "filepath", "mode", "data_path", "devices", "shard")
+PLACES = ("resume", "filepath", "mode", "data_path", "devices", "shard", "distributed")
+#: Options in which processes of one run may differ.
+OWN = ("distributed", "devices", "data_path", "n_data_worker")
 
 
 def command(
@@ -51,20 +54,42 @@ def command(
         examples, files: for ``--help``, see :func:`snnlab.config.parse`.
     """
     config: Any
-    console = make_console()
+    notes: list[str] = []
     config, dry_run = configs.parse(
-        config_type, argv, prog=prog, description=description, adapt=adapt, note=console.print,
+        config_type, argv, prog=prog, description=description, adapt=adapt, note=notes.append,
         examples=examples, files=files,
     )  # fmt: skip
     given, defaults = configs.Given(), None
     if dry_run or config.run.resume:
         given, _ = configs.given_values(config_type, argv, prog=prog, folder=files)
-    config = settled(config_type, config, given, console)
-    if dry_run:
-        defaults = configs.defaults_beside(config_type, given, adapt=adapt)
-    if proceed(config, dry_run, console, defaults):
-        perform(config, build, console)
+    with contextlib.nullcontext(config) if dry_run else together(config) as config:
+        console = make_console(quiet=not processes.leads())
+        for line in notes:
+            console.print(line)
+        config = settled(config_type, config, given, console)
+        if dry_run:
+            defaults = configs.defaults_beside(config_type, given, adapt=adapt)
+        if proceed(config, dry_run, console, defaults):
+            perform(config, build, console)
     return 0
+
+
+@contextlib.contextmanager
+def together(config: Any) -> Iterator[Any]:
+    """With the other processes of a run, if ``--distributed`` says that there are any.
+
+    Yields:
+        The config of the run, which does not depend on how many processes make it.
+
+    Raises:
+        UsageError: they did not come, or have other options or versions.
+    """
+    where, facts = config.run.distributed, {}
+    if where:
+        options = {f"--{n}": str(v) for n, v in configs.flat(config).items() if n not in OWN}
+        facts = {**options, **runs.versions()}
+    with processes.joined(where, facts):
+        yield dataclasses.replace(config, run=dataclasses.replace(config.run, distributed=""))
 
 
 def settled(config_type: type, config: Any, given: configs.Given, console: Console) -> Any:
@@ -84,7 +109,7 @@ def settled(config_type: type, config: Any, given: configs.Given, console: Conso
     if config.run.resume:
         config = _resumed_config(config_type, config, given, console)
     elif config.run.seed < 0:
-        seed = secrets.randbelow(2**31 - config.run.trials)
+        seed = processes.shared(secrets.randbelow(2**31 - config.run.trials))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         console.print(f"--seed -1: {seed} drawn", highlight=False)
     return _from_anywhere(config)
@@ -102,7 +127,9 @@ def perform(
             raise UsageError("hooks see one run: leave out --trials, or them")
         run_seeds(config, build, console)
     else:
-        run(config, build(config), console, hooks)
+        problem = build(config)
+        processes.agree(problem.identity)
+        run(config, problem, console, hooks)
 
 
 def proceed(
@@ -122,6 +149,7 @@ def proceed(
         console.print(text, markup=False, highlight=False, end="")
         return False
     keep_compiled()
+    processes.start_jax()
     note = select_device(config.run.devices)
     if note:
         console.print(note, highlight=False)
@@ -166,6 +194,7 @@ def _resumed_config(config_type: type, config: Any, given: configs.Given, consol
     merged["filepath"] = str(folder.path)
     merged["resume"] = config.run.resume
     merged["mode"] = given.get("mode", "train")
+    merged["distributed"] = ""  # who makes it is this command's, as it was for the saved run
     result: Any = configs.build(config_type, merged)
     asked: Any = configs.build(config_type, {**saved, **given}, given)
     changed = configs.differences(asked, result, ignore=FREE_ON_RESUME)
@@ -191,7 +220,8 @@ def _saved_options(folder: runs.RunFolder, config_type: type, console: Console) 
         found = configs.renamed(folder.read_config(), known)
         strangers = [name for name in found if name not in known]
         void = {} if strangers else configs.void_options(configs.build(config_type, found))
-        lost = [name for name in known if name not in found and name not in void]
+        needed = [name for name in known if name not in FREE_ON_RESUME]
+        lost = [name for name in needed if name not in found and name not in void]
         if found and lost and not strangers:
             raise UsageError(
                 f"{folder.config} is damaged: it lacks the option {lost[0]}, and there is no "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab import interrupts, runs
+from snnlab import interrupts, processes, runs
 from snnlab.console import this_command, typed_command
 from snnlab.errors import UsageError, by_keywords
 from snnlab.experiment.assembly import Assembly
@@ -19,8 +20,8 @@ from snnlab.experiment.show import pretrained
 from snnlab.experiment.state import Progressed, Run, on_host, stopped
 from snnlab.interrupts import Interrupted
 from snnlab.training.averages import Averages
-from snnlab.training.checkpoint_files import START, Place, places
-from snnlab.training.checkpoint_writer import Writer
+from snnlab.training.checkpoint_files import START, SUMS, Place, places, sum_of
+from snnlab.training.checkpoint_writer import NoWriter, Writer
 from snnlab.training.checkpoints import Reader
 from snnlab.training.hooks import Moment
 from snnlab.training.programs import TrainState
@@ -31,6 +32,8 @@ def opened(
     config: Any, problem: Problem, parts: Assembly, console: Console, at: Place | None = None
 ) -> Iterator[tuple[Run, Moment]]:
     """Make (or, with ``--resume``, open) the run folder, and hold its lock meanwhile.
+
+    Of several processes (``--distributed``) process 0 does so, and the others write nothing.
 
     Args:
         at: the checkpoint to resume from, if not the newest sound one.
@@ -54,7 +57,10 @@ def opened(
             )
     if config.run.load_exp_folder and not saved:
         initial = pretrained(config, parts, console)
-    if config.run.resume:
+    leads = processes.leads()
+    if not leads:
+        folder = runs.Watched(Path(processes.shared(None)))
+    elif config.run.resume:
         folder.lock()
     else:
         folder = runs.RunFolder.create(
@@ -62,8 +68,14 @@ def opened(
         )
     this = None
     try:
-        with runs.disk_errors(folder.path), interrupts.leaving(go_on(folder)):
-            writer = Writer(folder.checkpoints, config.run.max_to_keep)
+        with (
+            runs.disk_errors(folder.path),
+            interrupts.leaving(go_on(folder)),
+            processes.awaiting_news(),
+        ):
+            if leads:
+                processes.shared(str(folder.path.absolute()))
+            writer = Writer(folder.checkpoints, config.run.max_to_keep) if leads else NoWriter()
             this = Run(config, problem, parts, folder, writer, on_host(initial.params))
             if saved:
                 start = _resumed(this, console, at)
@@ -125,6 +137,7 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
 
     reader = Reader(folder.checkpoints, tell)
     place = at or reader.newest()[0]
+    place = Place(*processes.shared([place.epoch, place.batch]))
     state, best, meta = reader.restore(this.parts.state, place)
     other = [
         f"{name}: {meta['identity'].get(name, 'none')} != {this.problem.identity.get(name, 'none')}"
@@ -136,6 +149,7 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
             f"--resume {folder.path} was trained on other recordings (there != here): "
             + "; ".join(other)
         )
+    processes.agree({f"checkpoint {place.name}": sum_of(folder.checkpoints / place.name / SUMS)})
     this.progress, this.rows = Progressed(**meta["progress"]), meta["rows"]
     this.best, this.saved = on_host(best), place
     stop = stopped(

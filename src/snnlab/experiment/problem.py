@@ -12,6 +12,7 @@ import pydantic
 
 from snnlab.config import CommaText, NameText, Over, PathText, option, section
 from snnlab.data.batch import Splits
+from snnlab.processes import AUTO, place_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +56,14 @@ class RunConfig:
         only={"mode": ("train",), "trials": (1,)},
         help="what several --devices share: each batch; or (neurons) weights, optimiser and "
         "traces, for networks whose traces do not fit on one",
+    )
+    distributed: str = option(
+        default="",
+        bare=AUTO,
+        only={"mode": ("train",), "trials": (1,), "shard": ("batch",)},
+        help="one run of several processes, each with its share of every batch: in a cluster "
+        "(SLURM, Open MPI, Cloud TPU, Kubernetes) the flag alone, elsewhere HOST:PORT,N,I: where "
+        "process 0 listens, the number of processes, and which this one is",
     )
     filepath: PathText = option(
         basic=True,
@@ -115,6 +124,7 @@ class RunConfig:
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> RunConfig:
+        place_of(self.distributed)
         if not self.load_exp_folder:
             for flag in ("use_pretrained_model", "only_do_testing"):
                 if getattr(self, flag):
@@ -185,8 +195,8 @@ class Problem(Splits):
 
 #: Options that may differ between a run and its continuation.
 FREE_ON_RESUME = (
-    "mode", "devices", "shard", "filepath", "exp_name", "resume", "max_to_keep", "n_show", "epochs",
-    "data_path", "n_data_worker", "plot_epoch_freq", "load_exp_folder", "use_pretrained_model",
-    "only_do_testing", "acc_th", "pruning_epochs", "pruning_threshold", "checkpoint_every",
-    "checkpoint_minutes",
+    "mode", "devices", "shard", "distributed", "filepath", "exp_name", "resume", "max_to_keep",
+    "n_show", "epochs", "data_path", "n_data_worker", "plot_epoch_freq", "load_exp_folder",
+    "use_pretrained_model", "only_do_testing", "acc_th", "pruning_epochs", "pruning_threshold",
+    "checkpoint_every", "checkpoint_minutes",
 )  # fmt: skip

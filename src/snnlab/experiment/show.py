@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from snnlab import config as configs
-from snnlab import runs
+from snnlab import processes, runs
 from snnlab.analysis import figures
 from snnlab.analysis.recording import Recording, SensorShape
 from snnlab.errors import UsageError
@@ -104,7 +104,9 @@ def draw(
     config: Any, problem: Problem, parts: Assembly, params: Params, folder: Path,
     rows: list[dict[str, Any]], best_epoch: int, split: str = "test",
 ) -> list[Path]:  # fmt: skip
-    """Draw learning curves (if there are rows) and a few samples."""
+    """Draw learning curves (if there are rows) and a few samples; process 0 of several does."""
+    if not processes.leads():
+        return []
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     if any(r["split"] == "train" for r in rows):

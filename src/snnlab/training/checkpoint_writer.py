@@ -159,6 +159,25 @@ class Writer:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+class NoWriter(Writer):
+    """Of a process that leaves the checkpoints to another one."""
+
+    def __init__(self) -> None:
+        pass
+
+    def begin_at(self, place: Place | None) -> None:
+        pass
+
+    def save(self, place: Place, state: TrainState, best: Params, meta: dict[str, Any]) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _need_space(folder: Path, tree: dict[str, Any], text: str) -> None:
     """Refuse to begin on a full disk: orbax would leave with pages of tracebacks.
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from snnlab import interrupts
+from snnlab import processes
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
 from snnlab.training.programs import Programs
@@ -58,9 +58,10 @@ def evaluate_seeds(
     """:func:`evaluate` with a row for each seed."""
     totals = programs.averages()
     for batch in batches:
+        processes.step()
         add(programs.evaluate(params, batch.stream, batch.targets), totals, programs,
             epoch, 0, layer_names)  # fmt: skip
-        interrupts.check()
+        processes.check()
     return [total.row(epoch, split) for total in totals]
 
 

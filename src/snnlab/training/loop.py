@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from snnlab import interrupts
+from snnlab import processes
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
 from snnlab.training.checkpoint_files import Place
@@ -48,7 +48,8 @@ def fit(
 
     Raises:
         Diverged: loss, membrane or gradient is not finite. The state of that batch is lost.
-        Interrupted: a signal came; the moment that ``Hook.on_end`` gets is where training stands.
+        Interrupted: a signal came, to any process; the moment that ``Hook.on_end`` gets is where
+            training stands.
     """
     now.batches = len(train)
     with ending(hooks, now):
@@ -60,9 +61,10 @@ def fit(
             _batches(programs, now, train, hooks, layer_names)
             vals = evaluate_seeds(programs, now.state.params, val, epoch, "val", layer_names)
             _close_epoch(programs, now, vals, plateau, renew, began)
-            if any([hook.on_epoch(now) for hook in hooks]):  # noqa: C419 (every hook is called)
+            wished = any([hook.on_epoch(now) for hook in hooks])  # noqa: C419 (all are called)
+            if any(processes.gathered(wished)):
                 break
-            interrupts.check()
+            processes.check()
     return now.state
 
 
@@ -75,18 +77,19 @@ def _batches(
         totals = programs.averages()
     epoch, state, waiting = now.place.epoch + 1, now.state, None
     for number, batch in enumerate(train if done < now.batches else (), start=done + 1):
+        processes.step()
         state, numbers = programs.train(state, batch.stream, batch.targets)
         if waiting is not None:
             _read(programs, now, hooks, names, totals, *waiting, None)
         place = Place(epoch - 1, number)
-        stop = interrupts.came()
+        stop = processes.stopping()
         if stop or number == now.batches or any(hook.wants(place) for hook in hooks):
             _read(programs, now, hooks, names, totals, place, numbers, state)
             waiting = None
         else:
             waiting = place, numbers
         if stop:
-            interrupts.check()
+            processes.check()
 
 
 def _read(
