@@ -177,6 +177,7 @@ def joined(asked: str, facts: Mapping[str, str]) -> Iterator[None]:
     try:
         company.meet(WAIT_S)
     except Refused as error:
+        company.close()
         raise UsageError(f"--distributed: {error}") from None
     _company = company
     try:
@@ -186,6 +187,7 @@ def joined(asked: str, facts: Mapping[str, str]) -> Iterator[None]:
         _stop_jax()
         company.gathered("left")
         company.leave(None)
+        company.close()
         _company = None
     except Agreed:
         _leave(company, None, 2)

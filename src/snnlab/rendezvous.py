@@ -72,7 +72,10 @@ class Company:
         self._frozen = self._noticed = False
         self._stop: tuple[int, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._open_ends: list[asyncio.StreamWriter] = []
+        self._server: asyncio.Server | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
 
     # -- coming together
 
@@ -100,7 +103,9 @@ class Company:
     async def _listen(self) -> None:
         try:
             here = self.host if self.host in LOOPBACK else None
-            await asyncio.start_server(self._accept, here, self.port, limit=LONGEST)
+            self._server = await asyncio.start_server(
+                lambda *ends: self._keep(self._accept(*ends)), here, self.port, limit=LONGEST
+            )
         except OSError as error:
             raise Refused(
                 f"process 0 cannot listen at port {self.port}: {os.strerror(error.errno or 0)}"
@@ -132,19 +137,23 @@ class Company:
             answer = {"refused": f"what listens at {self.host}:{self.port} is no process of a run"}
         if "refused" in answer:
             raise Refused(str(answer["refused"]))
-        server = await asyncio.start_server(self._relay_out, "127.0.0.1", 0)
-        self.jax_port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(
+            lambda *ends: self._keep(self._relay_out(*ends)), "127.0.0.1", 0
+        )
+        self.jax_port = self._server.sockets[0].getsockname()[1]
         self._keep(self._read(0, reader))
 
     async def _open(self, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=LONGEST)
         _probe(writer)
+        self._open_ends.append(writer)
         hello = {"snnlab": PROTOCOL, "kind": kind, "index": self.index, "count": self.count}
         writer.write(_line(hello))
         return reader, writer
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Process 0: somebody connects."""
+        self._open_ends.append(writer)
         try:
             hello = json.loads(await asyncio.wait_for(reader.readline(), DEAD_S))
             kind, index, count = hello["kind"], int(hello["index"]), int(hello["count"])
@@ -179,6 +188,7 @@ class Company:
 
     async def _relay_out(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """From this process's JAX to process 0. Its end here stays open if that one breaks."""
+        self._open_ends.append(writer)
         try:
             there, out = await self._open("jax")
         except OSError:
@@ -193,6 +203,7 @@ class Company:
         for _ in range(600):
             try:
                 there, out = await asyncio.open_connection("127.0.0.1", port)
+                self._open_ends.append(out)
                 break
             except OSError:  # it starts with JAX
                 await asyncio.sleep(0.1)
@@ -339,6 +350,26 @@ class Company:
             with contextlib.suppress(OSError):
                 await writer.drain()
         await asyncio.sleep(0.05)  # the system has it; it is sent even if this process ends
+
+    def close(self) -> None:
+        """Let go of all connections; nothing is heard any more."""
+        self.leaving = True
+        self._call(self._let_go())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _let_go(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in self._open_ends:
+            writer.close()
+        await asyncio.sleep(0)
+        me = asyncio.current_task()
+        left = [task for task in asyncio.all_tasks() if task is not me]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def free_port() -> int:
