@@ -92,18 +92,6 @@ def leads() -> bool:
     return index() == 0
 
 
-def rows(n: int) -> slice:
-    """This process's samples of the ``n`` of a batch.
-
-    Raises:
-        UsageError: they cannot be shared out.
-    """
-    if n % count():
-        raise UsageError(f"--batch_size {n} cannot be shared by {count()} processes")
-    share = n // count()
-    return slice(index() * share, (index() + 1) * share)
-
-
 def gathered(value: Any) -> list[Any]:
     """What every process gives (JSON-able), by index; all must ask, in the same order."""
     return [value] if _company is None else _company.gathered(value)

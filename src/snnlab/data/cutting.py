@@ -44,11 +44,12 @@ class BatchCutter:
     Attributes:
         store: the recordings of the split.
         transform: to inputs and steps.
-        batch_size: B, the static size.
+        batch_size: B, of the batches of all processes together.
         capacity: length of ``cell``.
         augment: of the training split, or None.
         shuffle: order by (seed, epoch), or as stored.
         seed: of order and augmentation.
+        part: ``(k, n)``: the k-th of n equal parts of each batch is cut, and nothing else is read.
     """
 
     store: EventStore
@@ -58,6 +59,7 @@ class BatchCutter:
     augment: Augment | None
     shuffle: bool
     seed: int
+    part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
         self._ends = self.store.ends_before(self.transform.cut_us)
@@ -68,14 +70,20 @@ class BatchCutter:
         """Batches of an epoch, the short last one included."""
         return -(-len(self.store) // self.batch_size)
 
+    @property
+    def size(self) -> int:
+        """Samples of what is cut, the static size: B, or those of the part."""
+        return self.batch_size // self.part[1]
+
     def indices(self, epoch: int, k: int) -> np.ndarray:
-        """Positions in the split of batch ``k`` of an epoch, ``(b,)`` with b <= B."""
+        """Positions in the split of (the part of) batch ``k`` of an epoch, at most ``size``."""
+        n = len(self.store)
+        first = k * self.batch_size + self.part[0] * self.size
         if not self.shuffle:
-            first = k * self.batch_size
-            return np.arange(first, min(first + self.batch_size, len(self.store)))
+            return np.arange(min(first, n), min(first + self.size, n))
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, order_of(len(self.store), self.seed, epoch)
-        return self._order[1][k * self.batch_size : (k + 1) * self.batch_size]
+            self._order = epoch, order_of(n, self.seed, epoch)
+        return self._order[1][first : first + self.size]
 
     def __getitem__(self, key: tuple[int, int]) -> CutBatch:
         epoch, k = key
@@ -102,7 +110,7 @@ class BatchCutter:
         )
         slots = np.zeros(self.capacity, np.int32)
         slots[: len(cell)] = cell
-        return CutBatch(slots, offsets, *padded(indices, self.store.labels, self.batch_size))
+        return CutBatch(slots, offsets, *padded(indices, self.store.labels, self.size))
 
     def _gather(self, indices: np.ndarray) -> Events:
         starts = self.store.starts[indices]
