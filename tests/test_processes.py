@@ -15,6 +15,7 @@ import time
 import pytest
 
 from snnlab import processes
+from snnlab.errors import UsageError
 from snnlab.processes import Place, place_of
 from snnlab.rendezvous import Company, Refused, free_port
 
@@ -94,6 +95,29 @@ def test_a_place_is_read() -> None:
 def test_what_is_no_place_is_refused(text: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         place_of(text)
+
+
+SLURM = {
+    "SLURM_JOB_ID": "77", "SLURM_STEP_NODELIST": "node[003-004],gpu1", "SLURM_NTASKS": "4",
+    "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_NODES": "2",
+}  # fmt: skip
+
+
+def test_slurm_says_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "_local_devices", None)
+    place = processes._detected()
+    assert (place.host, place.of, place.number) == ("node003", 4, 3)
+    assert 1024 < place.port < 65536
+    assert processes._local_devices == [1]
+
+
+def test_without_a_cluster_the_flag_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SLURM:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=r"no cluster .* is known here; give HOST:PORT,N,I"):
+        processes._detected()
 
 
 def test_alone_everything_is_trivial() -> None:

@@ -75,7 +75,9 @@ def chosen(devices: str) -> list[jax.Device]:
     found = jax.local_devices()
     if found[0].platform == "cpu" and len(found) == 1:
         return []
-    by_id = {d.id: d for d in found}
+    # Of several processes each counts its own from 0; JAX numbers all of them.
+    alone = jax.process_count() == 1
+    by_id = {d.id if alone else k: d for k, d in enumerate(found)}
     if wanted is None:
         return found
     missing = [i for i in wanted if i not in by_id]

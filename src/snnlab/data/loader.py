@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import multiprocessing
 import multiprocessing.context
 import sys
@@ -65,6 +67,9 @@ class Loader(ResumableLoader[Batch]):
         binary, events, most: of the streams, see :class:`~snnlab.data.stream.EventStream`.
     """
 
+    #: Of a loader of parts: that of whole batches.
+    whole: Loader
+
     def __init__(
         self,
         cutter: BatchCutter,
@@ -83,6 +88,17 @@ class Loader(ResumableLoader[Batch]):
         self._length = n // size if drop_last else -(-n // size)
         self._n_worker = n_worker
         self._pool: ProcessPoolExecutor | None = None
+
+    def part(self, k: int, n: int) -> Loader:
+        """The loader of the k-th of ``n`` equal parts of each batch; it cuts nothing else."""
+        cutter, size = self.cutter, self.cutter.batch_size // n
+        room = cutter.capacity
+        if self._most:
+            room = min(room, size * self._most + BLOCK)
+        mine = dataclasses.replace(cutter, part=(k, n), capacity=room)
+        made = copy.copy(self)
+        made.cutter, made.whole = mine, self
+        return made
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -144,7 +160,7 @@ class Loader(ResumableLoader[Batch]):
     def _wrap(self, cut: CutBatch) -> Batch:
         cutter, transform = self.cutter, self.cutter.transform
         stream = EventStream(
-            cut.cell, cut.offsets, batch_size=cutter.batch_size, n_in=transform.n_in,
+            cut.cell, cut.offsets, batch_size=cutter.size, n_in=transform.n_in,
             binary=self._binary, block=BLOCK, events=self._events,
             most=self._most,
         )  # fmt: skip

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from snnlab.data.batch import Batch, Splits
-from snnlab.errors import UsageError
+from snnlab.data.batch import Batch
 
 
 class Share:
@@ -61,17 +60,3 @@ def share(loader: Any, k: int, n: int) -> Any:
 def whole(loader: Any) -> Any:
     """The loader of whole batches behind one of parts."""
     return getattr(loader, "whole", loader)
-
-
-def shared_out(splits: Splits, batch_size: int, k: int, n: int) -> dict[str, Any]:
-    """Training, validation and test of the k-th of ``n`` processes, as fields to be replaced.
-
-    Raises:
-        UsageError: a batch cannot be shared evenly.
-    """
-    if batch_size % n:
-        raise UsageError(
-            f"a batch of {batch_size} cannot be shared evenly by {n} processes: choose a "
-            f"--batch_size that {n} divides, or another number of processes"
-        )
-    return {name: share(getattr(splits, name), k, n) for name in ("train", "val", "test")}

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from snnlab import processes
 from snnlab.devices import chosen, require_memory
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
@@ -38,19 +39,35 @@ class Assembly:
 
 
 def placed(config: Any) -> Placement:
-    """The devices of a run: those of ``--devices``; of a figure or a probe one.
+    """The devices of a run, in all processes: those of ``--devices``; of a figure or a probe one.
 
     Raises:
-        UsageError: ``--shard neurons`` of one device, or of several seeds.
+        UsageError: a device that is not there, other numbers of them in other processes;
+            ``--shard neurons`` of one device, or of several seeds.
     """
     if config.run.mode != "train":
         return ALONE
     devices = chosen(config.run.devices)
     if config.run.shard == "batch":
-        return Placement(devices)
+        return Placement(of_all_processes(devices))
     if len(devices) < 2:
         raise UsageError("--shard neurons needs several --devices (0,1, all, cpu:N)")
     return Columns(devices)
+
+
+def of_all_processes(chosen: list[jax.Device]) -> list[jax.Device]:
+    """The devices that each process has chosen, in the order of their parts of the batch.
+
+    Raises:
+        UsageError: not the same number in all.
+    """
+    if processes.count() == 1:
+        return chosen
+    mine = chosen or jax.local_devices()[:1]
+    processes.agree({"the number of --devices": str(len(mine))})
+    ids = [number for theirs in processes.gathered([d.id for d in mine]) for number in theirs]
+    there = {d.id: d for d in jax.devices()}
+    return [there[number] for number in ids]
 
 
 def assemble(config: Any, problem: Problem, placement: Placement | None = None) -> Assembly:

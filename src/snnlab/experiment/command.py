@@ -14,6 +14,7 @@ from rich.console import Console
 from snnlab import config as configs
 from snnlab import processes, runs
 from snnlab.console import make_console
+from snnlab.data.share import share
 from snnlab.devices import select_device
 from snnlab.errors import UsageError, shown
 from snnlab.experiment.compile_cache import keep_compiled
@@ -127,9 +128,27 @@ def perform(
             raise UsageError("hooks see one run: leave out --trials, or them")
         run_seeds(config, build, console)
     else:
-        problem = build(config)
-        processes.agree(problem.identity)
-        run(config, problem, console, hooks)
+        run(config, shared_out(build(config)), console, hooks)
+
+
+def shared_out(problem: Problem) -> Problem:
+    """A problem as this process has it: of several processes, with its part of the batches.
+
+    Raises:
+        UsageError: the processes have different recordings, or cannot share a batch evenly.
+    """
+    n, size = processes.count(), problem.batch_size
+    if n == 1:
+        return problem
+    processes.agree(problem.identity)
+    if size % n:
+        raise processes.Agreed(
+            f"a batch of {size} cannot be shared evenly by {n} processes: choose a --batch_size "
+            f"that {n} divides, or another number of processes"
+        )
+    loaders = {name: getattr(problem, name) for name in ("train", "val", "test")}
+    parts = {name: share(loader, processes.index(), n) for name, loader in loaders.items()}
+    return dataclasses.replace(problem, **parts)
 
 
 def proceed(

@@ -14,6 +14,7 @@ from snnlab import config as configs
 from snnlab import processes, runs
 from snnlab.analysis import figures
 from snnlab.analysis.recording import Recording, SensorShape
+from snnlab.data.share import whole
 from snnlab.errors import UsageError
 from snnlab.experiment.assembly import Assembly
 from snnlab.experiment.problem import Problem
@@ -127,7 +128,7 @@ def record(
     config: Any, problem: Problem, parts: Assembly, params: Params, split: str = "test"
 ) -> tuple[Recording, list[int]]:
     """What the network does on a few samples of a split's first batch: of classes, one of each."""
-    batch = next(iter(getattr(problem, split)))
+    batch = next(iter(whole(getattr(problem, split))))
     objective = parts.programs.objective
     seen = objective.choose(batch.targets, config.run.n_show)
     xs, out = parts.programs.record(params, batch.stream, np.asarray(seen, np.int32))

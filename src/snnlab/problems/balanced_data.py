@@ -171,8 +171,19 @@ class RepeatedLoader:
         repeat, scale: see :class:`~snnlab.data.repeated.RepeatedStream`.
     """
 
+    #: Of a loader of parts: that of whole batches.
+    whole: RepeatedLoader
+
     def __init__(self, loader: Any, repeat: int, scale: float) -> None:
         self._loader, self._repeat, self._scale = loader, repeat, scale
+
+    def part(self, k: int, n: int) -> RepeatedLoader:
+        """The loader of the k-th of ``n`` equal parts of each batch."""
+        from snnlab.data.share import share
+
+        made = RepeatedLoader(share(self._loader, k, n), self._repeat, self._scale)
+        made.whole = self
+        return made
 
     def __len__(self) -> int:
         return len(self._loader)
