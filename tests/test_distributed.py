@@ -158,19 +158,21 @@ def test_trials_of_two_processes_are_those_of_one(alone: Path, whole: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("problem", "flags"),
+    ("problem", "flags", "devices"),
     [
-        ("image", ("--n_data_worker", "1", "--aug_drop", "0.1", "--epochs", "2")),
-        ("balanced", ("--epochs", "2")),
+        ("image", ("--n_data_worker", "1", "--aug_drop", "0.1", "--epochs", "2"), "cpu:2"),
+        ("balanced", ("--epochs", "2"), "cpu"),
     ],
 )
 def test_two_processes_make_the_run_of_one(
-    problem: str, flags: tuple[str, ...], machine: Machine, tmp_path: Path
+    problem: str, flags: tuple[str, ...], devices: str, machine: Machine, tmp_path: Path
 ) -> None:
-    """Events with workers and augmentation; balanced networks that are measured and fitted."""
+    """Events with workers and augmentation, on two devices of each; balanced networks, which are
+    measured and fitted again after every epoch."""
     alone, both = tmp_path / "alone", tmp_path / "both"
     ((code, said),) = machine.run(problem, *flags, "--filepath", str(alone))
     assert code == 0, said
+    flags = (*flags, "--devices", devices)
     found = machine.run(problem, *flags, "--filepath", str(both), count=2)
     assert [code for code, _ in found] == [0, 0], found
     assert_alike(both, alone)

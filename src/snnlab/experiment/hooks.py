@@ -18,6 +18,7 @@ from snnlab.interrupts import Interrupted
 from snnlab.training.checkpoint_files import Place
 from snnlab.training.checkpoint_writer import Due
 from snnlab.training.hooks import Hook, Moment
+from snnlab.training.placement import on_one
 from snnlab.training.progress import ProgressDisplay
 from snnlab.training.seeds import member
 
@@ -45,9 +46,10 @@ class Metrics(RunHook):
     """The rows of ``metrics.jsonl``, with the problem's own measures; the best epoch so far."""
 
     def on_epoch(self, now: Moment) -> None:
+        evaluated = on_one(now.evaluated)
         for i, this in self.going():
             rows, progress = now.rows[i], this.progress
-            params, val = self.of(now.evaluated, i), rows[1]
+            params, val = self.of(evaluated, i), rows[1]
             if this.problem.measure:
                 val.update(this.problem.measure(params))
             progress.epoch = now.place.epoch

@@ -16,6 +16,7 @@ from snnlab.training.checkpoint_files import Place
 from snnlab.training.evaluation import Loader, add, evaluate_seeds
 from snnlab.training.hooks import Hook, Moment, ending
 from snnlab.training.optim import Plateau
+from snnlab.training.placement import on_one
 from snnlab.training.programs import Programs, TrainState
 from snnlab.training.seeds import SeedPrograms, observe
 
@@ -113,7 +114,7 @@ def _close_epoch(
     rule = observe(plateau, now.state.plateau, scores, programs.n_seeds)
     now.evaluated = params = now.state.params
     if renew is not None:
-        params = (renew if programs.n_seeds is None else jax.vmap(renew))(params)
+        params = (renew if programs.n_seeds is None else jax.vmap(renew))(on_one(params))
     now.state = now.state._replace(plateau=rule, params=params)
     seconds, scales = time.perf_counter() - began, np.atleast_1d(np.asarray(rule.scale))
     now.rows = [(total.row(epoch, "train"), val) for total, val in zip(totals, vals, strict=True)]
