@@ -161,7 +161,7 @@ def joined(asked: str, facts: Mapping[str, str]) -> Iterator[None]:
     if _company is not None:
         raise UsageError("--distributed: this process belongs to a distributed run already")
     host, port, n, number = place_of(asked) or _detected()
-    company = Company(number, n, host, port, _lost)
+    company = Company(number, n, host, port, lambda *end: _lost(number, n, *end))
     try:
         company.meet(WAIT_S)
     except Refused as error:
@@ -177,21 +177,24 @@ def joined(asked: str, facts: Mapping[str, str]) -> Iterator[None]:
         company.leave(None)
         company.close()
         _company = None
-    except Agreed:
-        _leave(company, None, 2)
-        raise
-    except interrupts.Interrupted as error:
-        _leave(company, None if company.leaving else error.line, error.exit_code)
-        raise
-    except UsageError as error:
-        _leave(company, shown(error, 300), 2)
-        raise
-    except Exception as error:
+    except BaseException as error:
         _await_news(error)
-        memory = out_of_memory(error)
-        why = memory or f"{type(error).__name__}: {one_line(str(error))[:200]}"
-        _leave(company, why, 2 if memory else 1)
+        why, code = _ending(company, error)
+        company.leave(why)
+        atexit.register(_exit, code)  # JAX would wait for the others when the interpreter ends
         raise
+
+
+def _ending(company: Company, error: BaseException) -> tuple[str | None, int]:
+    """What the others are told of its end (nothing if they come to the same), and exit code."""
+    if isinstance(error, Agreed):
+        return None, 2
+    if isinstance(error, interrupts.Interrupted):
+        return None if company.leaving else error.line, error.exit_code
+    if isinstance(error, UsageError):
+        return shown(error, 300), 2
+    memory = out_of_memory(error)
+    return memory or f"{type(error).__name__}: {shown(error, 200)}", 2 if memory else 1
 
 
 @contextlib.contextmanager
@@ -204,10 +207,10 @@ def awaiting_news() -> Iterator[None]:
         raise
 
 
-def _await_news(error: Exception) -> None:
+def _await_news(error: BaseException) -> None:
     """Of a process's end, which then ends this one: a collective operation has failed before."""
-    known = isinstance(error, UsageError) or getattr(error, "_snnlab_waited", False)
-    if _company is not None and not known:
+    known = not isinstance(error, Exception) or isinstance(error, UsageError)
+    if _company is not None and not known and not getattr(error, "_snnlab_waited", False):
         time.sleep(GRACE_S + 1)
         error._snnlab_waited = True  # type: ignore[attr-defined]
 
@@ -265,20 +268,14 @@ def _detected() -> Place:
     return Place(host.strip("[]"), int(port), n, number)
 
 
-def _lost(number: int, why: str) -> None:
+def _lost(me: int, n: int, number: int, why: str) -> None:
     """Another process has ended: so does this one, wherever its main thread is."""
     how = f" ({why})" if why else " without a word"
     interrupts.end(
-        f"error: process {number} of {count()} ended{how}, so this one, process {index()}, ends; "
-        "what was saved before is kept",
+        f"error: process {number} of {n} ended{how}, so this one, process {me}, ends; what was "
+        "saved before is kept",
         LOST,
     )
-
-
-def _leave(company: Company, why: str | None, code: int) -> None:
-    """End without the others: JAX would wait for them when the interpreter ends."""
-    company.leave(why)
-    atexit.register(_exit, code)
 
 
 def _exit(code: int) -> None:

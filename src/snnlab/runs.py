@@ -258,7 +258,8 @@ class Watched(RunFolder):
     def logger(self) -> logging.Logger:
         log = logging.getLogger("snnlab.watched")
         log.propagate = False
-        log.addHandler(logging.NullHandler())
+        if not log.handlers:
+            log.addHandler(logging.NullHandler())
         return log
 
 

@@ -1,15 +1,4 @@
-"""What the processes of one run tell each other, beside JAX: one connection of each to process 0.
-
-A process that dies closes its connection, whatever it died of, so the others know within
-milliseconds; one whose machine dies is known by the system's probes (``DEAD_S``). JAX itself would
-wait for a heartbeat, and then abort every process with a stack of C++.
-
-JAX's own connection to its coordinator goes through here too (a relay at either end), for two
-reasons: one port is enough, and when process 0 dies, the ends in the other processes stay open, so
-that JAX does not abort them before they have said what happened.
-
-Messages are lines of JSON. Needs nothing but the standard library.
-"""
+"""A process among the others of its run: see :mod:`snnlab.rendezvous`."""
 
 from __future__ import annotations
 
@@ -18,22 +7,17 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from snnlab.rendezvous.sockets import DEAD_S, LONGEST, LOOPBACK, free_port, line_of, probe, pump
+
 #: Changes when messages do.
 PROTOCOL = 1
-#: Seconds until the system gives up on a machine that does not answer.
-DEAD_S = 30
 #: Seconds that a process which failed by itself leaves to the others to come to the same end.
 GRACE_S = 5.0
-#: Hosts that no other machine reaches.
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: Bytes of a message, at most.
-LONGEST = 1 << 24
 
 
 class Refused(Exception):
@@ -145,10 +129,10 @@ class Company:
 
     async def _open(self, kind: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=LONGEST)
-        _probe(writer)
+        probe(writer)
         self._open_ends.append(writer)
         hello = {"snnlab": PROTOCOL, "kind": kind, "index": self.index, "count": self.count}
-        writer.write(_line(hello))
+        writer.write(line_of(hello))
         return reader, writer
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -161,7 +145,7 @@ class Company:
         except (OSError, TimeoutError, ValueError, KeyError, TypeError):  # no process of ours
             writer.close()
             return
-        _probe(writer)
+        probe(writer)
         if kind == "jax":
             await self._relay(reader, writer, self.jax_port)
             return
@@ -173,14 +157,14 @@ class Company:
         elif not 0 < index < count or index in self._writers:
             problem = f"two processes have the index {index}"
         if problem:
-            writer.write(_line({"refused": problem}))
+            writer.write(line_of({"refused": problem}))
             await writer.drain()
             writer.close()
             return
         self._writers[index] = writer
         if len(self._writers) == self.count - 1:
             for other in self._writers.values():
-                other.write(_line({"welcome": True}))
+                other.write(line_of({"welcome": True}))
             self._present.set()
         await self._read(index, reader)
 
@@ -193,8 +177,8 @@ class Company:
             there, out = await self._open("jax")
         except OSError:
             return
-        self._keep(_pump(there, writer, close=False))
-        await _pump(reader, out, close=True)
+        self._keep(pump(there, writer, close=False))
+        await pump(reader, out, close=True)
 
     async def _relay(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int
@@ -209,8 +193,8 @@ class Company:
                 await asyncio.sleep(0.1)
         else:
             return
-        self._keep(_pump(there, writer, close=True))
-        await _pump(reader, out, close=True)
+        self._keep(pump(there, writer, close=True))
+        await pump(reader, out, close=True)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -239,13 +223,13 @@ class Company:
         if self.index == 0:
             self._as_hub(0, message)
         elif 0 in self._writers:
-            self._writers[0].write(_line(message))
+            self._writers[0].write(line_of(message))
 
     def _tell_all(self, message: dict[str, Any]) -> None:
         if self.index == 0:
             for writer in self._writers.values():
                 with contextlib.suppress(OSError, RuntimeError):
-                    writer.write(_line(message))
+                    writer.write(line_of(message))
         self._take(message)
 
     def _as_hub(self, index: int, message: dict[str, Any]) -> None:
@@ -370,38 +354,3 @@ class Company:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return int(tried.getsockname()[1])
-
-
-def _line(message: dict[str, Any]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, close: bool) -> None:
-    with contextlib.suppress(OSError, RuntimeError):
-        while data := await source.read(1 << 16):
-            sink.write(data)
-            await sink.drain()
-    if close:
-        sink.close()
-
-
-def _probe(writer: asyncio.StreamWriter) -> None:
-    """Have the system find out that the machine at the other end is gone."""
-    sock = writer.get_extra_info("socket")
-    options = {
-        "TCP_KEEPIDLE": DEAD_S // 3, "TCP_KEEPINTVL": DEAD_S // 6, "TCP_KEEPCNT": 4,
-        "TCP_USER_TIMEOUT": 1000 * DEAD_S,
-    }  # fmt: skip
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for name, value in options.items():
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
