@@ -40,13 +40,13 @@ def body():
     with interrupts.leaving("go on with X"), interrupts.held("after this step"):
         for k in range(4000):
             processes.step()
-            time.sleep(0.002 * (1 + 3 * me))
             if me == {who} and k == 20:
                 {act}
             if processes.stopping():
                 print("stopped after", k)
                 time.sleep(1 - me)  # process 0 saves, while the others have left
             processes.check()
+            time.sleep(0.002 * (1 + 3 * me))  # what is told meanwhile comes too late for this step
 """
 
 
