@@ -29,6 +29,8 @@ def pass_over(
     A row of targets is read once for all that is done with it: the gradient of the chunk's own
     steps (``y_bar``), that through what was before (``c``), and the next traces.
     """
+    if c is None and entering is None and not y_bar:  # steps without loss, and nothing after them
+        return traces, {}
     new: dict[Any, jax.Array] = {}
     found: ByRelation = {}
     last: jax.Array | None = None
