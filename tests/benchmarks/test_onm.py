@@ -75,6 +75,7 @@ def test_theirs(name: str) -> None:
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fake(cell: Any, devices: str) -> dict[str, Any]:
+        assert devices == "3"
         time = 1.0 if not cell.framework else 4.0
         return {**dataclasses.asdict(cell), "ms_per_step": time * cell.n, "loss": 2.0,
                 "process_peak_bytes": 1e8}  # fmt: skip
@@ -82,7 +83,8 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     machine = {"device": "x", "product_flop_per_second": 1e9, "memory_bytes_per_second": 2e9}
     monkeypatch.setattr(processes, "in_fresh_process", fake)
     monkeypatch.setattr(processes, "machine_of", lambda devices: machine)
-    argv = ["onm", "--neurons", "10, 20", "--batch-size", "3", "--data_length", "50"]
+    argv = ["onm", "--neurons", "10, 20", "--batch-size", "3", "--data_length", "50",
+            "--devices", "3"]  # fmt: skip
     assert command.main([*argv, "--rounds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert next(s for s in lines if s.startswith("BPTT, n 20")).split()[3:6] == ["3", "50", "1"]
