@@ -196,10 +196,7 @@ def _files_that_fit(
 
     Of them those that say most of what is given, and first what is nearest to the defaults.
     """
-    own = Path("configs") / folder  # of a user's package, beside which the command is run
-    known = config_files.names(folder) if folder else {}
-    if folder and own.resolve() not in {path.parent for path in known.values()}:
-        known = {**{str(path): path for path in own.glob("*.yaml")}, **known}
+    known = config_files.offered(folder) if folder else {}
     fit: list[tuple[int, int, str]] = []
     for name, path in sorted(known.items()):
         try:
@@ -208,8 +205,7 @@ def _files_that_fit(
             continue
         both = set(says) & set(given)
         if all(says[option] == given[option] for option in both):
-            other = sum(says[option] != defaults[option] for option in says)
-            fit.append((-len(both), other, name))
+            fit.append((-len(both), sum(says[o] != defaults[o] for o in says), name))
     nearest_files = sorted(entry for entry in fit if entry[0] == min(fit)[0])[:3]
     return {name: config_files.title(known[name]) for _, _, name in nearest_files}
 
@@ -218,10 +214,6 @@ def given_values(
     config_type: type, argv: Sequence[str] | None = None, *, prog: str, folder: str = ""
 ) -> tuple[Given, bool]:
     """The options that the command line and its YAML files set, and whether ``--dry_run`` is.
-
-    Args:
-        config_type, argv, prog: see :func:`parse`.
-        folder: of ``configs/``, whose files are meant first where one is given by name.
 
     Raises:
         UsageError: an unknown flag, or a YAML file that cannot be used.
@@ -252,10 +244,8 @@ def gather(
     """The options of YAML files, each above those before it, and above them ``options``.
 
     Args:
-        config_type: the experiment's config.
-        files: paths, or names as :func:`snnlab.config_files.find` takes them.
+        files, folder: paths or names, see :func:`snnlab.config_files.find`.
         options: option -> value.
-        folder: of ``configs/``, whose names go before those of others.
 
     Raises:
         UsageError: a YAML file that cannot be used.
@@ -266,8 +256,8 @@ def gather(
         values.update(found)
         values.files.update(dict.fromkeys(found, path))
     values.update(options)
-    known = entries(config_type)
-    values.update({name: known[name].read(v) for name, v in values.items() if known[name].is_list})
+    lists = [entry for entry in entries(config_type).values() if entry.is_list]
+    values.update({e.name: e.read(values[e.name]) for e in lists if e.name in values})
     for name in options:
         values.files.pop(name, None)
     return values

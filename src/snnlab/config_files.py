@@ -35,6 +35,17 @@ def names(folder: str = "") -> dict[str, Path]:
     return {f"{path.parent.name}/{path.stem}": path for path in found}
 
 
+def offered(folder: str) -> dict[str, Path]:
+    """:func:`names`, and paths of files in ``configs/<folder>`` of the present folder.
+
+    Those are of a user's package, beside which its command is run.
+    """
+    own, known = Path("configs") / folder, names(folder)
+    if own.resolve() in {path.parent for path in known.values()}:
+        return known
+    return {**{str(path): path for path in sorted(own.glob("*.yaml"))}, **known}
+
+
 def _order(path: Path) -> tuple[str, str]:
     return path.parent.name, path.stem
 

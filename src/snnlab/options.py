@@ -122,9 +122,8 @@ def _usable_name(text: str) -> str:
 def _commas(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
-    if any(isinstance(part, list | tuple | dict | None) for part in value):
-        return value
-    return ",".join(shown_value(part) for part in value)
+    nested = any(isinstance(part, list | tuple | dict | None) for part in value)
+    return value if nested else ",".join(map(shown_value, value))
 
 
 #: A comma list; YAML's and Python's lists are read as one.
@@ -166,8 +165,7 @@ class Entry:
 
     def read(self, value: Any) -> Any:
         """``value`` with other spellings read: "none", a number as text, a comma list as a list."""
-        if self.is_list:
-            value = _commas(value)
+        value = _commas(value) if self.is_list else value
         if not isinstance(value, str):
             return value
         for choice in literals(self.annotation):

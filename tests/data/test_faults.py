@@ -454,7 +454,8 @@ def test_shd_bomb_and_memory(tmp_path, own_cache):
     assert not list(own_cache.glob(".*"))
     _zip(tmp_path / "shd_train.h5.zip", {"a.h5": b"x", "b.h5": b"y"})
     refused("shd", tmp_path, own_cache, "holds 2 .h5 files")
-    _zip(tmp_path / "shd_train.h5.zip", {"a.h5": b"no hdf5"})
+    for split in ("train", "test"):
+        _zip(tmp_path / f"shd_{split}.h5.zip", {"a.h5": b"no hdf5"})
     refused("shd", tmp_path, own_cache, "shd_train.h5.zip is no readable HDF5 file")
     assert not list(own_cache.glob(".*"))
 
