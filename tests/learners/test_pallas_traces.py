@@ -291,8 +291,8 @@ def test_lowered(platform: str, precision: str) -> None:
 
 def test_a_learner_without_such_traces_refuses() -> None:
     config = zoo.model_config("lif-delta")
-    with pytest.raises(UsageError, match="--kernels pallas is for traces of dense maps"):
+    with pytest.raises(UsageError, match="no layer and no trace has a kernel"):
         make_learner(
-            LearnerConfig(method="immediate", kernels="pallas"),
+            LearnerConfig(method="immediate", precision="bfloat16", kernels="pallas"),
             zoo.make_network_fn(config), zoo.BATCH, zoo.objective(config.n_layer),
         )  # fmt: skip

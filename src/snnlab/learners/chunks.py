@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from snnlab import sharding
 from snnlab.data.stream import Stream
 from snnlab.errors import UsageError
+from snnlab.lazy import lazy
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
 from snnlab.learners.functional import Params, PureStep
 from snnlab.learners.graph import derivatives, locality
@@ -37,7 +38,7 @@ from snnlab.learners.tuning import current
 if TYPE_CHECKING:
     from snnlab.learners.config import Precision
 
-
+launches = lazy("snnlab.learners.graph.launches")  # Pallas takes a while
 ChunkSize = int | Callable[[int], int]
 
 
@@ -123,8 +124,14 @@ class ChunkedLearner(Learner):
             )
 
     def use(self, kernels: Literal["xla", "pallas"]) -> None:
-        """Whether kernels of our own run what there is one for (``--kernels``)."""
+        """Whether kernels of our own run what there is one for; refused where there is none."""
+        if kernels == "pallas" and not self.has_kernels():
+            raise UsageError("--kernels pallas: no layer and no trace has a kernel here; use auto")
         self.graph.kernels = kernels
+
+    def has_kernels(self) -> bool:
+        """Whether a kernel of a GPU or TPU runs a part of it."""
+        return bool(launches.any_in(self.graph))
 
     def longest(self, length: int) -> int:
         """Steps of a chunk at most, in a segment of ``length`` steps."""
@@ -284,13 +291,9 @@ class OnlineLearner(ChunkedLearner):
         if not self.windowed:
             locality.check_loss(self.graph, self.objective, batch)
 
-    def use(self, kernels: Literal["xla", "pallas"]) -> None:
+    def has_kernels(self) -> bool:
         traced = {r for rule in self.rules for r in rule.traced}
-        if kernels == "pallas" and not any(self.graph.relations[r].dense for r in traced):
-            raise UsageError(
-                "--kernels pallas is for traces of dense maps, and this learner has none: use auto"
-            )
-        super().use(kernels)
+        return any(self.graph.relations[r].dense for r in traced) or super().has_kernels()
 
     @property
     def trace_bytes(self) -> int:

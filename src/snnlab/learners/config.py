@@ -22,7 +22,7 @@ WHOLE = tuple(name for name in ONLINE if name not in CHUNKED)
 #: Methods with an option of their own.
 WINDOWED, DECAYING = having("windows"), having("decay")
 #: Methods that :mod:`Pallas kernels <snnlab.learners.stores.pallas>` are for.
-TRACED = having("traces")
+LAUNCHED = tuple(name for name in METHODS if name not in WHOLE)
 Kernels = Literal["auto", "xla", "pallas"]
 Precision = Literal["float32", "bfloat16", "mixed"]
 
@@ -112,10 +112,11 @@ class LearnerConfig:
     )
     kernels: Kernels = option(
         default="auto",
-        only={"method": TRACED, "backend": ("auto", "snnlab")},
-        help="how a GPU or TPU passes over traces. xla: in operations that XLA joins; pallas: in "
-        "one kernel of our own, which reads and writes them once (proven against xla, its speed "
-        "is not measured yet); auto: xla. A CPU has loops of its own and refuses pallas",
+        only={"method": LAUNCHED, "backend": ("auto", "snnlab")},
+        help="how a GPU or TPU runs a layer through a chunk, and passes over traces. xla: in "
+        "operations that XLA joins; pallas: in one kernel of our own each, where there is one "
+        "(proven against xla, their speed is not measured yet); auto: xla. A CPU has loops of its "
+        "own and refuses pallas",
     )
     update_every: int = option(
         basic=True,
@@ -215,8 +216,9 @@ def require_layerwise(config: LearnerConfig) -> None:
         UsageError: BPTT in the order of steps.
     """
     stepwise = config.remat or config.checkpoint_block or config.precision != "float32"
+    stepwise = stepwise or config.kernels != "auto"
     if config.backend not in ("auto", "layerwise") or stepwise:
         raise UsageError(
             "batch normalisation and bidirectional layers need whole sequences: --backend "
-            "layerwise, without --remat, --checkpoint_block and --precision"
+            "layerwise, without --remat, --checkpoint_block, --precision and --kernels"
         )

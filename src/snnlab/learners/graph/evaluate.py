@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from snnlab.learners.functional import Params
 from snnlab.learners.graph.jaxprs import Env, bind, evaluate, read
-from snnlab.learners.graph.stages import Stage, stages
+from snnlab.learners.graph.stages import Stage, gains, stages
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations import Elementwise, Relation
 from snnlab.learners.relations.inputs import Events, Input
@@ -45,6 +45,7 @@ class Frame:
             wait for the layer below. In a segment of few steps copying the rows costs more.
         turned: of blocks that evolve, what :meth:`Relation.back` takes.
         stages: of a chunk that goes layer after layer; none: step after step.
+        blocks: by the states of a recurrence, its programs for a kernel, once they are made.
     """
 
     graph: StepGraph
@@ -54,6 +55,7 @@ class Frame:
     turned: dict[tuple[int, int], Any]
     apart: bool
     stages: list[Stage]
+    blocks: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
 
     def drives(self, ys: Sequence[jax.Array | None]) -> Arrays:
         """Those of all relations: of maps as given, of others the value of their parameter."""
@@ -94,8 +96,9 @@ def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
         (r, k): one.turned(rows[r][k], many)
         for r, one in enumerate(graph.relations) for k, p in enumerate(one.blocks) if p.evolves
     }  # fmt: skip
-    staged = many and current().layer_after_layer
-    return Frame(graph, env, whole, rows, turned, many, stages(graph) if staged else [])
+    found = stages(graph) if many and current().layer_after_layer else []
+    staged = gains(found) or graph.kernels == "pallas"
+    return Frame(graph, env, whole, rows, turned, many, found if staged else [])
 
 
 # ---------------------------------------------------------------------- input

@@ -24,6 +24,7 @@ from snnlab.models.base import StepOutput
 
 if TYPE_CHECKING:
     from snnlab.learners.graph.derivatives import Steps
+    from snnlab.learners.graph.launches import Launch
 
 #: By variable, in all steps: ``(K, ...)``.
 Values = dict[Any, jax.Array]
@@ -102,6 +103,8 @@ def recur(
         maps that it makes.
     """
     graph = frame.graph
+    if (made := in_one_launch(frame, of)) is not None:
+        return made.forward(h, reads, outer, length)
 
     def body(h: Arrays, step: Any) -> Any:
         reads, outer = step
@@ -237,6 +240,8 @@ def recur_back(
         adjoints of the states before the chunk, of what it reads (``None`` of what is no floating
         number), of drives; of ``own``, summed over steps.
     """
+    if (made := in_one_launch(frame, of)) is not None:
+        return made.backward(h, reads, ys, own, seen_bar, h_bar)
     is_float = [jnp.issubdtype(v.dtype, jnp.floating) for v in reads]
 
     def body(carry: Any, step: Any) -> Any:
@@ -281,6 +286,15 @@ def given_step(
     env = _step(frame, of, h, reads, drives, multiply)
     new = {i: read(env, graph.new_vars[i]) for i in of.states}
     return new, {r: env[graph.relations[r].y] for r in of.drives}
+
+
+def in_one_launch(frame: Frame, of: Recurrence) -> Launch | None:
+    """A recurrence as a kernel of ours, where one is wanted and there is one for it."""
+    if frame.graph.kernels != "pallas":
+        return None
+    from snnlab.learners.graph import launches  # takes a while, and only kernels need it
+
+    return launches.find(frame, of)
 
 
 # ---------------------------------------------------------------------- parts

@@ -83,11 +83,14 @@ Stage = Local | Product | Delay | Recurrence
 
 
 def stages(graph: StepGraph) -> list[Stage]:
-    """The stages of a step, each after those that it needs; none where nothing is gained by it."""
-    found = _Nodes(graph).stages()
-    products = any(isinstance(s, Product) for s in found)
+    """The stages of a step, each after those that it needs."""
+    return _Nodes(graph).stages()
+
+
+def gains(found: list[Stage]) -> bool:
+    """Whether a product can be made for all steps at once."""
     outer = any(ks for s in found if isinstance(s, Recurrence) for ks in s.outer.values())
-    return found if products or outer else []
+    return outer or any(isinstance(s, Product) for s in found)
 
 
 class _Nodes:
