@@ -1,10 +1,10 @@
 """Options: how a section declares them, and where they have an effect.
 
-A *section* is a frozen dataclass whose fields are made by :func:`option`; an experiment's config is
-a frozen dataclass whose fields are sections. :mod:`snnlab.config` reads and writes configs.
+A *section* is a frozen dataclass whose fields are made by :func:`option`; a config is one whose
+fields are sections. :mod:`snnlab.config` reads and writes configs.
 
 An option may have an effect for some values of others alone (``only``). Given all the same, it is
-refused; where it is not given it has its own default, whatever a task's defaults say.
+refused; not given it has its own default, whatever a task's defaults say.
 """
 
 from __future__ import annotations
@@ -202,14 +202,14 @@ def entries(config_type: type) -> dict[str, Entry]:
         for name, info in sec.__pydantic_fields__.items():  # type: ignore[attr-defined]
             extra = info.json_schema_extra or {}
             limits = " ".join(_show_limit(m) for m in info.metadata if _show_limit(m))
+            funcs = [getattr(m, "func", None) for m in info.metadata]
             entry = Entry(
                 name, sec_name, info.annotation, info.default, info.description or "",
                 extra.get("unit", ""), tuple(extra.get("aliases", ())), limits,
                 sec.__section_only__.get(name, extra.get("only", ())),  # type: ignore[attr-defined]
                 extra.get("accepted"), extra.get("says", {}), extra.get("continues", False),
-                any(getattr(m, "func", None) is _usable_path for m in info.metadata),
-                any(getattr(m, "func", None) is _commas for m in info.metadata),
-                extra.get("basic", False), extra.get("bare", ""),
+                _usable_path in funcs, _commas in funcs, extra.get("basic", False),
+                extra.get("bare", ""),
             )  # fmt: skip
             for key in (name, *(a.replace("-", "_") for a in entry.aliases)):
                 if key in taken:
@@ -224,10 +224,8 @@ def entries(config_type: type) -> dict[str, Entry]:
 
 
 def _show_limit(meta: Any) -> str:
-    for attr, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
-        if hasattr(meta, attr):
-            return f"{sign} {getattr(meta, attr)}"
-    return ""
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    return next((f"{s} {getattr(meta, a)}" for a, s in signs.items() if hasattr(meta, a)), "")
 
 
 def canonical(name: str, known: Mapping[str, Entry]) -> str | None:

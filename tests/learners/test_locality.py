@@ -15,7 +15,7 @@ from jax import lax
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner
 from snnlab.learners.functional import PureNetwork
-from snnlab.learners.graph import locality
+from snnlab.learners.graph import locality, past_states
 from snnlab.learners.graph.step import StepGraph
 from snnlab.models import Network, StepOutput
 from snnlab.models.maps import DenseMap, kaiming_normal
@@ -363,6 +363,6 @@ class Late(Layer):
 
 
 def test_spikes_of_a_state_before_the_step_are_refused_above_a_map() -> None:
-    locality.check_maps(StepGraph(PureNetwork(Late(new=True), BATCH, training=True)))
+    past_states.check_maps(StepGraph(PureNetwork(Late(new=True), BATCH, training=True)))
     with pytest.raises(UsageError, match=r"^[^\n]*state a: what enters the map readout[^\n]*$"):
-        locality.check_maps(StepGraph(PureNetwork(Late(new=False), BATCH, training=True)))
+        past_states.check_maps(StepGraph(PureNetwork(Late(new=False), BATCH, training=True)))

@@ -22,7 +22,7 @@ from snnlab.errors import UsageError
 from snnlab.lazy import lazy
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
 from snnlab.learners.functional import Params, PureStep
-from snnlab.learners.graph import derivatives, locality
+from snnlab.learners.graph import derivatives, locality, past_states
 from snnlab.learners.graph.derivatives import ByState, Steps, StepSignal
 from snnlab.learners.graph.evaluate import Arrays, ByRelation, Frame, make_frame, weights
 from snnlab.learners.graph.step import StepGraph
@@ -271,7 +271,7 @@ class OnlineLearner(ChunkedLearner):
         locality.check(graph)
         self.windowed = setting.windowed
         if not self.windowed:
-            locality.check_maps(graph)
+            past_states.check_maps(graph)
         if (batch := objective.example(net.batch_size)) is not None:
             self.check_loss(batch)
         self.signal = Exact(objective) if signal is None else signal(graph)
@@ -287,9 +287,9 @@ class OnlineLearner(ChunkedLearner):
         self.initial = OnlineCarry(template(self.net.initial), initial, rest)
 
     def check_loss(self, batch: Any) -> None:
-        """Refuse a loss that would be followed in part; see :func:`locality.check_loss`."""
+        """Refuse a loss that would be followed in part; see :func:`past_states.check_loss`."""
         if not self.windowed:
-            locality.check_loss(self.graph, self.objective, batch)
+            past_states.check_loss(self.graph, self.objective, batch)
 
     def has_kernels(self) -> bool:
         traced = {r for rule in self.rules for r in rule.traced}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import jax
 
 from snnlab.errors import UsageError
 from snnlab.learners.graph.jaxprs import variables
@@ -60,3 +63,40 @@ def _require_elementwise(graph: StepGraph, r: int, one: Elementwise) -> None:
                     f"--backend snnlab cannot train parameter {name}: it scales the input of a "
                     "map, through which it acts on all its neurons; use --method bptt"
                 )
+
+
+def refuse(graph: StepGraph, b: int, reason: str, chosen: Sequence[int] = ()) -> NoReturn:
+    """State ``b`` cannot have a trace."""
+    through = chosen or graph.acting[b]
+    name = graph.relations[through[0]].trained[0]
+    raise UsageError(
+        f"an online rule cannot train parameter {name} through state {graph.states[b]}: {reason}; "
+        "use --method bptt, or see the rules for networks in docs/architecture.md"
+    )
+
+
+def spikes_that_are_states(graph: StepGraph) -> int | None:
+    """A state that keeps a layer's spikes, made of other states; most steps have none."""
+    for b, v in enumerate(graph.new_vars):
+        if any(v is shown for shown in graph.out.spikes) and set(graph.edges[b]) - {b}:
+            return b
+    return None
+
+
+def reach_output_past_spikes(graph: StepGraph) -> int | None:
+    """A state of a spiking layer that reaches the readout other than by its spikes."""
+    spikes = set(graph.out.spikes)
+    hidden = {
+        b for r, one in enumerate(graph.relations) if graph.layer_of(r) is not None
+        for b in one.reach
+    }  # fmt: skip
+    found: dict[Any, set[int]] = {}
+    for eqn in graph.state_eqns:
+        r = graph.relation_of(eqn)
+        used = variables(eqn.invars) if r is None else [p.var for p in graph.relations[r].blocks]
+        reached: set[int] = set().union(*(found.get(v, set()) for v in used))
+        for v in eqn.outvars:
+            mine = {b for b in hidden if graph.new_vars[b] is v}
+            found[v] = set() if v in spikes else mine | reached
+    ends = variables(jax.tree.leaves(graph.out.readout))
+    return min(set().union(*(found.get(v, set()) for v in ends)), default=None)

@@ -370,31 +370,6 @@ class StepGraph:
             if one.is_map and self.layer_of(r) is None for name in one.trained
         ]  # fmt: skip
 
-    def spikes_that_are_states(self) -> int | None:
-        """A state that keeps a layer's spikes, made of other states; most steps have none."""
-        for b, v in enumerate(self.new_vars):
-            if any(v is shown for shown in self.out.spikes) and set(self.edges[b]) - {b}:
-                return b
-        return None
-
-    def reach_output_past_spikes(self) -> int | None:
-        """A state of a spiking layer that reaches the readout other than by its spikes."""
-        spikes = set(self.out.spikes)
-        hidden = {
-            b for r, one in enumerate(self.relations) if self.layer_of(r) is not None
-            for b in one.reach
-        }  # fmt: skip
-        found: dict[Any, set[int]] = {}
-        for eqn in self.state_eqns:
-            r = self.relation_of(eqn)
-            used = variables(eqn.invars) if r is None else [p.var for p in self.relations[r].blocks]
-            reached: set[int] = set().union(*(found.get(v, set()) for v in used))
-            for v in eqn.outvars:
-                mine = {b for b in hidden if self.new_vars[b] is v}
-                found[v] = set() if v in spikes else mine | reached
-        ends = variables(jax.tree.leaves(self.out.readout))
-        return min(set().union(*(found.get(v, set()) for v in ends)), default=None)
-
     def relation_of(self, eqn: Any) -> int | None:
         return self._relation_of.get(id(eqn))
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from snnlab.errors import UsageError
 from snnlab.learners.base import Objective
 from snnlab.learners.functional import PureStep
+from snnlab.learners.graph.requirements import reach_output_past_spikes
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.base import Choose, Setting
 from snnlab.learners.signals import Feedback, Signal, Window
@@ -97,7 +98,7 @@ class Request:
         Raises:
             UsageError: the state that does.
         """
-        past = graph.reach_output_past_spikes()
+        past = reach_output_past_spikes(graph)
         if past is not None:
             raise UsageError(
                 f"--method {self.config.method} needs a readout of spikes; here state "

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from snnlab.errors import UsageError
 from snnlab.learners.base import Learner
+from snnlab.learners.graph.requirements import spikes_that_are_states
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.build import Request
 from snnlab.learners.rules.diag import DRTRL
@@ -54,7 +55,7 @@ class OTPE(EProp):
 def make(of: Request) -> Learner:
     def signal(graph: StepGraph) -> Signal:
         of.require_spikes(graph)
-        kept = graph.spikes_that_are_states()
+        kept = spikes_that_are_states(graph)
         if kept is not None:
             raise UsageError(
                 f"--method otpe has one leak for all states, which spikes have not: state "
