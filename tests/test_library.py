@@ -5,11 +5,13 @@ from __future__ import annotations
 import doctest
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pandas
 import pytest
 
 import snnlab
-from runs import TINY
+from runs import ROOT, TINY
 from snnlab.problems.tasks import task_of
 from snnlab.training.checkpoint_files import SUMS
 
@@ -207,6 +209,14 @@ def test_metrics_are_a_table(trained: Any, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(snnlab.UsageError, match="pandas, of the extra 'pandas'"):
         _ = run.metrics
+
+
+def test_the_version_is_pyprojects(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        assert snnlab.__version__ == tomllib.load(file)["project"]["version"]
+    monkeypatch.setattr(snnlab, "__file__", "/nowhere/snnlab/__init__.py")  # as in a wheel
+    monkeypatch.setattr(importlib.metadata, "version", {"snnlab": "7.1"}.__getitem__)
+    assert snnlab.__version__ == "7.1"
 
 
 # ---------------------------------------------------------------------- training

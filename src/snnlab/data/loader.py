@@ -97,7 +97,7 @@ class Loader(ResumableLoader[Batch]):
             room = min(room, size * self._most + BLOCK)
         mine = dataclasses.replace(cutter, part=(k, n), capacity=room)
         made = copy.copy(self)
-        made.cutter, made.whole = mine, self
+        made.cutter, made.whole, made._pool = mine, self, None
         return made
 
     def __len__(self) -> int:
