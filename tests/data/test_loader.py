@@ -251,6 +251,13 @@ def test_processes_end_with_their_loader(toy):
     assert not any(process.is_alive() for process in processes)
 
 
+def test_part_of_a_loader_whose_processes_run(toy):
+    loader = _train(toy, n_data_worker=1)
+    next(iter(loader))
+    expected = [_bits(b) for b in _train(toy).part(1, 2)]
+    assert [_bits(b) for b in loader.part(1, 2)] == expected
+
+
 def test_process_that_is_killed_is_one_line(toy):
     before = set(multiprocessing.active_children())
     loader = _train(toy, n_data_worker=1)
