@@ -16,6 +16,7 @@ import zoo
 from snnlab.errors import UsageError
 from snnlab.learners import LearnerConfig, get_params, make_learner, tuning
 from snnlab.learners.stores.pallas import traces as kernel
+from snnlab.training.placement import Columns
 
 from .test_tuning import program
 
@@ -296,3 +297,18 @@ def test_a_learner_without_such_traces_refuses() -> None:
             LearnerConfig(method="immediate", precision="bfloat16", kernels="pallas"),
             zoo.make_network_fn(config), zoo.BATCH, zoo.objective(config.n_layer),
         )  # fmt: skip
+
+
+def test_neurons_of_several_devices_refuse() -> None:
+    config = zoo.model_config("lif-delta")
+    made = [
+        make_learner(
+            LearnerConfig(method="diag", kernels=kernels),
+            zoo.make_network_fn(config), zoo.BATCH, zoo.objective(config.n_layer),
+        )
+        for kernels in ("xla", "pallas")
+    ]  # fmt: skip
+    columns = Columns(jax.devices()[:1])
+    columns.check(made[0])
+    with pytest.raises(UsageError, match=r"--shard neurons: .* use --kernels xla"):
+        columns.check(made[1])

@@ -158,8 +158,8 @@ class Columns(Placement):
         """Refuse what would not be split.
 
         Raises:
-            UsageError: a learner without traces of ours, sparse maps, or a layer that the devices
-                do not divide.
+            UsageError: a learner without traces of ours, sparse maps, kernels of ours, or a layer
+                that the devices do not divide.
         """
         if not isinstance(learner, OnlineLearner):
             raise UsageError(
@@ -168,6 +168,11 @@ class Columns(Placement):
             )
         if any(one.is_map and not one.dense for one in learner.graph.relations):
             raise UsageError("--shard neurons: not with sparse maps (--connectivity below 1)")
+        if learner.graph.kernels == "pallas":
+            raise UsageError(
+                "--shard neurons: XLA divides its own operations, and each device would need the "
+                "traces of all for --kernels pallas; use --kernels xla"
+            )
         sizes = [v.aval.shape[-1] for v in learner.graph.out.spikes]
         if any(n % self.n for n in sizes):
             raise UsageError(
