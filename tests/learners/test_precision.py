@@ -22,10 +22,6 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "es": ({"method": "expsm_diag"}, 0.02),
     "drtrl": ({"method": "diag", "chunk_size": 3}, 0.02),
     "drtrl, pallas": ({"method": "diag", "chunk_size": 3, "kernels": "pallas"}, 0.02),
-    "drtrl, every step": ({"method": "diag", "update_every": 1}, 0.02),
-    "eprop": ({"method": "eprop", "chunk_size": 3}, 0.02),
-    "rflo": ({"method": "rflo", "chunk_size": 3}, 0.02),
-    "otpe": ({"method": "otpe", "chunk_size": 3}, 0.02),
 }
 FAST = ("bptt", "es", "drtrl")
 
@@ -34,9 +30,8 @@ def gradient(precision: str, **options: Any) -> np.ndarray:
     make = maker("lif-exp-cu")  # where no spike flips: one that does changes more than rounding
     config = LearnerConfig(**options, backend="snnlab", precision=precision)  # type: ignore[arg-type]
     learner = make_learner(config, make, B, objective())
-    segments = (1,) * T if config.update_every else (T,)
     params = {**get_params(make("plain")), **learner.parameters()}
-    found = run(learner, params, segments)
+    found = run(learner, params)
     return np.concatenate([np.ravel(g) for g in jax.tree.leaves(found.gradients)])
 
 
