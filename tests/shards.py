@@ -17,6 +17,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from snnlab import config as configs
@@ -24,7 +25,8 @@ from snnlab.data.arrays import pack
 from snnlab.errors import UsageError
 from snnlab.experiment import assemble
 from snnlab.problems.tasks import run_task, task_of
-from snnlab.training.placement import Columns, Placement
+from snnlab.training.placement import Columns, Placement, Spread
+from snnlab.training.seeds import _Program
 
 FOLDER = Path(sys.argv[2])
 #: Numbers of a batch that are not compared as they are: decisions, and what is true or false.
@@ -167,7 +169,26 @@ def seeds(task: str, flags: str, trials: int) -> dict[str, Any]:
     return found
 
 
+def spread(n_devices: int, n_seeds: int) -> dict[str, Any]:
+    """A program of seeds that differ in a constant, twice: what is carried, and summed."""
+
+    def of(seed: int) -> Any:
+        own = jnp.full(2, float(seed))
+        return lambda state, x: (state * own + 1, x.sum())
+
+    parts = Spread(jax.devices()[:n_devices], n_seeds)
+    x = np.arange(2.0 * n_seeds).reshape(n_seeds, 2)
+    program = _Program([of(k) for k in range(n_seeds)], (jnp.ones((n_seeds, 2)), x), True, parts)
+    state, _ = program(jnp.ones((n_seeds, 2)), x)
+    state, total = program(state, x)
+    return {
+        "state": state[:, 0].tolist(), "total": total.tolist(),
+        "devices": len(state.sharding.device_set),
+    }  # fmt: skip
+
+
 if __name__ == "__main__":
     for name, kind, *case in json.loads(sys.argv[1]):
-        made = {"train": train, "resume": resume, "seeds": seeds}[kind](*case)
+        kinds = {"train": train, "resume": resume, "seeds": seeds, "spread": spread}
+        made = kinds[kind](*case)
         print("#" + json.dumps({"case": name, **made}), flush=True)

@@ -57,7 +57,14 @@ def test_eight_devices_are_one(tmp_path: Path) -> None:
     """With padding, dropout, regularisers of the batch's rates and traces that are kept."""
     flags = f"{IMAGE} --n_layer 1 --method diag --chunk_size 5 --dropout 0.2 {RATES}"
     cases = [["all", "train", "image-classification", flags, [8], 4]]
-    found = results(cases, tmp_path)["all"]
+    cases += [[f"{k} devices", "spread", k, 4] for k in (1, 3, 4)]
+    every = results(cases, tmp_path)
+    for k, used in ((1, 1), (3, 2), (4, 4)):  # as many devices as divide the seeds
+        seeds = every[f"{k} devices"]
+        assert seeds["devices"] == used
+        assert seeds["state"] == [1.0, 3.0, 7.0, 13.0]  # (k + 1) k + 1
+        assert seeds["total"] == [1.0, 5.0, 9.0, 13.0]
+    found = every["all"]
     assert_same(found, 8)
     assert found["penalty"] > 1e-3
     assert sorted(set(found["samples"])) == [3.0, 8.0]

@@ -13,6 +13,7 @@ from snnlab import config as configs
 from snnlab.analysis.config import Metric
 from snnlab.config import SET, CommaText, NameText, PathText, option, section
 from snnlab.console import make_console
+from snnlab.devices import chosen
 from snnlab.errors import UsageError
 from snnlab.experiment.command import proceed
 from snnlab.models.config import DecoderInit
@@ -154,6 +155,8 @@ def command(*, prog: str, description: str, argv: list[str] | None = None) -> in
         Boerlin, argv, prog=prog, description=description, note=console.print, examples=EXAMPLES
     )
     if proceed(config, dry_run, console):
+        if len(chosen(config.run.devices)) > 1:
+            console.print("the sandbox simulates one network, on the first device")
         from snnlab.problems.boerlin_simulation import run
 
         run(config, console)

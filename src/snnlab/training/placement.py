@@ -243,7 +243,7 @@ class Spread:
             return tree
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
-    def over(self, fun: Callable[..., Any], spread: Sequence[Any]) -> Callable[..., Any]:
+    def over(self, fun: Callable[..., Any], spread: tuple[Any, ...]) -> Callable[..., Any]:
         """``fun`` of a part of the axis as a program of all parts.
 
         Args:

@@ -153,7 +153,7 @@ class _Program:
             (spread.same if same else spread.place)(c)
             for c, same in zip(self._consts, shared, strict=True)
         ]
-        mine = [[not same for same in shared], *(True for _ in args)]
+        mine = ([not same for same in shared], *(True for _ in args))
         jitted = jax.jit(spread.over(vmapped, mine), donate_argnums=(1,) if donate else ())
         self.compiled = jitted.lower(self._consts, *self._place(args)).compile()
 
