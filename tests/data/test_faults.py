@@ -29,7 +29,10 @@ def refused(name: str, root: Path, cache: Path, *parts: str) -> None:
     assert len(str(caught.value)) < 700
     for part in parts:
         assert part in str(caught.value), caught.value
-    assert not [p for p in cache.rglob("*") if p.is_file()], "something half-written is left"
+    left = [p.relative_to(cache) for p in cache.rglob("*") if p.is_file()]
+    # Sums of what archives hold are known before anything is decoded; each is whole, or hidden.
+    half = [p for p in left if p.parts[0] != "archives" or p.parts[1].startswith(".")]
+    assert not half, "something half-written is left"
 
 
 def replaced(path: str, value):
