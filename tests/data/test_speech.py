@@ -15,7 +15,7 @@ import scipy.io.wavfile
 import tonic
 
 from snnlab.data import load_recordings
-from snnlab.data.speech import audio, convert
+from snnlab.data.speech import convert
 from snnlab.data.speech.audio import prepare, read_audio
 from snnlab.data.speech.cochlea import SAMPLE_HZ, Cochlea
 from snnlab.data.speech.folder import ENGLISH, GERMAN, list_recordings
@@ -162,7 +162,7 @@ def test_flac(tmp_path, monkeypatch):
     (tmp_path / "b.flac").write_bytes(b"fLaC nothing")
     with pytest.raises(UsageError, match="no readable FLAC"):
         read_audio(tmp_path / "b.flac")
-    monkeypatch.setattr(audio.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="soundfile"):
         read_audio(tmp_path / "a.flac")
 
