@@ -202,14 +202,13 @@ def entries(config_type: type) -> dict[str, Entry]:
         for name, info in sec.__pydantic_fields__.items():  # type: ignore[attr-defined]
             extra = info.json_schema_extra or {}
             limits = " ".join(_show_limit(m) for m in info.metadata if _show_limit(m))
-            funcs = [getattr(m, "func", None) for m in info.metadata]
+            by = [getattr(m, "func", None) for m in info.metadata]
             entry = Entry(
                 name, sec_name, info.annotation, info.default, info.description or "",
                 extra.get("unit", ""), tuple(extra.get("aliases", ())), limits,
                 sec.__section_only__.get(name, extra.get("only", ())),  # type: ignore[attr-defined]
                 extra.get("accepted"), extra.get("says", {}), extra.get("continues", False),
-                _usable_path in funcs, _commas in funcs, extra.get("basic", False),
-                extra.get("bare", ""),
+                _usable_path in by, _commas in by, extra.get("basic", False), extra.get("bare", ""),
             )  # fmt: skip
             for key in (name, *(a.replace("-", "_") for a in entry.aliases)):
                 if key in taken:
