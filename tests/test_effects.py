@@ -67,8 +67,11 @@ def other_value(entry: Entry, value: Any) -> Any:
     if bool in kinds:
         return not value
     if str in kinds:
-        known = {"quantize": "8.4", "quantize_adc": "8.4", "lr_milestones": "1"}
-        return {**known, "trainable": "bias"}.get(entry.name, "own")
+        known = {
+            "quantize": "8.4", "quantize_adc": "8.4", "lr_milestones": "1", "trainable": "bias",
+            "distributed": "localhost:2222,2,0",
+        }  # fmt: skip
+        return known.get(entry.name, "own")
     if int in kinds:
         return (value or 0) + 1
     return 0.5 * value if value else 0.25
