@@ -236,6 +236,16 @@ def test_the_best_epoch_of_an_error_is_its_lowest(tmp_path: Path) -> None:
     assert "%" not in text
 
 
+def test_of_epochs_with_equal_scores_the_best_is_that_of_the_run(tmp_path: Path) -> None:
+    values = [(0.5, 0.9), (0.8, 0.4), (0.8, 0.3), (0.8, 0.3), (0.7, 0.1)]
+    rows = [
+        {"epoch": e, "split": "val", "accuracy": score, "loss": loss}
+        for e, (score, loss) in enumerate(values, 1)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert Outcome.of(tmp_path).numbers()["best_epoch"] == [3]
+
+
 def test_what_a_run_left_may_be_damaged(tmp_path: Path) -> None:
     rows = [
         '{"epoch": 1, "split": "val", "accuracy": null, "loss": null}',

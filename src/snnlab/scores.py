@@ -52,6 +52,10 @@ class Score:
         """A number that is higher for a better score."""
         return value if self.rises else -value
 
+    def rank(self, value: float, loss: float) -> tuple[float, float]:
+        """What is higher for a better epoch: of those with equal scores, that with less loss."""
+        return self.key(value), -loss
+
     def falling(self, value: float) -> float:
         """A number that falls as the score gets better, and is never below 0."""
         return 1.0 - value if self.rises else value

@@ -60,7 +60,7 @@ class Outcome:
     def numbers(self) -> dict[str, list[float]]:
         """Measure -> a value for each seed that has it (accuracies as fractions, rates in Hz).
 
-        ``best_*`` are of the epoch with the best validation score (the first of equals),
+        ``best_*`` are of the epoch with the best validation score (of equal ones, the least loss),
         averaged over layers; ``balance`` scores the neurons whose currents vary, ``balance_all``
         all of them, a constant current as 0.
         """
@@ -116,7 +116,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _best(val: Sequence[dict[str, Any]], score: Score) -> dict[str, Any]:
-    return max(val, key=lambda row: (score.key(row[score.name]), -row["epoch"]))
+    """As a run itself chooses it; rows without a loss are those of other programs."""
+
+    def key(row: dict[str, Any]) -> tuple[tuple[float, float], float]:
+        loss = row.get("loss")
+        return score.rank(row[score.name], loss if _is_number(loss) else math.inf), -row["epoch"]
+
+    return max(val, key=key)
 
 
 def _of_score(score: Score) -> dict[str, tuple[str, float, int]]:

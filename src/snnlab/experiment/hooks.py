@@ -54,10 +54,10 @@ class Metrics(RunHook):
                 val.update(this.problem.measure(params))
             progress.epoch = now.place.epoch
             score, before = this.problem.score, progress.best_score
-            mine, loss = val[score.name], -progress.best_loss
-            if before is None or (score.key(mine), -val["loss"]) > (score.key(before), loss):
+            mine, loss = val[score.name], val["loss"]
+            if before is None or score.rank(mine, loss) > score.rank(before, progress.best_loss):
                 progress.best_epoch = progress.epoch
-                progress.best_score, progress.best_loss = mine, val["loss"]
+                progress.best_score, progress.best_loss = mine, loss
                 this.best = on_host(params)
             for row in rows:
                 this.note(row)

@@ -55,7 +55,9 @@ class Placement:
             UsageError: the batch cannot be split evenly.
         """
         if batch_size == 1 and self.n > 1:
-            raise UsageError(f"a batch of one sample cannot be split over {self.n} devices: use one")
+            raise UsageError(
+                f"a batch of one sample cannot be split over {self.n} devices: use one"
+            )
         if batch_size % self.n:
             raise UsageError(
                 f"a batch of {batch_size} cannot be split evenly over {self.n} devices: choose a "
