@@ -1,6 +1,7 @@
 # make run    train the example network          make check   format, lint, types, tests
 # make test   run the tests                      make format  rewrite the sources in style
 # make coverage  run the tests, and show the lines that they do not reach
+# make docs   build the documentation site, site/index.html, and check its links
 # make test-newest  ladder, example network and a resume with the newest releases (Python >= 3.12)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,13 +12,13 @@ BIN  := $(VENV)/bin
 PIP  := -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # What the tests use; the main job needs none of them.
 EXTRAS := dev,data,brainscale,pandas,audio,speech
-CODE := src tests $(wildcard tasks examples)
+CODE := src tests $(wildcard tasks examples docs/_site)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-newest newest coverage check format format-check lint types clean
+.PHONY: help run test test-slow test-newest newest coverage check format format-check lint types docs clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 # ---------------------------------------------------------------- environment
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
@@ -35,6 +36,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing snnlab and its development tools into $(VENV) (some minutes the first time)"
 	@$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing what builds the documentation into $(VENV)"
+	@$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[docs]'
 	@touch $(VENV)/.installed $@
 
 # ---------------------------------------------------------------- commands
@@ -91,6 +97,11 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 
+# mkdocs reads the sources and imports nothing; a broken link or docstring ends it.
+docs: $(VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
+	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"
+
 clean:
-	rm -rf $(VENV) $(NEWEST) .coverage build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf $(VENV) $(NEWEST) .coverage build dist site .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

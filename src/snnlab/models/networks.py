@@ -160,13 +160,15 @@ def build_network(
 
     Args:
         config: a section of models (:func:`snnlab.models.section.model_section`).
-        n_in: inputs; n_out: readout units.
+        n_in: inputs.
+        n_out: readout units.
         operator: how maps are traced (see :mod:`snnlab.models.maps`).
         seed: of weights and values of neurons; the same for every operator.
         dt_ms: length of a step; that of the config by default.
         repeat: steps of each input step, for time constants that are given in steps.
-        t_crop, accumulate, linear: of a readout that is summed: its first step, whether it is,
-            and whether it is the sum of the units themselves (:mod:`snnlab.models.readouts`).
+        t_crop: first step of a readout that is summed (:mod:`snnlab.models.readouts`).
+        accumulate: whether it is summed.
+        linear: whether the sum is that of the units themselves.
     """
     config = config.in_force()
     dt_ms = config.dt if dt_ms is None else dt_ms

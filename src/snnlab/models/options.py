@@ -188,6 +188,7 @@ class Spiking(Options):
         config.format_of("quantize_adc")
 
 
-#: Options of a model with a :class:`snnlab.models.neuron.Neuron`: without a map of its own spikes,
-#: and with one.
-FEED_FORWARD, RECURRENT = (Maps, Spiking), (Maps, RecurrentMap, Spiking)
+#: Options of a model with a :class:`snnlab.models.neuron.Neuron`, without a map of its own spikes.
+FEED_FORWARD = (Maps, Spiking)
+#: Options of such a model with a map of its own spikes.
+RECURRENT = (Maps, RecurrentMap, Spiking)
