@@ -97,9 +97,10 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 
-# mkdocs reads the sources and imports nothing; a broken link or docstring ends it.
+# mkdocs reads the sources and imports nothing; a broken link or docstring ends it (not with --quiet,
+# which drops the warnings before --strict counts them).
 docs: $(VENV)/.installed-docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"
 
 clean:

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,17 +106,56 @@ def test_the_reference_has_what_pages_and_examples_import() -> None:
     assert not set(found) - {name.rpartition(".")[2] for name in reference()}
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    for package in ("mkdocs", "material", "mkdocstrings_handlers.python"):
-        pytest.importorskip(package, reason=f"{package} is not installed: extra 'docs'")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", tmp_path],
-        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+def build(target: Path, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The site as ``make docs`` builds it; ``--quiet`` would hide warnings from ``--strict``."""
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", target],
+        cwd=root, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
         check=False, timeout=300,
     )  # fmt: skip
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.fixture
+def mkdocs() -> None:
+    for package in ("mkdocs", "material", "mkdocstrings_handlers.python"):
+        pytest.importorskip(package, reason=f"{package} is not installed: extra 'docs'")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mkdocs")
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    done = build(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not re.findall(r"^(?:WARNING|ERROR).*", done.stdout + done.stderr, re.MULTILINE)
     page = (tmp_path / "reference" / "snnlab.html").read_text(encoding="utf-8")
     assert 'id="snnlab.load"' in page  # found in the sources
     assert ":class:" not in page
     assert 'href="reference/snnlab.html"' in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mkdocs")
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("docs/limits.md", "# Known limits", "# Known limits\n\n[x](none.md)", "none.md"),
+        ("docs/limits.md", "# Known limits", "# Known limits\n\n[x](learners.md#no)", "#no"),
+        ("README.md", "(docs/results.md)", "(docs/none.md)", "docs/none.md"),
+        ("src/snnlab/library.py", '        x: ``Float', '        y: ``Float', "'y'"),
+    ],
+)  # fmt: skip
+def test_the_build_ends_at_what_is_wrong(
+    file: str, old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "repository"
+    for part in ("docs", "src"):
+        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("mkdocs.yml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / part, root)
+    text = (root / file).read_text(encoding="utf-8")
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    done = build(tmp_path / "site", root)
+    assert done.returncode != 0
+    (line,) = re.findall(r"^WARNING.*", done.stderr, re.MULTILINE)[:1]
+    assert said in line
