@@ -144,8 +144,9 @@ class EventStore:
         """Recording ``i`` as tonic returns it.
 
         Returns:
-            structured array of int64: ``x, y, t, p`` (t in us, p 0 or 1) as ``tonic.datasets
-            .NMNIST``; on a sensor of one line ``t, x, p`` with p = 1 as ``tonic.datasets.SHD``.
+            structured array of int64: ``x, y, t, p`` (t in us, p 0 or 1) as
+            ``tonic.datasets.NMNIST``; on a sensor of one line ``t, x, p`` with p = 1 as
+            ``tonic.datasets.SHD``.
         """
         t, address = self.decode(np.asarray(self.events[self.starts[i] : self.ends[i]]))
         s = self.sensor
