@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import runs
+import snnlab
 from snnlab import processes
 from snnlab.rendezvous import free_port
 from snnlab.training.checkpoint_files import Place, damage, places
@@ -152,7 +153,12 @@ def assert_alike(both: Path, alone: Path) -> None:
         if mine["split"] != "initial":  # of the untrained network: no samples, no loss
             assert mine["samples"] == wanted["samples"]
             assert mine["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
-    assert (both / "figures" / "test-samples.png").is_file()
+    for name in ("confusion.png", "test-samples.png"):
+        assert (both / "figures" / name).is_file()
+    mine, wanted = (snnlab.load(f).predictions for f in (both, alone))
+    assert [(r["index"], r["label"]) for r in mine] == [(r["index"], r["label"]) for r in wanted]
+    right = np.mean([row["label"] == row["prediction"] for row in mine])
+    assert right == snnlab.load(both).results["test_accuracy"]
 
 
 def test_trials_of_two_processes_are_those_of_one(alone: Path, whole: Path) -> None:

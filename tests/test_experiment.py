@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
+import snnlab
 from snnlab.errors import UsageError
 from snnlab.experiment.command import command
 from snnlab.problems.image_classification import ImageClassification, build
+from snnlab.runs import RunFolder
+from snnlab.scores import ACCURACY, interval_of_test, wilson
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
@@ -71,9 +75,47 @@ def test_run_folder_is_complete(finished: Path) -> None:
     assert yaml.safe_load(text)["model"]["n_rec"] == 12
     for fact in ("commit", "jax", "braintrace", "python"):
         assert f"# {fact}: " in text
-    for name in ("learning-curves.png", "test-samples.png"):
+    for name in ("confusion.png", "learning-curves.png", "test-samples.png"):
         assert (finished / "figures" / name).stat().st_size > 10_000
     assert "started" in (finished / "log.txt").read_text()
+
+
+def test_predictions_are_those_of_the_test_set(finished: Path) -> None:
+    run = snnlab.load(finished)
+    rows, results = run.predictions, run.results
+    labels = build(run.config).test.labels
+    assert [row["index"] for row in rows] == list(range(360))
+    assert [row["label"] for row in rows] == [str(label) for label in labels]
+    assert {row["split"] for row in rows} == {"test"}
+    right = [row["label"] == row["prediction"] for row in rows]
+    assert results["test_accuracy"] == np.mean(right)
+    assert results["test_samples"] == 360
+    assert results["test_accuracy_wilson95"] == list(wilson(sum(right), 360))
+    mine = {str(k): float(np.mean(np.array(right)[labels == k])) for k in range(10)}
+    assert results["test_accuracy_by_class"] == pytest.approx(mine)
+
+
+def test_results_are_kept_where_predictions_cannot_be_written(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A resume writes what is missing; the last line has the interval."""
+    run = tmp_path / "run"
+
+    def fails(self: RunFolder, rows: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.predictions))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_predictions", fails)
+        with pytest.raises(UsageError, match=r"cannot write .*predictions\.csv: No space"):
+            task(*SMALL, "--load_exp_folder", str(finished), "--only_do_testing", "--filepath",
+                 str(run))  # fmt: skip
+    found = json.loads((run / "results.json").read_text())
+    assert found["test_samples"] == 360
+    assert not (run / "predictions.csv").exists()
+    capsys.readouterr()
+    task("--resume", str(run))
+    assert (run / "predictions.csv").read_text() == (finished / "predictions.csv").read_text()
+    assert interval_of_test(ACCURACY, found) in " ".join(capsys.readouterr().out.split())
 
 
 def test_resume_is_bit_for_bit(finished: Path, tmp_path: Path) -> None:
@@ -89,6 +131,7 @@ def test_resume_is_bit_for_bit(finished: Path, tmp_path: Path) -> None:
     for name in ("test_accuracy", "val_accuracy", "best_epoch", "test_loss"):
         got = [json.loads((f / "results.json").read_text())[name] for f in (finished, run)]
         assert got[0] == got[1], name
+    assert len({(f / "predictions.csv").read_text() for f in (finished, run)}) == 1
     rows = (run / "metrics.jsonl").read_text().splitlines()
     kept = [r for r in map(json.loads, rows) if r["split"] != "test"]
     assert [r["epoch"] for r in kept] == [1, 1, 2, 2, 3, 3, 4, 4]

@@ -192,6 +192,15 @@ def test_several_seeds(folder: Path, compiled_once: None) -> None:
     assert run.results["test_accuracy"] == pytest.approx(
         np.mean([r.results["test_accuracy"] for r in run.seeds])
     )
+    for seed, mine in enumerate(run.seeds):
+        rows = [{k: v for k, v in row.items() if k != "seed"} for row in run.predictions
+                if row["seed"] == seed]  # fmt: skip
+        assert rows == mine.predictions
+        assert [row["index"] for row in rows] == list(range(8))
+        assert {row["label"] for row in rows} == {"match", "non-match"}
+        right = np.mean([row["label"] == row["prediction"] for row in rows])
+        assert right == mine.results["test_accuracy"]
+    assert "test_accuracy_wilson95" not in run.results  # the spread is that over seeds
     a, b = (r.weights["readout.map.weight"] for r in run.seeds)
     assert a.shape == b.shape
     assert not np.array_equal(a, b)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,9 +125,20 @@ class Run:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A row for each epoch and split; of several seeds those of all, with ``seed``."""
-        if self.seeds:
-            return [{"seed": int(r.path.name[5:]), **row} for r in self.seeds for row in r.rows]
-        return self._folder.metrics.rows()
+        return self._of_each(lambda folder: folder.metrics.rows())
+
+    @property
+    def predictions(self) -> list[dict[str, Any]]:
+        """Of a classification a row for each test sample, as ``predictions.csv`` has them: split,
+        index, label, prediction; of several seeds those of all, with ``seed``.
+        """
+        return self._of_each(runs.RunFolder.read_predictions)
+
+    def _of_each(self, read: Callable[[runs.RunFolder], list[Any]]) -> list[dict[str, Any]]:
+        if not self.seeds:
+            return read(self._folder)
+        each = [(int(run.path.name[5:]), read(run._folder)) for run in self.seeds]
+        return [{"seed": seed, **row} for seed, rows in each for row in rows]
 
     @property
     def metrics(self) -> pandas.DataFrame:
@@ -177,14 +188,14 @@ class Run:
         Raises:
             UsageError: there are no weights, or they do not fit the config.
         """
-        from snnlab.experiment.task import Sizes
+        from snnlab.experiment.task import Sizes, sizes_of
         from snnlab.learners.functional import param_states
 
         weights, meta = self._checkpoint
         make = task_of(self.task).network
         if make is None:
             raise UsageError(f"the task {self.task} does not say how its network is made")
-        sizes = Sizes(**meta["sizes"]) if "sizes" in meta else _sizes(make, self.config, weights)
+        sizes = Sizes(**meta["sizes"]) if "sizes" in meta else sizes_of(make, self.config, weights)
         made = make(self.config, sizes, "plain")
         for name, state in param_states(made).items():
             if name not in weights or weights[name].shape != np.shape(_leaf(state.value)):
@@ -243,38 +254,6 @@ def _with_leaf(value: Any, leaf: Any) -> Any:
     import jax
 
     return jax.tree.unflatten(jax.tree.structure(value), [jax.numpy.asarray(leaf)])
-
-
-def _sizes(make: Any, config: Any, weights: Mapping[str, NDArray[Any]]) -> Any:
-    """Inputs and outputs of a network from the shapes of its weights.
-
-    Every size is linear in both: three small networks say how.
-
-    Raises:
-        UsageError: no weight depends on the number of inputs, as where those are not trained.
-    """
-    from snnlab.experiment.task import Sizes
-    from snnlab.learners.functional import get_params
-
-    def shapes(n_in: int, n_out: int) -> dict[str, tuple[int, ...]]:
-        return {
-            n: v.shape for n, v in get_params(make(config, Sizes(n_in, n_out), "plain")).items()
-        }
-
-    base, found = shapes(2, 2), []
-    for more in (shapes(3, 2), shapes(2, 3)):
-        size = next(
-            (
-                2 + (weights[name].shape[k] - n) // (more[name][k] - n)
-                for name, shape in base.items() if name in weights
-                for k, n in enumerate(shape) if more[name][k] != n
-            ),
-            None,
-        )  # fmt: skip
-        if size is None:
-            raise UsageError("the run does not say how many inputs its network has")
-        found.append(size)
-    return Sizes(*found)
 
 
 def load(path: str | Path) -> Run:

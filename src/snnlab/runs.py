@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
 import errno
 import importlib.metadata
+import io
 import json
 import logging
 import os
@@ -36,17 +38,20 @@ DISK = {
 }  # fmt: skip
 #: Figure that a finished run has in any case.
 SAMPLES = "test-samples.png"
+#: Columns of ``predictions.csv``.
+PREDICTION = "split", "index", "label", "prediction"
 
 
 class RunFolder:
-    """Paths of a run: ``config.yaml``, ``metrics.jsonl``, ``results.json``, ``log.txt``,
-    ``checkpoints/`` and ``figures/``."""
+    """Paths of a run: ``config.yaml``, ``metrics.jsonl``, ``results.json``, ``predictions.csv``,
+    ``log.txt``, ``checkpoints/`` and ``figures/``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self.results = path / "results.json"
+        self.predictions = path / "predictions.csv"
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.log = path / "log.txt"
@@ -146,7 +151,8 @@ class RunFolder:
 
     def _check_kinds(self) -> None:
         """Refuse a folder in the place of a file, before a run is half done."""
-        for path in (self.config, self.metrics.path, self.results, self.log, self.path / ".lock"):
+        files = self.config, self.metrics.path, self.results, self.predictions, self.log
+        for path in (*files, self.path / ".lock"):
             if path.is_dir():
                 raise UsageError(f"{path} is a folder, needed: a file")
         for path in (self.checkpoints, self.figures):
@@ -215,6 +221,31 @@ class RunFolder:
         except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    def write_predictions(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Replace ``predictions.csv`` by rows of :data:`PREDICTION`."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([PREDICTION, *rows])
+        write_atomically(self.predictions, text.getvalue())
+
+    def read_predictions(self) -> list[dict[str, Any]]:
+        """Its rows by column, the index a number; empty where there is no such file.
+
+        Raises:
+            UsageError: it is not as a run wrote it.
+        """
+        if not self.predictions.is_file():
+            return []
+        try:
+            with open(self.predictions, encoding="utf-8", newline="") as file:
+                table = csv.reader(file)
+                if tuple(next(table, ())) != PREDICTION:
+                    raise ValueError
+                rows = [dict(zip(PREDICTION, row, strict=True)) for row in table]
+            return [{**row, "index": int(row["index"])} for row in rows]
+        except (OSError, ValueError, csv.Error):
+            columns = ",".join(PREDICTION)
+            raise UsageError(f"{self.predictions} must be CSV with columns {columns}") from None
 
     def read_config(self) -> dict[str, Any]:
         """Option -> value of the saved config.

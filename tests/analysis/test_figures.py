@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from snnlab.analysis import figures, style
 from snnlab.analysis.recording import Recording, SensorShape
@@ -250,3 +252,54 @@ def test_drawing_changes_no_setting(tmp_path: Path) -> None:
 def test_pyplot_is_never_imported() -> None:
     code = "import sys, snnlab.analysis.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 10, 35])
+def test_a_confusion_matrix_is_readable(n_classes: int) -> None:
+    """Every number stands inside its cell, and no name on another."""
+    counts = np.random.default_rng(0).integers(0, 2, (n_classes, n_classes))
+    counts += np.diag(np.arange(n_classes) + 1234)
+    counts[n_classes // 2] *= n_classes == 1  # a class without samples
+    names = [f"a long name of a class {k}" for k in range(n_classes)]
+    fig = figures.confusion_figure(counts, names)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    (ax,) = fig.axes
+    found = np.zeros_like(counts)
+    for text in ax.texts:
+        column, row = (int(x) for x in text.get_position())
+        number, percent = text.get_text().split("\n")
+        found[row, column] = int(number)
+        share = counts[row, column] / counts[row].sum()
+        assert float(percent.removesuffix("%")) == pytest.approx(100 * share, abs=0.051)
+        box = text.get_window_extent()
+        low, high = ax.transData.transform([(column - 0.5, row + 0.5), (column + 0.5, row - 0.5)])
+        assert (low <= box.p0).all(), text.get_text()
+        assert (box.p1 <= high).all(), text.get_text()
+    np.testing.assert_array_equal(found, counts)
+    image = np.asarray(ax.images[0].get_array())
+    there = counts.any(1)
+    light = image.sum(2)[there]
+    assert (light[counts[there] > 0] < 2.92).all()  # one of a thousand can be seen
+    assert (light[counts[there] == 0] == 3).all()
+    for axis in (ax.xaxis, ax.yaxis):
+        boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+        assert len(boxes) == n_classes
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+        assert all(fig.bbox.x0 <= b.x0 and b.x1 <= fig.bbox.x1 for b in boxes)
+
+
+def test_a_confusion_matrix_of_many_classes_has_no_numbers() -> None:
+    fig = figures.confusion_figure(np.eye(200, dtype=int))
+    assert max(fig.get_size_inches()) < 20
+    assert not fig.axes[0].texts
+    assert len(fig.axes[0].get_yticks()) < 200
+
+
+@pytest.mark.parametrize(
+    ("counts", "names", "message"),
+    [(np.eye(2)[:1], (), r"\(1, 2\)"), (np.eye(2), ("a",), "1 names for 2 classes")],
+)
+def test_what_is_no_confusion_matrix(counts: np.ndarray, names: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        figures.confusion_figure(counts, names)

@@ -28,6 +28,8 @@ def test_info_of_every_state(tmp_path: Path) -> None:
     going = run_folder(tmp_path / "going", (3, 0), (3, 12), method="diag")
     (going / "checkpoints" / "3-batch-12" / "state" / "a").write_bytes(b"number!")
     run_folder(tmp_path / "failed", (1, 0), results={"error": "diverged in\nepoch 2", **DONE})
+    counted = {**DONE, "test_accuracy_wilson95": [0.85, 0.93], "test_samples": 200}
+    run_folder(tmp_path / "counted", (2, 0), results=counted, epochs=2)
     run_folder(tmp_path / "early")
     run_folder(tmp_path / "trained", (2, 0), epochs=2)
     run_folder(tmp_path / "drawn", mode="sim")
@@ -38,7 +40,7 @@ def test_info_of_every_state(tmp_path: Path) -> None:
     run_folder(tmp_path / "sweep" / "one", (1, 0))
     (tmp_path / "sweep" / "sweep.yaml").write_text("one: []\n")
     before = contents(tmp_path)
-    names = ["done", "going", "failed", "early", "trained", "drawn", "seeds", "sweep"]
+    names = ["done", "going", "failed", "early", "trained", "drawn", "seeds", "sweep", "counted"]
     found = without_jax("snnlab", [f"info {tmp_path / name}" for name in names])
     assert [(code, error) for code, _, error in found] == [(0, "")] * len(names)
     said = {name: out for name, (_, out, _) in zip(names, found)}
@@ -48,6 +50,8 @@ def test_info_of_every_state(tmp_path: Path) -> None:
     assert "  n_rec: 9  # default 256" in said["done"]
     assert "finished after 2 of 2 epochs" in said["done"]
     assert "test accuracy 90.00%, validation accuracy 95.00%, best epoch 1, 12 s" in said["done"]
+    interval = "(95% interval 85.00 to 93.00%, 200 samples)"
+    assert f"test accuracy 90.00% {interval}, validation" in said["counted"]
     assert "too few spikes" in said["done"]
     assert (
         f"train on   snnlab run image-classification --resume {tmp_path}/done --epochs 4"

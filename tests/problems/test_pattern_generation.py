@@ -89,6 +89,8 @@ def test_a_run_is_judged_by_its_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["val_nmse"] == val[found["best_epoch"]] == min(val.values())
     assert found["test_nmse"] == pytest.approx(found["val_nmse"], rel=1e-5)  # the same trial
     assert "accuracy" not in json.dumps([found, rows])
+    assert not (run / "predictions.csv").exists()
+    assert not (run / "figures" / "confusion.png").exists()
     assert "test normalised MSE " in capsys.readouterr().out
     goal = str(1.001 * val[1])
     runs.call("patterns", "--filepath", str(tmp_path / "goal"), "--acc_th", goal)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from snnlab.analysis import style
 from snnlab.analysis._comparison import comparison_figure, dependence_figure
+from snnlab.analysis._confusion import confusion_figure
 from snnlab.analysis._curves import learning_curves
 from snnlab.analysis._integrator import integrator_figure
 from snnlab.analysis._panels import (
@@ -29,6 +30,7 @@ from snnlab.analysis._scaling import Panel, exponent, scaling_figure
 __all__ = [
     "Panel",
     "comparison_figure",
+    "confusion_figure",
     "dependence_figure",
     "event_image",
     "exponent",

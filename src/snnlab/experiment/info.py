@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from snnlab.errors import UsageError, one_line
 from snnlab.runs import RunFolder
-from snnlab.scores import SCORES
+from snnlab.scores import SCORES, interval_of_test
 from snnlab.training.checkpoint_files import Place, damage, places
 
 
@@ -75,6 +75,8 @@ def found(results: dict[str, Any]) -> str:
         if isinstance(value, int | float):
             spread = results.get(f"{split}_{score.name}_sd")
             more = f" ± {score.show(spread)}" if isinstance(spread, int | float) else ""
+            interval = interval_of_test(score, results) if split == "test" else ""
+            more += f" ({interval})" if interval else ""
             parts.append(f"{words} {score.words} {score.show(value)}{more}")
     if "best_epoch" in results and parts:
         parts.append(f"best epoch {results['best_epoch']}")

@@ -12,16 +12,19 @@ from snnlab import interrupts
 from snnlab.errors import UsageError
 from snnlab.experiment import hooks as own
 from snnlab.experiment.assembly import Assembly, assemble, n_parameters
+from snnlab.experiment.decided import Decided
 from snnlab.experiment.opening import opened
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import draw, probe, simulate
 from snnlab.experiment.state import Run, facts_of, note_divergence
 from snnlab.experiment.warn import warn
 from snnlab.runs import RunFolder
+from snnlab.scores import interval_of_test
 from snnlab.training import seeds
 from snnlab.training.evaluation import Diverged, evaluate
 from snnlab.training.hooks import Hook, Moment
 from snnlab.training.loop import fit
+from snnlab.training.predictions import Predictions
 from snnlab.training.programs import Programs
 from snnlab.training.progress import show_rates
 
@@ -107,27 +110,32 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     log = folder.logger()
     log.info("test with the parameters of epoch %s of %s", progress.best_epoch, progress.epoch)
     best = jax.tree.map(jax.numpy.asarray, this.best)
+    predictions = Predictions()
     try:
         test = evaluate(
-            parts.programs, best, problem.test, progress.best_epoch, "test", problem.layer_names
-        )
+            parts.programs, best, problem.test, progress.best_epoch, "test", problem.layer_names,
+            predictions,
+        )  # fmt: skip
     except Diverged as error:
         raise UsageError(note_divergence(this, error)) from None
     this.note(test)
     warn(this, 1, console)
     score = problem.score
+    decided = Decided(predictions.gather(), parts.network.n_out, problem.class_names)
     results: dict[str, Any] = {
         f"test_{score.name}": test[score.name],
         **facts_of(this),
         **{name: test[name] for name in ("firing_rates", "mean_outputs") if name in test},
         "test_loss": test["loss"],
+        **decided.facts(),
     }
     folder.write_results(results)
-    rate = show_rates(test)
-    paths = draw(config, problem, parts, best, folder.figures, this.rows, progress.best_epoch)
+    paths = decided.write(folder)
+    rate, interval = show_rates(test), interval_of_test(score, results)
+    paths += draw(config, problem, parts, best, folder.figures, this.rows, progress.best_epoch)
     console.print(
-        f"test {score.words} {score.show(test[score.name])} (best epoch {progress.best_epoch} of "
-        f"{progress.epoch}, {rate}{', ' * bool(rate)}"
+        f"test {score.words} {score.show(test[score.name])} ({interval}{'; ' * bool(interval)}"
+        f"best epoch {progress.best_epoch} of {progress.epoch}, {rate}{', ' * bool(rate)}"
         f"{progress.seconds:.0f} s of which {progress.compile_seconds:.0f} s compiling)",
         highlight=False,
     )

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.config import Adapt
+from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from snnlab.models import Network
     from snnlab.models.maps import Operator
 
@@ -52,3 +55,38 @@ class Task:
     files: str = ""
     network: Callable[[Any, Sizes, Operator], Network] | None = None
     layers: Callable[[Any], tuple[str, ...]] | None = None
+
+
+def sizes_of(make: Any, config: Any, weights: Mapping[str, NDArray[Any]]) -> Sizes:
+    """Inputs and outputs of a network from the shapes of its weights.
+
+    Every size is linear in both: three small networks say how.
+
+    Args:
+        make: :attr:`Task.network`.
+        config, weights: of the network.
+
+    Raises:
+        UsageError: no weight depends on the number of inputs, as where those are not trained.
+    """
+    from snnlab.learners.functional import get_params
+
+    def shapes(n_in: int, n_out: int) -> dict[str, tuple[int, ...]]:
+        return {
+            n: v.shape for n, v in get_params(make(config, Sizes(n_in, n_out), "plain")).items()
+        }
+
+    base, found = shapes(2, 2), []
+    for more in (shapes(3, 2), shapes(2, 3)):
+        size = next(
+            (
+                2 + (weights[name].shape[k] - n) // (more[name][k] - n)
+                for name, shape in base.items() if name in weights
+                for k, n in enumerate(shape) if more[name][k] != n
+            ),
+            None,
+        )  # fmt: skip
+        if size is None:
+            raise UsageError("the run does not say how many inputs its network has")
+        found.append(size)
+    return Sizes(*found)

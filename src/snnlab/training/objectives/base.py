@@ -122,7 +122,11 @@ class Objective(abc.ABC):
         """
 
     def decisions(self, measured: Any) -> dict[str, jax.Array]:
-        """What each sample of a batch was taken for, ``(B, ...)`` by name."""
+        """What each sample of a batch was taken for, ``(B, ...)`` by name.
+
+        ``predictions (B,)``, classes beside the labels of the targets, of the test set make
+        ``predictions.csv`` and the confusion matrix of a run.
+        """
         return {}
 
     # -- for figures
