@@ -52,12 +52,12 @@ def confusion_figure(
     ax = fig.subplots()
     ax.imshow(_colours(share, of_row), interpolation="nearest")
     if cell >= SMALL:
-        size = min(style.TICK_PT, 15.5 * cell)
         for row, column in np.argwhere(counts):
             part = share[row, column]
+            dark = row == column and part > 0.6  # black is read better on orange
             ax.text(
                 column, row, f"{counts[row, column]}\n{part:.{0 if part == 1 else 1}%}",
-                fontsize=size, color="white" if part > 0.45 else style.BLACK, ha="center",
+                fontsize=style.NOTE_PT, color="white" if dark else style.BLACK, ha="center",
                 va="center", linespacing=1.1, in_layout=False,
             )  # fmt: skip
     ticks = np.arange(0, n_classes, max(1, round(0.12 / cell)))
