@@ -119,7 +119,7 @@ def _best(val: Sequence[dict[str, Any]], score: Score) -> dict[str, Any]:
     """As a run itself chooses it; rows without a loss are those of other programs."""
 
     def key(row: dict[str, Any]) -> tuple[tuple[float, float], float]:
-        loss = row.get("loss")
+        loss: Any = row.get("loss")
         return score.rank(row[score.name], loss if _is_number(loss) else math.inf), -row["epoch"]
 
     return max(val, key=key)
