@@ -14,6 +14,7 @@ import pytest
 HEAD = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and one under nohup
 from pathlib import Path
 from snnlab import interrupts
 from snnlab.errors import run_command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -23,8 +25,12 @@ PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built offline, of a copy: building leaves folders behind."""
-    pytest.importorskip("pip")
-    pytest.importorskip("setuptools", minversion="77")
+    # Not imported: setuptools refuses to be where something has imported distutils before it.
+    for name in ("pip", "setuptools"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip("setuptools is older than 77")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()

@@ -335,7 +335,7 @@ def test_padding_changes_nothing() -> None:
         (["--bidirectional", "--backend", "snnlab"], "need whole sequences: --backend layerwise"),
         (["--normalization", "batchnorm", "--backend", "plain"], "need whole sequences"),
         (["--bidirectional", "--remat"], "without --remat, --checkpoint_block"),
-        (["--bidirectional", "--precision", "mixed"], "and --precision"),
+        (["--bidirectional", "--precision", "mixed"], "--precision and --kernels"),
         (["--bidirectional", "--checkpoint_block", "9"], "without --remat, --checkpoint_block"),
         (["--track-balance", "--normalization", "batchnorm"], "rescales them"),
         (["--track-balance", "--bidirectional"], "nor with --bidirectional"),
