@@ -30,6 +30,8 @@ TASKS = {
     "image": "image-classification", "match": "long-term-dependency", "balanced": "balanced-rsnn",
     "patterns": "pattern-generation", "evidence": "coba-ei",
 }  # fmt: skip
+#: Of these in every run of the tests, of the others in the slow ones.
+SOME = ("image", "balanced")
 #: What some weights of each are: shape of the first map, then of the readout's.
 SHAPES = {
     "image": {"layers.0.pathways.0.map.weight": (162 + 10, 10), "readout.map.weight": (10, 10)},
@@ -87,7 +89,7 @@ def dense(stream: Any, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "problem", [pytest.param(p, marks=pytest.mark.slow) if p == "evidence" else p for p in TASKS]
+    "problem", [p if p in SOME else pytest.param(p, marks=pytest.mark.slow) for p in TASKS]
 )
 def test_a_run_is_read_back(problem: str, trained: Any) -> None:
     """What it says is what the folder holds; ``record`` decides as the run's own test did."""
@@ -119,7 +121,9 @@ def test_a_run_is_read_back(problem: str, trained: Any) -> None:
     assert rec.readout.shape == (made.n_steps, made.batch_size, shapes[list(SHAPES[problem])[1]][1])
 
 
-@pytest.mark.parametrize("problem", TASKS)
+@pytest.mark.parametrize(
+    "problem", [p if p in SOME else pytest.param(p, marks=pytest.mark.slow) for p in TASKS]
+)
 def test_an_older_run_does_not_say_its_sizes(problem: str, trained: Any, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(trained(problem).path, old)

@@ -74,7 +74,7 @@ def ended(problem: str, run: Path, stop: Stop, ends: list[int], *flags: str) -> 
 @pytest.mark.parametrize(
     "problem",
     [
-        pytest.param(p, marks=pytest.mark.slow) if p in ("evidence", "match") else p
+        p if p in ("image", "balanced") else pytest.param(p, marks=pytest.mark.slow)
         for p in sorted(runs.TINY)
     ],
 )
@@ -88,7 +88,13 @@ def test_ended_inside_an_epoch_and_inside_its_evaluation(
     runs.assert_same(tmp_path / "run", reference)
 
 
-@pytest.mark.parametrize("problem", sorted(runs.TINY))
+@pytest.mark.parametrize(
+    "problem",
+    [
+        pytest.param(p, marks=pytest.mark.slow) if p in ("evidence", "match") else p
+        for p in sorted(runs.TINY)
+    ],
+)
 def test_resumed_between_two_epochs(problem: str, whole, tmp_path: Path) -> None:
     """What changes there (the refit of balanced networks) is part of the checkpoint."""
     import shutil

@@ -23,7 +23,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "drtrl": ({"method": "diag", "chunk_size": 3}, 0.02),
     "drtrl, pallas": ({"method": "diag", "chunk_size": 3, "kernels": "pallas"}, 0.02),
 }
-FAST = ("bptt", "es", "drtrl")
+FAST = ("bptt", "drtrl")
 
 
 def gradient(precision: str, **options: Any) -> np.ndarray:
