@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ import pytest
 HEAD = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and one under nohup
 from pathlib import Path
 from snnlab import interrupts
 from snnlab.errors import run_command
@@ -69,6 +69,14 @@ def main():
         time.sleep(1)
 run_command(main, "prog")
 """
+
+
+@pytest.fixture(autouse=True)
+def hangups() -> Iterator[None]:
+    """They reach what a test starts, though a suite under nohup ignores them."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def start(code: str, *args: str) -> subprocess.Popen[str]:
