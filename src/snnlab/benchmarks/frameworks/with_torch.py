@@ -114,7 +114,8 @@ def _torch_run(case: Case, weights: _Weights, layer: Layer, readout: Readout) ->
     """
     import torch
 
-    xs, labels = torch.as_tensor(case.xs), torch.as_tensor(case.labels).long()
+    # A copy: torch warns of arrays that cannot be written.
+    xs, labels = torch.as_tensor(np.array(case.xs)), torch.as_tensor(case.labels).long()
     wanted = [*weights.forward, *weights.recurrent, *weights.out]
     repeated = labels.repeat(len(xs))
 
