@@ -154,7 +154,7 @@ def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = types.SimpleNamespace(aval=jax.ShapeDtypeStruct((ROWS, N), jnp.float32))
     block = InputBlock(None, 0, ROWS, evolves=False)
     relation = MatMul(weight, None, (block,), ("w",), (B, N))
-    graph: Any = types.SimpleNamespace(relations=[relation], kernels="xla")
+    graph: Any = types.SimpleNamespace(relations=[relation], kernels=frozenset())
     args = (
         graph,
         {(0, 0, s): e for s, e in enumerate(of.traces)},

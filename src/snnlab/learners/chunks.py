@@ -33,7 +33,7 @@ from snnlab.learners.stores import dynamics
 from snnlab.learners.stores.dynamics import Dynamics, plus
 from snnlab.learners.stores.kernels.support import on_one_cpu
 from snnlab.learners.stores.traces import within_chunk
-from snnlab.learners.tuning import current
+from snnlab.learners.tuning import current, kernels
 
 if TYPE_CHECKING:
     from snnlab.learners.config import Precision
@@ -123,11 +123,16 @@ class ChunkedLearner(Learner):
                 f"--precision {precision}: sparse maps (--connectivity below 1) are float32"
             )
 
-    def use(self, kernels: Literal["xla", "pallas"]) -> None:
-        """Whether kernels of our own run what there is one for; refused where there is none."""
-        if kernels == "pallas" and not self.has_kernels():
+    def use(self, wanted: Literal["auto", "xla", "pallas"]) -> None:
+        """Whether kernels of our own run what there is one for (``--kernels``).
+
+        Raises:
+            UsageError: ``pallas`` where there is none.
+        """
+        found = kernels(wanted)
+        if wanted == "pallas" and not self.has_kernels():
             raise UsageError("--kernels pallas: no layer and no trace has a kernel here; use auto")
-        self.graph.kernels = kernels
+        self.graph.kernels = found
 
     def has_kernels(self) -> bool:
         """Whether a kernel of a GPU or TPU runs a part of it."""

@@ -114,9 +114,9 @@ class LearnerConfig:
         default="auto",
         only={"method": LAUNCHED, "backend": ("auto", "snnlab")},
         help="how a GPU or TPU runs a layer through a chunk, and passes over traces. xla: in "
-        "operations that XLA joins; pallas: in one kernel of our own each, where there is one "
-        "(proven against xla, their speed is not measured yet); auto: xla. A CPU has loops of its "
-        "own and refuses pallas",
+        "operations that XLA joins; pallas: in one kernel of our own each, where there is one; "
+        "auto: traces by a kernel on a GPU, all else by XLA (docs/performance/gpu-h200.md). A CPU "
+        "has loops of its own and refuses pallas",
     )
     update_every: int = option(
         basic=True,

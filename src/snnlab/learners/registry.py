@@ -12,7 +12,6 @@ from snnlab.learners.functional import PureNetwork, PureStep
 from snnlab.learners.methods import LIBRARIES, METHODS
 from snnlab.learners.rules import layerwise
 from snnlab.learners.rules.build import Request
-from snnlab.learners.tuning import kernels
 from snnlab.models.base import Network
 from snnlab.models.maps import Operator
 from snnlab.registry import load
@@ -71,5 +70,5 @@ def learner_of(
         make = load(METHODS[config.method].maker(config.method))
     made: Learner = make(Request(config, net, objective, seed))
     if isinstance(made, ChunkedLearner):
-        made.use(kernels(config.kernels))
+        made.use(config.kernels)
     return made

@@ -17,6 +17,10 @@ import jax
 
 from snnlab.errors import UsageError
 
+#: What a kernel of ours runs: passes over traces, layers' recurrences.
+Kernels = frozenset[Literal["traces", "recurrence"]]
+ALL: Kernels = frozenset({"traces", "recurrence"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
@@ -45,7 +49,7 @@ class Tuning:
         block_bytes: traces that are advanced at once, at most (at least those of one sample).
         at_once: whether a pass over traces is few operations of all samples, which a compiler
             joins, instead of a loop over samples, as they lie in memory.
-        kernels: ``--kernels auto``.
+        kernels: what ``--kernels auto`` gives to kernels of ours.
     """
 
     own_loops: bool
@@ -65,7 +69,7 @@ class Tuning:
     layer_after_layer: bool
     block_bytes: int
     at_once: bool
-    kernels: Literal["xla", "pallas"] = "xla"
+    kernels: Kernels = frozenset()
 
 
 #: Measured on two cores of an x86 server (docs/performance/cpu.md). Events: below 512 lines, 16
@@ -90,8 +94,8 @@ CPU = Tuning(
     block_bytes=2**23,
     at_once=False,
 )
-#: GPU and TPU; measured on one GPU (docs/performance/gpu-h200.md). ES-D-RTRL has its best chunks
-#: there too.
+#: GPU and TPU (docs/performance/gpu-h200.md); nothing was measured on a TPU. ES-D-RTRL has its best
+#: chunks there too.
 ACCELERATOR = dataclasses.replace(
     CPU,
     own_loops=False,
@@ -105,6 +109,8 @@ ACCELERATOR = dataclasses.replace(
     block_bytes=2**30,
     at_once=True,
 )
+#: The pass over traces is faster as a kernel of ours, a layer's recurrence as operations of XLA.
+GPU = dataclasses.replace(ACCELERATOR, kernels=frozenset({"traces"}))
 
 
 _PLANNED: contextvars.ContextVar[Tuning | None] = contextvars.ContextVar("planned", default=None)
@@ -115,11 +121,11 @@ def current() -> Tuning:
     planned = _PLANNED.get()
     if planned is not None:
         return planned
-    return CPU if jax.default_backend() == "cpu" else ACCELERATOR
+    return {"cpu": CPU, "gpu": GPU}.get(jax.default_backend(), ACCELERATOR)
 
 
-def kernels(wanted: Literal["auto", "xla", "pallas"]) -> Literal["xla", "pallas"]:
-    """What ``--kernels`` means on the device of :func:`current`.
+def kernels(wanted: Literal["auto", "xla", "pallas"]) -> Kernels:
+    """What kernels of ours run with ``--kernels``, on the device of :func:`current`.
 
     Raises:
         UsageError: kernels of a GPU or TPU, on a CPU.
@@ -130,7 +136,7 @@ def kernels(wanted: Literal["auto", "xla", "pallas"]) -> Literal["xla", "pallas"
             "--kernels pallas needs a GPU or TPU: a CPU would interpret these kernels, hundreds of "
             "times slower; use auto"
         )
-    return of.kernels if wanted == "auto" else wanted
+    return {"auto": of.kernels, "xla": frozenset(), "pallas": ALL}[wanted]
 
 
 @contextlib.contextmanager

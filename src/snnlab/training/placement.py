@@ -9,6 +9,7 @@ and numbers are the same on all of them. :mod:`snnlab.sharding` has what is not 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from snnlab import sharding
 from snnlab.errors import UsageError
+from snnlab.learners import tuning
 from snnlab.learners.chunks import OnlineLearner
 
 #: The axis of a mesh of seeds.
@@ -156,7 +158,8 @@ class Columns(Placement):
         return batch_size
 
     def planned(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        """Without kernels of ours, which XLA does not divide, unless they are asked for."""
+        return tuning.planned_for(dataclasses.replace(tuning.current(), kernels=frozenset()))
 
     def check(self, learner: Any) -> None:
         """Refuse what would not be split.
@@ -172,7 +175,7 @@ class Columns(Placement):
             )
         if any(one.is_map and not one.dense for one in learner.graph.relations):
             raise UsageError("--shard neurons: not with sparse maps (--connectivity below 1)")
-        if learner.graph.kernels == "pallas":
+        if learner.graph.kernels:
             raise UsageError(
                 "--shard neurons: XLA divides its own operations, and each device would need the "
                 "traces of all for --kernels pallas; use --kernels xla"

@@ -50,7 +50,7 @@ class StepGraph:
         precision: of the factors of products and of traces.
 
     Attributes:
-        kernels: ``pallas`` where kernels of our own run what there is one for.
+        kernels: what kernels of our own run, where there is one (:mod:`snnlab.learners.tuning`).
         relations: in the order of the step.
         states: names of the leaves of the carry (``"layers.0.neuron.V"``).
         edges: ``edges[b]`` are the states ``a`` with ``dh_t[b] / dh_{t-1}[a]`` at fixed ``y``.
@@ -75,7 +75,7 @@ class StepGraph:
         #: Of floating states that are stored between steps; ``None``: as they are.
         self.state_dtype = low if precision == "bfloat16" else None
         self.scope = scope
-        self.kernels: Literal["xla", "pallas"] = current().kernels
+        self.kernels = current().kernels
         params = net.params()
         self.param_names = list(params)
         example = jnp.zeros((net.batch_size, net.n_in), jnp.float32)

@@ -2,7 +2,7 @@
 
 They are read, advanced and written in one pass for a chunk: on a CPU large ones by loops of our own
 (:mod:`snnlab.learners.stores.kernels.traces` of dense maps, :mod:`snnlab.learners.stores.synapses`
-of sparse ones), on an accelerator those of dense maps by a kernel if it is asked for
+of sparse ones), on a GPU those of dense maps by a kernel
 (:mod:`snnlab.learners.stores.pallas.traces`), others by XLA's operations, a few samples at a time
 so that the products of a chunk need the room of these samples alone.
 """
@@ -70,7 +70,7 @@ def join(graph: StepGraph, found: ByBlock) -> ByRelation:
 
 def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any]) -> list[int]:
     """Relations whose traces (or their shapes) one kernel passes over: dense, on a CPU large."""
-    pallas = graph.kernels == "pallas"
+    pallas = "traces" in graph.kernels
     mine = {r for (r, _, _), e in traces.items() if pallas or kernels.usable(e)}
     return sorted(r for r in mine if graph.relations[r].dense)
 
@@ -114,7 +114,7 @@ def pass_over_traces(
         return traces, {} if c is None else join(graph, _read(graph, traces, c))
     own = kernel_relations(graph, traces)
     mine = {key: e for key, e in traces.items() if key[0] in own}
-    one_pass = pass_in_pallas if graph.kernels == "pallas" else pass_in_one
+    one_pass = pass_in_pallas if "traces" in graph.kernels else pass_in_one
     new, found = one_pass(graph, mine, c, entering, inputs, y_bar)
     others = {key: e for key, e in traces.items() if key not in mine}
     read = {} if c is None else _read(graph, others, c)

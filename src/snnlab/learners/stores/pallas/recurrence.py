@@ -35,8 +35,8 @@ from snnlab.learners.stores.pallas.platforms import by_platform, parts, power_of
 LARGEST = 1024
 #: TPU: bytes of a program's arrays, of 16 MiB, and its samples at most.
 PROGRAM_BYTES, SAMPLES = 12 * 2**20, 128
-#: GPU: numbers of W that are read at once.
-TILE_NUMBERS = 4096
+#: GPU: numbers of W that are read at once, and warps of a program.
+TILE_NUMBERS, WARPS = 4096, 8
 
 Arrays = Sequence[jax.Array]
 #: ``step(carry, rows of this step, once, multiply) -> (carry, rows)``.
@@ -353,7 +353,7 @@ def on_gpu(loop: Loop, *arrays: jax.Array, interpret: bool) -> list[jax.Array]:
         grid=(loop.batch,),
         in_specs=[whole] * len(arrays),
         out_specs=[whole] * (len(loop.outs) + len(handed)),
-        compiler_params=triton.CompilerParams(num_warps=8, num_stages=1),
+        compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=1),
         interpret=interpret,
         name="recurrence_of_a_chunk",
     )(*arrays)

@@ -32,8 +32,8 @@ from snnlab.learners.stores.pallas.platforms import by_platform, parts, power_of
 WRITTEN_OUT = 8
 #: TPU: bytes of a program's tiles, of 16 MiB, and the largest tile.
 TILE_BYTES, ROWS, COLUMNS = 8 * 2**20, 256, 512
-#: GPU: numbers of a tile, and programs that keep a large one busy.
-TILE_NUMBERS, PROGRAMS = 2048, 512
+#: GPU: numbers of a tile, warps of a program, and programs that keep a large one busy.
+TILE_NUMBERS, WARPS, PROGRAMS = 4096, 8, 2048
 
 Arrays = Sequence[jax.Array]
 
@@ -287,7 +287,7 @@ def on_gpu(of: Pass, *arrays: jax.Array, interpret: bool) -> list[jax.Array]:
         in_specs=[whole] * len(arrays),
         out_specs=[whole] * len(outs),
         input_output_aliases={s: s for s in range(of.states)},
-        compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
+        compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=2),
         interpret=interpret,
         name="traces_in_one_pass",
     )(*arrays)
