@@ -60,7 +60,7 @@ def test_everything_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ours_to_theirs = pytest.approx(first / fifth, abs=1e-3)
     assert values["BPTT, forward and backward / spyx"] == ours_to_theirs
     forms = [fake.cells[i].kernels for i, name in enumerate(planned) if STEPS in name]
-    assert forms == ["auto", "pallas"] * 2
+    assert forms == ["xla", "pallas"] * 2
     weights = (2312 + 512 + 2 * 1024) * 512 + 512 * 10
     once = 2 * 4 * 32 * weights / 1e12 * 1e3
     assert values[f"{STEPS} / {accelerator.TRACES}"] == pytest.approx(1 / once, rel=1e-2)

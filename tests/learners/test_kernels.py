@@ -154,7 +154,7 @@ def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = types.SimpleNamespace(aval=jax.ShapeDtypeStruct((ROWS, N), jnp.float32))
     block = InputBlock(None, 0, ROWS, evolves=False)
     relation = MatMul(weight, None, (block,), ("w",), (B, N))
-    graph: Any = types.SimpleNamespace(relations=[relation], kernels=frozenset())
+    graph: Any = types.SimpleNamespace(relations=[relation], kernels=tuning.Kernels())
     args = (
         graph,
         {(0, 0, s): e for s, e in enumerate(of.traces)},
@@ -167,9 +167,9 @@ def test_xla_and_kernel_pass_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         {},
     )
     want = traces.pass_over_traces(*args)
-    assert not traces.kernel_relations(graph, args[1])
+    assert not traces.kernel_relations(graph, args[1], 1)
     monkeypatch.setattr(kernels, "LEAST_BYTES", 0)
-    assert traces.kernel_relations(graph, args[1]) == [0]
+    assert traces.kernel_relations(graph, args[1], 1) == [0]
     close(traces.pass_over_traces(*args), want)
 
 

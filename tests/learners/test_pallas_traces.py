@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,11 +188,16 @@ def steps(method: str, model: str = "gif-delta", length: int = 1, **options: Any
     made = make_learner(LearnerConfig(**options), make, zoo.BATCH, goal)
     stream, targets, params = zoo.make_stream(), zoo.make_targets(), get_params(make("plain"))
 
-    def step(carry: Any, at: Any) -> Any:
+    def step(params: Any, carry: Any, at: Any) -> Any:
         part = made.segment(params, carry, stream, targets, length * at, length)
         return part.carry, part.gradients
 
-    return jax.jit(lambda: jax.lax.scan(step, made.fresh(), jnp.arange(zoo.STEPS // length)))
+    def run(scale: Any = 1.0) -> Any:
+        mine = jax.tree.map(lambda p: p * scale, params)
+        one = functools.partial(step, mine)
+        return jax.lax.scan(one, made.fresh(), jnp.arange(zoo.STEPS // length))
+
+    return jax.jit(run)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +214,22 @@ def test_same_traces_and_gradients(method: str, model: str, length: int) -> None
     for name, g in gradients.items():
         assert np.any(g != 0)
         near(same[name], g, 1e-5)
+
+
+def test_seeds_in_one_program() -> None:
+    """The policies of a GPU, vmapped over parameters; chunks that are short, and that are not."""
+    seeds = jnp.array([1.0, 1.1, 0.9])
+    found = {}
+    for kernels in ("xla", "auto"):
+        with tuning.planned_for(tuning.GPU):
+            run = jax.vmap(steps("diag", length=2, kernels=kernels))
+            assert ("pallas_call" in str(jax.make_jaxpr(run)(seeds))) == (kernels == "auto")
+            found[kernels] = jax.jit(run)(seeds)[1]
+    for name, want in found["xla"].items():
+        assert len(np.unique(np.asarray(want).reshape(3, -1), axis=0)) == 3
+        near(found["auto"][name], want, 1e-5)
+    with tuning.planned_for(tuning.GPU):
+        assert "pallas_call" not in str(jax.make_jaxpr(steps("diag", length=9))())
 
 
 def test_traces_are_touched_once_in_a_step() -> None:

@@ -108,10 +108,10 @@ def plan() -> dict[str, dict[str, Any]]:
 
 def of_kernels(cells: dict[str, Cell]) -> dict[str, Cell]:
     """Rows in both forms of ``--kernels``: as XLA makes them, then ours."""
-    ours = {
-        f"{name}, pallas": dataclasses.replace(c, kernels="pallas") for name, c in cells.items()
-    }
-    return cells | ours
+    return {
+        f"{name}{', pallas' if form == 'pallas' else ''}": dataclasses.replace(c, kernels=form)
+        for form in ("xla", "pallas") for name, c in cells.items()
+    }  # fmt: skip
 
 
 class Ratio(NamedTuple):

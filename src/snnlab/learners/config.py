@@ -115,8 +115,8 @@ class LearnerConfig:
         only={"method": LAUNCHED, "backend": ("auto", "snnlab")},
         help="how a GPU or TPU runs a layer through a chunk, and passes over traces. xla: in "
         "operations that XLA joins; pallas: in one kernel of our own each, where there is one; "
-        "auto: traces by a kernel on a GPU, all else by XLA (docs/performance/gpu-h200.md). A CPU "
-        "has loops of its own and refuses pallas",
+        "auto: on a GPU the passes after every step or a few, all else by XLA "
+        "(docs/performance/gpu-h200.md). A CPU has loops of its own and refuses pallas",
     )
     update_every: int = option(
         basic=True,

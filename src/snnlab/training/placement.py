@@ -159,7 +159,7 @@ class Columns(Placement):
 
     def planned(self) -> contextlib.AbstractContextManager[None]:
         """Without kernels of ours, which XLA does not divide, unless they are asked for."""
-        return tuning.planned_for(dataclasses.replace(tuning.current(), kernels=frozenset()))
+        return tuning.planned_for(dataclasses.replace(tuning.current(), kernels=tuning.Kernels()))
 
     def check(self, learner: Any) -> None:
         """Refuse what would not be split.
@@ -175,7 +175,7 @@ class Columns(Placement):
             )
         if any(one.is_map and not one.dense for one in learner.graph.relations):
             raise UsageError("--shard neurons: not with sparse maps (--connectivity below 1)")
-        if learner.graph.kernels:
+        if learner.graph.kernels != tuning.Kernels():
             raise UsageError(
                 "--shard neurons: XLA divides its own operations, and each device would need the "
                 "traces of all for --kernels pallas; use --kernels xla"

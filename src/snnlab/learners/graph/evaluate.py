@@ -97,7 +97,7 @@ def make_frame(graph: StepGraph, params: Params, steps: int) -> Frame:
         for r, one in enumerate(graph.relations) for k, p in enumerate(one.blocks) if p.evolves
     }  # fmt: skip
     found = stages(graph) if many and current().layer_after_layer else []
-    staged = gains(found) or "recurrence" in graph.kernels
+    staged = gains(found) or graph.kernels.recurrence
     return Frame(graph, env, whole, rows, turned, many, found if staged else [])
 
 

@@ -290,7 +290,7 @@ def given_step(
 
 def in_one_launch(frame: Frame, of: Recurrence) -> Launch | None:
     """A recurrence as a kernel of ours, where one is wanted and there is one for it."""
-    if "recurrence" not in frame.graph.kernels:
+    if not frame.graph.kernels.recurrence:
         return None
     from snnlab.learners.graph import launches  # takes a while, and only kernels need it
 

@@ -105,7 +105,7 @@ class PerParameter(Rule):
         if role.reads:
             own = synapses.relations(graph, traces or {})
             if role.writes and chunk.length <= current().few_steps:
-                own += kernel_relations(graph, traces or {})
+                own += kernel_relations(graph, traces or {}, chunk.length)
             within = {r: y_bar.pop(r) for r in own if r in y_bar}
         entering = None
         if role.writes:

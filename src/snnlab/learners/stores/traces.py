@@ -68,9 +68,10 @@ def join(graph: StepGraph, found: ByBlock) -> ByRelation:
     }
 
 
-def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any]) -> list[int]:
-    """Relations whose traces (or their shapes) one kernel passes over: dense, on a CPU large."""
-    pallas = "traces" in graph.kernels
+def kernel_relations(graph: StepGraph, traces: dict[TraceKey, Any], length: int) -> list[int]:
+    """Relations whose traces (or their shapes) one kernel passes over after a chunk of ``length``
+    steps: dense, on a CPU large."""
+    pallas = length <= graph.kernels.pass_steps
     mine = {r for (r, _, _), e in traces.items() if pallas or kernels.usable(e)}
     return sorted(r for r in mine if graph.relations[r].dense)
 
@@ -112,9 +113,10 @@ def pass_over_traces(
         return {**new, **rest}, {**found, **more}
     if entering is None:
         return traces, {} if c is None else join(graph, _read(graph, traces, c))
-    own = kernel_relations(graph, traces)
+    length = next(iter(entering[1].values())).shape[0]
+    own = kernel_relations(graph, traces, length)
     mine = {key: e for key, e in traces.items() if key[0] in own}
-    one_pass = pass_in_pallas if "traces" in graph.kernels else pass_in_one
+    one_pass = pass_in_pallas if length <= graph.kernels.pass_steps else pass_in_one
     new, found = one_pass(graph, mine, c, entering, inputs, y_bar)
     others = {key: e for key, e in traces.items() if key not in mine}
     read = {} if c is None else _read(graph, others, c)
