@@ -24,9 +24,12 @@ import numpy as np
 import scipy.io.wavfile
 from hypothesis import strategies as st
 
+import own_files
 from on_disk import event, nmnist, shd
 from snnlab.data import shd as shd_module
 from snnlab.data.features import features
+from snnlab.data.folders.aedat import read_aedat
+from snnlab.data.folders.npz import read_npz
 from snnlab.data.manifest import NAME
 from snnlab.data.recordings import load_recordings
 from snnlab.data.store import Sensor, cached
@@ -171,7 +174,28 @@ def manifest(folder: Path) -> tuple[bytes, Callable[[bytes], object]]:
     return (path / NAME).read_bytes(), read
 
 
+def own_format(suffix: str) -> Callable[[Path], tuple[bytes, Callable[[bytes], object]]]:
+    """One file of those that ``--dataset folder`` reads."""
+
+    def made(folder: Path) -> tuple[bytes, Callable[[bytes], object]]:
+        path = folder / f"a{suffix}"
+        own_files.WRITERS[suffix](path, own_files.events(1, 0))
+        reader = read_npz if suffix == ".npz" else read_aedat
+
+        def read(raw: bytes) -> object:
+            path.write_bytes(raw)
+            return reader(path)
+
+        return path.read_bytes(), read
+
+    return made
+
+
 KINDS = {made.__name__: made for made in (events_bin, archive, hdf5, wav, flac, manifest)}
+KINDS |= {
+    "npz": own_format(".npz"), "aedat2": own_format("-davis.aedat"),
+    "aedat3": own_format("-3.aedat"), "aedat4": own_format(".aedat4"),
+}  # fmt: skip
 
 # ------------------------------------------------------ a fast start of readers
 

@@ -205,6 +205,7 @@ EXTRAS = {
     "pandas": {"library.py"},
     "espeakng_loader": {"data/speech/espeak.py"},
     "soundfile": {"data/speech/audio.py"},
+    "aedat": {"data/folders/aedat4_child.py"},
 }
 
 

@@ -100,7 +100,7 @@ class Augment:
 
     def apply(
         self, events: Events, recordings: np.ndarray, seed: int, epoch: int,
-        sensor: Sensor, cut_us: int,
+        sensor: Sensor, cut_us: int | np.ndarray,
     ) -> Events:  # fmt: skip
         """Augment the events of a batch.
 
@@ -109,7 +109,7 @@ class Augment:
             recordings: ``(b,)`` identity of each recording of the batch.
             seed, epoch: of the run.
             sensor: address space.
-            cut_us: end of the time window.
+            cut_us: end of the time window, or ``(b,)`` of each recording's own.
         """
         base = mix(np.full(1, seed & (2**64 - 1), np.uint64), epoch)
         key = mix(np.broadcast_to(base, len(recordings)), recordings)
@@ -125,7 +125,7 @@ class Augment:
             normal = np.sqrt(-2 * np.log1p(-a)) * np.cos(2 * np.pi * b)
             moved = np.rint(normal * (self.jitter_ms * 1000)).astype(np.int64)
             time_us = events.time_us.astype(np.int64) + moved
-            inside = (time_us >= 0) & (time_us < cut_us)
+            inside = (time_us >= 0) & (time_us < _each(cut_us, events.owner))
             events = dataclasses.replace(events, time_us=time_us).keep(inside)
         if self.shift or self.flip:
             events = self._move(events, key, sensor)
@@ -149,15 +149,22 @@ class Augment:
         moved = (p * sensor.height + y) * sensor.width + x
         return dataclasses.replace(events, address=moved).keep(inside)
 
-    def _add_noise(self, events: Events, key: np.ndarray, sensor: Sensor, cut_us: int) -> Events:
+    def _add_noise(
+        self, events: Events, key: np.ndarray, sensor: Sensor, cut_us: int | np.ndarray
+    ) -> Events:
         counts = np.searchsorted(self._poisson, uniform(key, _COUNT), side="right")
         counts = np.minimum(counts, self.most_noise)
         owner = np.repeat(np.arange(len(key), dtype=np.int32), counts)
         number = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
-        t = np.floor(uniform(mix(key, _NOISE_T)[owner], number) * cut_us)
+        t = np.floor(uniform(mix(key, _NOISE_T)[owner], number) * _each(cut_us, owner))
         address = np.floor(uniform(mix(key, _NOISE_A)[owner], number) * sensor.n_addresses)
         return Events(
             np.concatenate([events.owner, owner]),
             np.concatenate([events.time_us.astype(np.int64), t.astype(np.int64)]),
             np.concatenate([events.address.astype(np.int64), address.astype(np.int64)]),
         )
+
+
+def _each(cut_us: int | np.ndarray, owner: np.ndarray) -> int | np.ndarray:
+    """The end of the window of each event's recording."""
+    return cut_us[owner] if isinstance(cut_us, np.ndarray) else cut_us

@@ -64,7 +64,7 @@ def build_data(config: DataConfig, seed: int) -> Data:
         UsageError: recordings or cache that cannot be used, or options that do not fit them.
     """
     name, about = config.dataset, DATASETS[config.dataset]
-    store = load(about.load)(*((name, config.data_path) if about.files else ()))
+    store = load(about.load)(*about.arguments(name, config))
     return data_of(store, config, seed)
 
 
@@ -72,7 +72,7 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     """:func:`build_data` for a store of one's own (``config.dataset`` is not read)."""
     transform = Transform(
         store.sensor, config.data_length, config.first_saccade, config.merge_polarity,
-        config.downsample,
+        config.downsample, config.bins == "recording",
     )  # fmt: skip
     augment = Augment(
         config.aug_shift, config.aug_flip, config.aug_drop, config.aug_jitter_ms, config.aug_noise
@@ -115,7 +115,7 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
             most,
         )
 
-    late = store.ends - store.ends_before(transform.sensor.window_us)
+    late = store.ends - store.ends_before(max(transform.sensor.window_us, transform.cut_us))
     splits = {"train": fit, "val": val, "test": test}
     lost = {
         "late_events": {name: int(late[part].sum()) for name, part in splits.items()},
@@ -131,7 +131,11 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         "capacity": slots, "late_events": int(late.sum()),
     }  # fmt: skip
     own = bool((store.split == VALID).any())
+    spans = transform.spans_ms(store, train)
+    bin_ms = transform.bin_ms if spans is None else float(np.median(spans)) / transform.n_steps
     notes = [
+        *store.notes,
+        span_note(transform, spans),
         late_note(transform, lost["late_events"], len(store.events)),
         silent_note(
             store.sensor.name, lost["silent_recordings"],
@@ -141,7 +145,7 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     ]  # fmt: skip
     return Data(
         dataset=store.sensor.name, n_in=transform.n_in, n_out=store.sensor.n_classes,
-        n_steps=transform.n_steps, bin_ms=transform.bin_ms, sensor=transform.shape, train=made,
+        n_steps=transform.n_steps, bin_ms=bin_ms, sensor=transform.shape, train=made,
         val=loader(val, False), test=loader(test, False), counts=counts,
         class_names=store.class_names, facts=facts_of(counts, lost, store.class_names),
         identity={
@@ -150,6 +154,17 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
         },
         lost=lost, note="\n".join(filter(None, notes)),
     )  # fmt: skip
+
+
+def span_note(transform: Transform, spans_ms: np.ndarray | None) -> str:
+    """A line if each recording has bins of its own length, else an empty one."""
+    if spans_ms is None:
+        return ""
+    low, middle, high = spans_ms.min(), np.median(spans_ms), spans_ms.max()
+    return (
+        f"{transform.sensor.name}: {transform.n_steps} bins divide each recording's own span, "
+        f"{low:,.0f} to {high:,.0f} ms (median {middle:,.0f}, whose rates and axes are shown)"
+    )
 
 
 def late_note(transform: Transform, late: dict[str, int], n_events: int) -> str:

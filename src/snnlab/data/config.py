@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from snnlab.config import PathText, option, section
+from snnlab.config import CommaText, PathText, option, section
 from snnlab.data.registry import DATASETS, FROM_FILES
 
 if TYPE_CHECKING:
     Dataset = str
 else:
     Dataset = Literal[DATASETS.names()]
+
+
+#: Where options count that say what a folder of one's own holds.
+_OWN = {"dataset": ("folder",)}
 
 
 @section("Data")
@@ -33,7 +37,35 @@ class DataConfig:
         default="",
         only={"dataset": FROM_FILES},
         help="folder of the recordings, read-only is fine (nmnist: or a zip); empty: the user's "
-        "cache folder, into which they are downloaded",
+        "cache folder, into which they are downloaded (folder: needed)",
+    )
+    sensor_size: str = option(
+        default="", only=_OWN,
+        help="WIDTHxHEIGHT of the sensor, or a number of channels; empty: what the files state, or "
+        "what holds all events",
+    )  # fmt: skip
+    classes: CommaText = option(
+        default="", only=_OWN,
+        help="subfolders in the order of their labels (of tables: names of their numbers); empty: "
+        "in order of name",
+    )  # fmt: skip
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = option(
+        default="auto", only=_OWN,
+        help="of times in .npz and .h5; auto: whole numbers are us, fractions s",
+    )  # fmt: skip
+    window_ms: float = option(
+        default=0.0, only={"dataset": ("folder", "gesture")}, unit="ms", ge=0, le=1e8,
+        help="what is read of a recording; 0: the longest one",
+    )  # fmt: skip
+    test_fraction: float = option(
+        default=0.2, only=_OWN, gt=0, lt=0.9,
+        help="share of the recordings kept for the test where there is no test split, stratified, "
+        "the same ones whatever the seed is",
+    )  # fmt: skip
+    bins: Literal["window", "recording"] = option(
+        default="window",
+        help="what the time bins divide: the time window of the dataset, or each recording's own "
+        "span, as tonic's ToFrame with n_time_bins (published N-MNIST and DVS Gesture)",
     )
     data_length: int = option(
         basic=True,

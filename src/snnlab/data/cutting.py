@@ -63,6 +63,8 @@ class BatchCutter:
 
     def __post_init__(self) -> None:
         self._ends = self.store.ends_before(self.transform.cut_us)
+        own = self.transform.own_span
+        self._bins = self.transform.bins_us(self.store, self._ends) if own else None
         self._map = self.transform.address_map()
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -98,16 +100,24 @@ class BatchCutter:
         """
         events = self._gather(indices)
         sensor, n_in = self.transform.sensor, self.transform.n_in
+        bin_us: np.ndarray | None = None
+        cut_us: int | np.ndarray = self.transform.cut_us
+        if self._bins is not None:  # times from each recording's first event on
+            first, bin_us = (column[indices] for column in self._bins)
+            cut_us = bin_us * self.transform.n_steps
+            time_us = events.time_us.astype(np.int64) - first[events.owner]
+            kept = time_us < cut_us[events.owner]
+            events = dataclasses.replace(events, time_us=time_us).keep(kept)
         if self.augment is not None and self.augment.active:
             recordings = self.store.indices[indices]
-            events = self.augment.apply(
-                events, recordings, self.seed, epoch, sensor, self.transform.cut_us
-            )
+            events = self.augment.apply(events, recordings, self.seed, epoch, sensor, cut_us)
         cells = self._map[events.address]
         cells += events.owner * np.int32(n_in)
-        cell, offsets = sort_by_step(
-            self.transform.steps(events.time_us), cells, self.transform.n_steps
-        )
+        if bin_us is None:
+            steps = self.transform.steps(events.time_us)
+        else:
+            steps = events.time_us // bin_us[events.owner]
+        cell, offsets = sort_by_step(steps, cells, self.transform.n_steps)
         slots = np.zeros(self.capacity, np.int32)
         slots[: len(cell)] = cell
         return CutBatch(slots, offsets, *padded(indices, self.store.labels, self.size))

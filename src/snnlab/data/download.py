@@ -13,7 +13,7 @@ from pathlib import Path
 from snnlab.errors import UsageError, missing, one_line
 
 #: Dataset -> its class in tonic, and the folder that this one makes.
-_TONIC = {"nmnist": "NMNIST", "shd": "SHD", "ssc": "SSC"}
+_TONIC = {"nmnist": "NMNIST", "shd": "SHD", "ssc": "SSC", "gesture": "DVSGesture"}
 STAND_IN = "--dataset event-digits needs no files"
 
 

@@ -6,14 +6,13 @@ time, so that one bad file does not hide the others. Nothing is written beside t
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from snnlab.data.decode import decode_bin
+from snnlab.data.findings import MOST_TOLD, Found, Part, hear
+from snnlab.data.folders.check import look
+from snnlab.data.folders.layout import EXPECTED, HDF5
 from snnlab.data.late import Lateness
 from snnlab.data.recordings import (
     MOST_BYTES,
@@ -27,102 +26,14 @@ from snnlab.data.recordings import (
 )
 from snnlab.data.shd import opened_shd
 from snnlab.data.sources import listing, mode_of, read_bytes
-from snnlab.data.speech.audio import SUFFIXES, read_audio
+from snnlab.data.speech.audio import SUFFIXES
 from snnlab.data.speech.folder import list_recordings
 from snnlab.data.store import Sensor
-from snnlab.errors import UsageError, one_line
+from snnlab.errors import UsageError
 
-#: Problems of one kind that are told one by one.
-MOST_TOLD = 5
 _SHD_SENSOR = Sensor("shd", 1, SHD_UNITS, 1, 0, SHD_WINDOW_US)
 #: Labels of a file that names no classes.
 _ANY_LABEL = 1 << 30
-
-
-@dataclasses.dataclass
-class Part:
-    """The recordings of a split or file.
-
-    Attributes:
-        name: of it.
-        unit: of an entry of ``events``.
-        window_ms: what is read of a recording.
-        events, ends_ms, labels: of each recording: how many events (samples of sound), when the
-            last one is, its class.
-        late: recordings that go on behind the window; ``n_late`` events of them.
-        speakers: how many, where names say it.
-        problems: what keeps recordings from being used.
-    """
-
-    name: str
-    unit: str
-    window_ms: float
-    events: list[int] = dataclasses.field(default_factory=list)
-    ends_ms: list[float] = dataclasses.field(default_factory=list)
-    labels: list[str] = dataclasses.field(default_factory=list)
-    late: int = 0
-    n_late: int = 0
-    silent: int = 0
-    speakers: int = 0
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-    def add(self, times_us: np.ndarray, lengths: np.ndarray, labels: Iterable[str]) -> None:
-        """Take recordings in: ``(n_events,)`` times, ``(n,)`` events and labels of each."""
-        self.labels += labels
-        ends = np.cumsum(lengths)
-        for start, end in zip(ends - lengths, ends):
-            mine = times_us[start:end]
-            last = float(mine.max()) / 1000 if len(mine) else 0.0
-            self.events.append(len(mine))
-            self.ends_ms.append(last)
-            behind = int((mine >= 1000 * self.window_ms).sum())
-            self.late, self.n_late = self.late + bool(behind), self.n_late + behind
-
-    def lines(self) -> list[str]:
-        """What it holds."""
-        n, counts = len(self.events), Counter(self.labels)
-        order = sorted(counts, key=lambda label: (len(label), label))
-        classes = ", ".join(f"{label} {counts[label]}" for label in order[:20])
-        more = ", ..." if len(order) > 20 else ""
-        lines = [f"{self.name}: {_count(n, 'recording')}"]
-        if not n:
-            return lines
-        speakers = f", {_count(self.speakers, 'speaker')}" if self.speakers else ""
-        lines.append(f"  {_count(len(order), 'class', 'es')}{speakers}: {classes}{more}")
-        lines.append(f"  {self.unit} of a recording: {_range(self.events, 0)}, in all "
-                     f"{sum(self.events):,}")  # fmt: skip
-        lines.append(f"  durations: {_range(self.ends_ms, 0)} ms")
-        lost = [f"{self.events.count(0)} empty"]
-        if self.silent:
-            lost.append(f"{self.silent} silent")
-        if self.n_late:
-            lost.append(f"{self.n_late:,} {self.unit} of {self.late} recordings behind the "
-                        f"{self.window_ms:g} ms that are read")  # fmt: skip
-        elif self.late:
-            lost.append(f"{self.late} longer than the {self.window_ms:g} ms that are read as "
-                        "spikes")  # fmt: skip
-        return [*lines, f"  {', '.join(lost)}"]
-
-
-@dataclasses.dataclass
-class Found:
-    """Recordings of one kind.
-
-    Attributes:
-        kind: in words.
-        use: how to train on them.
-        parts: of them.
-    """
-
-    kind: str
-    use: str
-    parts: list[Part]
-
-    @property
-    def problems(self) -> list[str]:
-        """All that is wrong, no recordings included."""
-        own = [line for part in self.parts for line in part.problems]
-        return own or ["there are no recordings"] * (not any(p.events for p in self.parts))
 
 
 def examine(path: Path) -> list[Found]:
@@ -132,22 +43,13 @@ def examine(path: Path) -> list[Found]:
         UsageError: it cannot be read, or holds nothing of a kind that is known.
     """
     mode_of(path)
-    found = [*_bin(path), *_hdf5(path), *_sound(path)]
+    found = [*_bin(path), *_hdf5(path), *_sound(path)] or [*look(path)]
     if not found:
         raise UsageError(
             f"no recordings in {path}; known are Train/<digit>/*.bin and Test/<digit>/*.bin (or "
-            "zips of them), .h5 files in SHD's layout, and WAV or FLAC files by class"
+            f"zips of them), and folders with {EXPECTED}"
         )
     return found
-
-
-def _count(n: int, word: str, end: str = "s") -> str:
-    return f"{n:,} {word}{end * (n != 1)}"
-
-
-def _range(values: list[int] | list[float], digits: int) -> str:
-    low, middle, high = min(values), float(np.median(values)), max(values)
-    return f"{low:,.{digits}f} to {high:,.{digits}f} (median {middle:,.{digits}f})"
 
 
 # --------------------------------------------------------------------------- .bin
@@ -210,9 +112,9 @@ def _decoded(path: Path, name: str, members: Iterator[tuple[str, str, bytes]]) -
 def _hdf5(path: Path) -> Iterator[Found]:
     """Files in SHD's layout, each a part."""
     files = [path] if path.is_file() else [p for f in _folders(path) for p in listing(f)]
-    files = [f for f in files if f.name.lower().endswith((".h5", ".hdf5", ".h5.zip"))]
-    if not files:
-        return
+    files = [f for f in files if f.name.lower().endswith(HDF5)]
+    if not files or not any(f.name.lower().startswith(("shd", "ssc")) for f in files):
+        return  # of one's own, with any number of channels
     parts = []
     for file in files:
         part = Part(file.name, "events", SHD_WINDOW_US / 1000)
@@ -230,9 +132,7 @@ def _hdf5(path: Path) -> Iterator[Found]:
             part.problems.append(str(error))
     names = {file.name.lower().removesuffix(".zip") for file in files}
     known = next((n for n in ("shd", "ssc") if {f"{n}_train.h5", f"{n}_test.h5"} <= names), "")
-    use = f"--dataset {known} --data_path {path}" if known else (
-        "--dataset shd --data_path FOLDER, where they are shd_train.h5 and shd_test.h5"
-    )  # fmt: skip
+    use = f"--dataset {known or 'folder'} --data_path {path}"
     yield Found("files in SHD's layout", use, parts)
 
 
@@ -249,7 +149,7 @@ def _sound(path: Path) -> Iterator[Found]:
     if path.is_file():
         if path.suffix.lower() in SUFFIXES:
             part = Part("file", "samples", SHD_WINDOW_US / 1000)
-            _heard(part, [path], [path.parent.name])
+            hear(part, path, path.parent.name)
             yield Found("a sound file", "", [part])
         return
     if not _holds_sound(path):
@@ -258,10 +158,14 @@ def _sound(path: Path) -> Iterator[Found]:
     try:
         found = list_recordings(path)
         part.speakers = len(found.names)
-        _heard(part, found.files, [found.keys[label] for label in found.labels])
+        for file, label in zip(found.files, found.labels, strict=True):
+            hear(part, file, found.keys[label])
     except UsageError as error:
         part.problems.append(str(error))
-    yield Found("sound files", f"python -m snnlab.data.speech {path} OUT.h5", [part])
+    use = f"--dataset folder --data_path {path}" if any(p.is_dir() for p in listing(path)) else (
+        f"python -m snnlab.data.speech {path} OUT.h5"
+    )  # fmt: skip
+    yield Found("sound files", use, [part])
 
 
 def _holds_sound(path: Path) -> bool:
@@ -269,19 +173,3 @@ def _holds_sound(path: Path) -> bool:
     inside = listing(path)
     folders = [path, *(child for child in inside if child.is_dir())]
     return any(p.suffix.lower() in SUFFIXES for folder in folders for p in listing(folder))
-
-
-def _heard(part: Part, files: list[Path], labels: list[str]) -> None:
-    """Read sound files into a part."""
-    for file, label in zip(files, labels, strict=True):
-        try:
-            samples, hz = read_audio(file)
-        except UsageError as error:
-            if len(part.problems) < MOST_TOLD:
-                part.problems.append(one_line(str(error)))
-            continue
-        part.labels.append(label)
-        part.events.append(len(samples))
-        part.ends_ms.append(1000 * len(samples) / hz)
-        part.silent += not samples.any()
-        part.late += 1000 * len(samples) / hz > part.window_ms

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.data.cache import cache_root
+from snnlab.data.config import DataConfig
 from snnlab.data.manifest import read_manifest
 from snnlab.data.recordings import EXPECTED
 from snnlab.data.registry import AUDIO, DATASETS
@@ -86,7 +87,8 @@ def prepare(name: str, data_path: str = "") -> str:
     about = DATASETS[name]
     if data_path and not about.files:
         raise UsageError(f"--data_path: {name} is made, not read")
-    store: EventStore = load(about.load)(*((name, data_path) if about.files else ()))
+    config = DataConfig(dataset=name, data_path=data_path)
+    store: EventStore = load(about.load)(*about.arguments(name, config))
     events = f"{len(store.events):,} events"
     return _told(store.path, store.split, store.sensor.n_classes, events)
 

@@ -51,6 +51,8 @@ EXPECTED = {
     "nmnist": "Train/<digit>/*.bin and Test/<digit>/*.bin, or train.zip and test.zip",
     "shd": "shd_train.h5 and shd_test.h5, or shd_train.h5.zip and shd_test.h5.zip",
     "ssc": "ssc_train.h5, ssc_valid.h5 and ssc_test.h5, or the same with .zip",
+    "gesture": "user*.aedat, their _labels.csv, trials_to_train.txt and trials_to_test.txt, or "
+    "ibmGestureTrain and ibmGestureTest",
 }
 
 

@@ -6,9 +6,12 @@ every task that takes recordings then takes its name.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.registry import Registry
+
+if TYPE_CHECKING:
+    from snnlab.data.config import DataConfig
 
 
 class Dataset(NamedTuple):
@@ -19,11 +22,18 @@ class Dataset(NamedTuple):
         load: ``"module:function"``, which returns a :class:`~snnlab.data.store.EventStore`.
         files: whether it is read from ``--data_path``; ``load`` is then given its own name and that
             text (empty where there is none), otherwise nothing.
+        own: whether ``load`` is given its own name and the whole section of options instead, as
+            what ``--data_path`` holds is for the user to say.
     """
 
     summary: str
     load: str
     files: bool = False
+    own: bool = False
+
+    def arguments(self, name: str, config: DataConfig) -> tuple[Any, ...]:
+        """What ``load`` is given."""
+        return (name, config) if self.own else (name, config.data_path) if self.files else ()
 
 
 _FILES = "snnlab.data.recordings:load_recordings"
@@ -37,6 +47,14 @@ DATASETS: Registry[Dataset] = Registry("dataset", "snnlab.datasets", Dataset, {
     "spoken-digits": Dataset(
         "made offline, needs the extra 'speech'",
         "snnlab.data.speech.spoken_digits:load_spoken_digits",
+    ),
+    "gesture": Dataset(
+        "DVS Gesture, read or downloaded", "snnlab.data.folders.gesture:load_gesture",
+        files=True, own=True,
+    ),
+    "folder": Dataset(
+        "recordings of your own, by class", "snnlab.data.folders.load:load_folder",
+        files=True, own=True,
     ),
 })  # fmt: skip
 #: Recorded words as 40 log-mel features, of the task balanced-rsnn alone.

@@ -21,6 +21,7 @@ from snnlab.data import archives
 from snnlab.data.cache import cache_errors, cache_root
 from snnlab.data.sources import regular
 from snnlab.data.store import Sensor
+from snnlab.data.units import FRACTIONS, UNITS_US, WHOLE
 from snnlab.errors import UsageError, nearest, one_line
 
 _LATEST_S = 1e9  # later times are as late, and would not fit into us
@@ -93,7 +94,10 @@ class ShdFile:
 
     Attributes:
         keys: class names, where it has them.
+        unit: of its times, once :meth:`parts` has given some, and how that is known.
     """
+
+    unit = "s (the layout's)"
 
     def __init__(self, path: Path, stream: IO[bytes], process: subprocess.Popen[bytes] | None,
                  said: IO[bytes] | None) -> None:  # fmt: skip
@@ -123,8 +127,13 @@ class ShdFile:
             text = self._said.read().decode(errors="replace")
         return RuntimeError(f"reading {self.path} failed (exit code {code}):\n{text}")
 
-    def parts(self, sensor: Sensor, n_classes: int) -> Iterator[Part]:
+    def parts(self, sensor: Sensor, n_classes: int, time_unit: str = "s") -> Iterator[Part]:
         """Its recordings. Times become whole us, cut off as in tonic.
+
+        Args:
+            sensor: its width bounds the units.
+            n_classes: bounds the labels.
+            time_unit: one of ``UNITS_US``, or ``"auto"``: us where they are whole numbers.
 
         Raises:
             UsageError: damaged, or labels, times or units that are none.
@@ -144,7 +153,14 @@ class ShdFile:
                 raise UsageError(
                     f"{self.path}: time {seconds[k]} s of recording {owner[k]} is no time"
                 )
-            us = (np.minimum(seconds, _LATEST_S) * 1e6).astype(np.int64)
+            if time_unit == "auto":
+                whole = times.dtype.kind in "iu"
+                time_unit = WHOLE if whole else FRACTIONS
+                self.unit = f"{time_unit} ({'whole numbers' if whole else 'fractions'})"
+            elif first == 0 and time_unit != "s":
+                self.unit = f"{time_unit} (--time_unit)"
+            factor = UNITS_US[time_unit]
+            us = (np.minimum(seconds, _LATEST_S * 1e6 / factor) * factor).astype(np.int64)
             yield Part(us, unit, lengths, label)
             first += len(labels)
 

@@ -97,7 +97,9 @@ def read_bytes(path: Path, most: int) -> bytes:
     size = regular(path)
     try:
         with open(path, "rb") as handle:
-            content = handle.read(most + 1)
+            content = handle.read(min(size, most) + 1)
+            if len(content) > size:  # it grows
+                content += handle.read(most + 1 - len(content))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason(error)}") from None
     if len(content) > most:

@@ -82,6 +82,7 @@ class EventStore:
     Attributes:
         class_names: where the recordings have names for their classes.
         content: sum of all events, labels and splits, whatever they were read from.
+        notes: lines for the user on how the recordings were read, if there are any.
 
     Raises:
         UsageError: the folder is no store.
@@ -95,6 +96,7 @@ class EventStore:
         self.manifest: dict[str, Any] = manifest
         self.sensor = Sensor(**manifest["sensor"])
         self.class_names: tuple[str, ...] = tuple(manifest["class_names"])
+        self.notes: tuple[str, ...] = tuple(manifest.get("notes", ()))
         self.content = digest([manifest["sums"], manifest["class_names"]])[:32]
         arrays = {
             name: np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -175,6 +177,7 @@ class StoreWriter:
         self._labels: list[np.ndarray] = []
         self._split: list[np.ndarray] = []
         self._names: tuple[str, ...] = ()
+        self._notes: list[str] = []
         self._header()
 
     def _header(self) -> None:
@@ -194,6 +197,10 @@ class StoreWriter:
         """The number of classes and their names, of a sensor that has left them open."""
         self.sensor = dataclasses.replace(self.sensor, n_classes=n)
         self._names = tuple(names)
+
+    def note(self, line: str) -> None:
+        """Keep a line for the user with the store."""
+        self._notes.append(line)
 
     def add(
         self,
@@ -265,6 +272,7 @@ class StoreWriter:
                 "class_names": self._names,
                 "n_recordings": len(lengths),
                 "n_events": self._count,
+                **({"notes": self._notes} if self._notes else {}),
             }
             write_manifest(self._folder, facts, _FILES)
 

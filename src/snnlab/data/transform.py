@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from scipy import sparse
 
-from snnlab.data.store import Sensor
+from snnlab.data.store import EventStore, Sensor
 from snnlab.errors import UsageError
 
 
@@ -19,7 +19,10 @@ class Transform:
     """How the events of a sensor become inputs and steps.
 
     Bins divide ``[0, cut_us)`` evenly: the step of time t is ``floor(t * n_steps / cut_us)``,
-    for all recordings of a dataset alike, so a step has one length in ms.
+    for all recordings of a dataset alike, so a step has one length in ms. With ``own_span`` they
+    divide each recording's own span instead, as tonic's ``ToFrame(n_time_bins)`` does: a bin is
+    ``(last - first) // n_steps`` us (1 at least) from the first event on, and what is left behind
+    the last bin, the last event at least, is dropped.
 
     Attributes:
         sensor: of the recordings.
@@ -27,6 +30,7 @@ class Transform:
         first_saccade: cut after the first saccade.
         merge_polarity: both polarities of a pixel share an input.
         downsample: blocks of this many pixels a side (channels on a line) share an input.
+        own_span: bins divide the span of each recording.
     """
 
     sensor: Sensor
@@ -34,6 +38,7 @@ class Transform:
     first_saccade: bool = False
     merge_polarity: bool = False
     downsample: int = 1
+    own_span: bool = False
 
     def __post_init__(self) -> None:
         name = self.sensor.name
@@ -56,7 +61,8 @@ class Transform:
             )
 
     def __str__(self) -> str:
-        f, parts = self.downsample, [f"{self.n_steps} bins of {self.cut_us / 1000:g} ms"]
+        span = "each recording" if self.own_span else f"{self.cut_us / 1000:g} ms"
+        f, parts = self.downsample, [f"{self.n_steps} bins of {span}"]
         parts += ["first saccade"] * self.first_saccade
         parts += ["polarities merged"] * self.merge_polarity
         parts += [f"downsampled by {f}"] * (f > 1)
@@ -64,7 +70,30 @@ class Transform:
 
     @property
     def cut_us(self) -> int:
-        return self.sensor.saccade_us if self.first_saccade else self.sensor.window_us
+        """Events from here on are dropped; of own spans that is beyond the window."""
+        if self.first_saccade:
+            return self.sensor.saccade_us
+        return self.sensor.window_us * (2 if self.own_span else 1)
+
+    def bins_us(self, store: EventStore, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First time and length of a bin of each recording, ``(n,) int64`` each, in us.
+
+        Args:
+            store: the recordings.
+            ends: ``(n,)`` where the events that count end, see ``EventStore.ends_before``.
+        """
+        first, last = np.zeros((2, len(ends)), np.int64)
+        some = np.flatnonzero(ends > store.starts)
+        first[some] = store.decode(store.events[store.starts[some]])[0]
+        last[some] = store.decode(store.events[ends[some] - 1])[0]
+        return first, np.maximum((last - first) // self.n_steps, 1)
+
+    def spans_ms(self, store: EventStore, which: np.ndarray) -> np.ndarray | None:
+        """Time that the bins of recordings divide, ``(len(which),)``; ``None`` where it is one."""
+        if not self.own_span:
+            return None
+        each = self.bins_us(store, store.ends_before(self.cut_us))[1][which]
+        return each * self.n_steps / 1000
 
     @property
     def bin_ms(self) -> float:

@@ -10,7 +10,7 @@ from snnlab.analysis.config import Metric
 from snnlab.config import SET, option, section
 from snnlab.data import DataConfig
 from snnlab.data.batch import Splits
-from snnlab.data.registry import AUDIO, DATASETS, FROM_FILES
+from snnlab.data.registry import AUDIO, DATASETS
 
 #: What :func:`snnlab.data.build_data` knows.
 RECORDINGS = DATASETS.names()
@@ -30,7 +30,8 @@ SHARED_BY_AUDIO = (*SHARED, "data_path", "data_length", "drop_last", "val_fracti
 
 def _read_by(name: str) -> tuple[str, ...]:
     """Datasets for which an option of :class:`DataConfig` means something."""
-    events = FROM_FILES if name == "data_path" else RECORDINGS
+    declared = DataConfig.__pydantic_fields__[name].json_schema_extra["only"]  # type: ignore[attr-defined]
+    events = next((condition["dataset"] for condition in declared), RECORDINGS)
     return (*events, *AUDIO) if name in SHARED_BY_AUDIO else events
 
 
