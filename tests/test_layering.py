@@ -200,7 +200,7 @@ EXTRAS = {
         "benchmarks/peers.py",
         "benchmarks/frameworks/with_torch.py",
     },
-    "torchvision": set(),
+    "torchvision": {"data/download.py"},
     "brainscale": {"learners/backends/brainscale.py", "models/maps.py"},
     "pandas": {"library.py"},
     "espeakng_loader": {"data/speech/espeak.py"},

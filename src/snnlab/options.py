@@ -70,21 +70,26 @@ def option(
     """
     extra: Any = {
         "unit": unit, "aliases": list(aliases), "accepted": accepted, "says": says or {},
-        "only": (only,) if isinstance(only, Mapping) else tuple(only), "continues": continues,
+        "only": _several(only), "continues": continues,
         "basic": basic, "bare": bare,
     }  # fmt: skip
     return pydantic.Field(default=default, description=help, json_schema_extra=extra, **constraints)
 
 
+def _several(only: Condition | Sequence[Condition]) -> tuple[Condition, ...]:
+    return (only,) if isinstance(only, Mapping) else tuple(only)
+
+
 @dataclass_transform(field_specifiers=(option,), frozen_default=True)
 def section(
-    title: str, only: Mapping[str, Condition] | None = None
+    title: str, only: Mapping[str, Condition | Sequence[Condition]] | None = None
 ) -> Callable[[type[T]], type[T]]:
     """Class decorator: a frozen, strictly keyed and validated section with a help title.
 
     Args:
         title: of its part of ``--help``.
-        only: option -> condition, in the place of that of its declaration (of inherited ones).
+        only: option -> condition, or several, in the place of those of its declaration (of
+            inherited ones).
     """
 
     def wrap(cls: type[T]) -> type[T]:
@@ -93,7 +98,7 @@ def section(
             config=pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False),
         )(cls)
         made.__section_title__ = title  # type: ignore[attr-defined]
-        made.__section_only__ = {k: (v,) for k, v in (only or {}).items()}  # type: ignore[attr-defined]
+        made.__section_only__ = {k: _several(v) for k, v in (only or {}).items()}  # type: ignore[attr-defined]
         return made  # type: ignore[return-value]
 
     return wrap

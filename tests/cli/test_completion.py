@@ -24,7 +24,7 @@ ANSWERS = {
     "snnlab co": {"configs", "compare", "completion"},
     "snnlab run long-term-dependency --config es": {"es-d-rtrl", "es-d-rtrl-4000"},
     "snnlab run image-classification --method dia": {"diag"},
-    "snnlab data prepare s": {"shd", "ssc", "spoken-digits", "sc"},
+    "snnlab data prepare s": {"shd", "ssc", "spoken-digits", "sc", "sequential-digits"},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import scipy.io.wavfile
 
 import snnlab
+from image_files import write_cifar, write_idx
 from own_files import by_class, gestures
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -62,3 +63,30 @@ def test_the_others(kind: str, tmp_path: Path, own_cache) -> None:
     )  # fmt: skip
     assert run.results["test_accuracy"] >= 0.5
     assert run.config.data.dataset == dataset
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["rate", "latency", "saccade", "sequence"])
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist", "cifar10"])
+def test_images(dataset: str, encoding: str, tmp_path: Path, own_cache) -> None:
+    if dataset == "cifar10":
+        root = write_cifar(tmp_path / "own", 20)
+    else:
+        root = write_idx(tmp_path / "own", 160, 60)
+    steps = {"sequence": 32 if dataset == "cifar10" else 28}.get(encoding, 12)
+    run = snnlab.train(
+        "image-classification", dataset=dataset, data_path=root, filepath=tmp_path / "run",
+        encoding=encoding, **{**SMALL, "data_length": steps, "epochs": 10},
+    )  # fmt: skip
+    assert run.results["test_accuracy"] > 0.2  # of ten classes
+    assert run.config.data.encoding == encoding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("permuted", [False, True])
+def test_sequential_digits(permuted: bool, tmp_path: Path) -> None:
+    run = snnlab.train(
+        "image-classification", dataset="sequential-digits", filepath=tmp_path / "run",
+        permuted=permuted, **{**SMALL, "data_length": 8, "batch_size": 64},
+    )  # fmt: skip
+    assert run.results["test_accuracy"] > 0.3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -12,13 +12,16 @@ from snnlab.data.batch import Splits
 from snnlab.data.config import DataConfig
 from snnlab.data.cutting import BatchCutter, capacity
 from snnlab.data.loader import Loader
-from snnlab.data.registry import DATASETS
+from snnlab.data.registry import DATASETS, IMAGES
 from snnlab.data.splits import stratified
 from snnlab.data.store import TEST, TRAIN, VALID, EventStore
 from snnlab.data.stream import BLOCK, SPARSE
 from snnlab.data.transform import Transform
 from snnlab.errors import UsageError
 from snnlab.registry import load
+
+if TYPE_CHECKING:
+    from snnlab.data.images.config import ImageData
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,12 @@ def build_data(config: DataConfig, seed: int) -> Data:
     Raises:
         UsageError: recordings or cache that cannot be used, or options that do not fit them.
     """
-    name, about = config.dataset, DATASETS[config.dataset]
+    name = config.dataset
+    if name in IMAGES:
+        from snnlab.data.images.build import build_images
+
+        return build_images(cast("ImageData", config), seed)
+    about = DATASETS[name]
     store = load(about.load)(*about.arguments(name, config))
     return data_of(store, config, seed)
 

@@ -1,4 +1,4 @@
-"""Downloading datasets through tonic, which shows progress and checks the MD5 sum."""
+"""Downloading datasets through tonic and torchvision, which check the MD5 sum."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from pathlib import Path
 
 from snnlab.errors import UsageError, missing, one_line
 
-#: Dataset -> its class in tonic, and the folder that this one makes.
+#: Dataset -> its class in tonic or torchvision, and the folder that this one makes.
 _TONIC = {"nmnist": "NMNIST", "shd": "SHD", "ssc": "SSC", "gesture": "DVSGesture"}
+_VISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+#: CIFAR-10 without pickles, which torchvision's class would unpack: its address and MD5 sum.
+_BINARY = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"
+)  # fmt: skip
 STAND_IN = "--dataset event-digits needs no files"
 
 
@@ -51,14 +56,16 @@ def download(name: str, root: Path, splits: list[str], expected: str) -> None:
 
     Args:
         name: dataset.
-        root: gets a subfolder with tonic's name of the dataset.
+        root: gets a subfolder with the package's name of the dataset.
         splits: ``Train``, ``Test`` and so on.
         expected: the files that would do, for messages.
 
     Raises:
         UsageError: it cannot be downloaded, or not be written.
     """
-    target = root / _TONIC[name]
+    package = "tonic.datasets" if name in _TONIC else "torchvision.datasets"
+    kind = _TONIC.get(name) or _VISION[name]
+    target = root / kind
     advice = f"put {expected} into {target}, or give their folder by --data_path"
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -71,19 +78,36 @@ def download(name: str, root: Path, splits: list[str], expected: str) -> None:
         raise UsageError(
             f"no {name} data in {root}, and it cannot be written; {advice}; {STAND_IN}"
         )
-    if package := missing("tonic", "data"):
-        raise UsageError(f"no {name} data in {root}; to download it needs {package}, or {advice}")
+    if needed := missing(*(("tonic", "data") if name in _TONIC else ("torchvision", "vision"))):
+        raise UsageError(f"no {name} data in {root}; to download it needs {needed}, or {advice}")
+    say(f"no {name} data in {root}; downloading it through {package.partition('.')[0]}")
+    try:
+        with _no_hang(60), _whole_or_nothing(target):
+            (_by_tonic if name in _TONIC else _by_torchvision)(name, root, splits)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(
+            f"no {name} data in {root}, and {package}.{kind} could not "
+            f"download it ({one_line(str(error)) or type(error).__name__}); {advice}; {STAND_IN}"
+        ) from None
+
+
+def _by_tonic(name: str, root: Path, splits: list[str]) -> None:
     import tonic.datasets
 
     source: Callable[..., object] = getattr(tonic.datasets, _TONIC[name])
-    say(f"no {name} data in {root}; downloading it through tonic")
-    try:
-        with _no_hang(60), _whole_or_nothing(target):
-            for split in splits:
-                part = {"split": split.lower()} if name == "ssc" else {"train": split == "Train"}
-                source(save_to=str(root), **part)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UsageError(
-            f"no {name} data in {root}, and tonic.datasets.{_TONIC[name]} could not "
-            f"download it ({one_line(str(error)) or type(error).__name__}); {advice}; {STAND_IN}"
-        ) from None
+    for split in splits:
+        part = {"split": split.lower()} if name == "ssc" else {"train": split == "Train"}
+        source(save_to=str(root), **part)
+
+
+def _by_torchvision(name: str, root: Path, splits: list[str]) -> None:
+    import torchvision.datasets
+    from torchvision.datasets.utils import download_url
+
+    if name == "cifar10":
+        url, md5 = _BINARY
+        download_url(url, str(root / _VISION[name]), md5=md5)
+        return
+    source: Callable[..., object] = getattr(torchvision.datasets, _VISION[name])
+    for split in splits:
+        source(str(root), train=split == "Train", download=True)

@@ -96,42 +96,49 @@ def path_at(times_us: np.ndarray, amplitude: float) -> np.ndarray:
     return corners[leg] * (1 - done) + corners[leg + 1] * done
 
 
-def _weights(shift: np.ndarray, pixels: int, camera: Camera) -> np.ndarray:
-    """Cubic B-spline weights ``(frames, pixels, 8)`` of the digit's cells along one axis."""
-    margin = (pixels - 8 * camera.pixels_per_cell - camera.amplitude) / 2
+def _weights(shift: np.ndarray, pixels: int, camera: Camera, cells: int = 8) -> np.ndarray:
+    """Cubic B-spline weights ``(frames, pixels, cells)`` of the image's cells along one axis."""
+    margin = (pixels - cells * camera.pixels_per_cell - camera.amplitude) / 2
     at = (np.arange(pixels) + 0.5 - margin - shift[:, None]) / camera.pixels_per_cell - 0.5
-    d = np.abs(at[:, :, None] - np.arange(8))
+    d = np.abs(at[:, :, None] - np.arange(cells))
     near, far = 2 / 3 - d**2 * (2 - d) / 2, (2 - np.minimum(d, 2)) ** 3 / 6
     return np.where(d < 1, near, far).astype(np.float32)
 
 
-def simulate(images: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Events of digits under the three saccades.
+def simulate(
+    images: np.ndarray, camera: Camera, sensor: Sensor = SENSOR, part: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Events of images under the three saccades.
 
     Args:
-        images: ``(n, 8, 8)`` float32 in [0, 1].
-        camera: the sensor.
+        images: ``(n, cells, cells)`` float32 in [0, 1]; the digits have 8 x 8 cells.
+        camera: the sensor's properties.
+        sensor: its pixels.
+        part: of a dataset that is watched in parts, by the same camera; contrast and background
+            events differ.
 
     Returns:
         Times in us, addresses (both ``(n_events,)``, recording by recording in time order)
         and the number of events of each recording ``(n,)``.
     """
     rng = np.random.default_rng(camera.seed)
-    n_pixels = SENSOR.height * SENSOR.width
+    n_pixels = sensor.height * sensor.width
     spread = rng.normal(1.0, camera.mismatch, (2, n_pixels)).clip(0.5, 1.5)
     thresholds = (camera.threshold * spread).astype(np.float32)  # OFF, ON
+    if part:
+        rng = np.random.default_rng([camera.seed, part])
     images = images * rng.uniform(*camera.contrast, (len(images), 1, 1)).astype(np.float32)
     frames_us = np.arange(0, SENSOR.window_us + STEP_US, STEP_US)
     shift = path_at(frames_us, camera.amplitude)
-    across = _weights(shift[:, 0], SENSOR.width, camera)
-    down = _weights(shift[:, 1], SENSOR.height, camera)
+    across = _weights(shift[:, 0], sensor.width, camera, images.shape[2])
+    down = _weights(shift[:, 1], sensor.height, camera, images.shape[1])
     found: list[tuple[np.ndarray, ...]] = []
     chunk = 256  # its frames stay in the processor's cache
     for first in range(0, len(images), chunk):
-        part = images[first : first + chunk]
-        for sample, t, address in _watch(part, across, down, thresholds, camera):
+        some = images[first : first + chunk]
+        for sample, t, address in _watch(some, across, down, thresholds, camera):
             found.append((sample + first, t, address))
-    found.append(_background(rng, len(images), camera))
+    found.append(_background(rng, len(images), camera, sensor))
     sample, t, address = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((address, t, sample))
     return t[order], address[order], np.bincount(sample, minlength=len(images))
@@ -174,10 +181,12 @@ def _watch(
         before = now
 
 
-def _background(rng: np.random.Generator, n: int, camera: Camera) -> tuple[np.ndarray, ...]:
+def _background(
+    rng: np.random.Generator, n: int, camera: Camera, sensor: Sensor
+) -> tuple[np.ndarray, ...]:
     seconds = SENSOR.window_us / 1e6
-    mean = camera.noise_hz * seconds * SENSOR.height * SENSOR.width
+    mean = camera.noise_hz * seconds * sensor.height * sensor.width
     counts = rng.poisson(mean, n)
     total = int(counts.sum())
     t = rng.integers(0, SENSOR.window_us, total)
-    return np.repeat(np.arange(n), counts), t, rng.integers(0, SENSOR.n_addresses, total)
+    return np.repeat(np.arange(n), counts), t, rng.integers(0, sensor.n_addresses, total)

@@ -9,9 +9,10 @@ import numpy as np
 
 from snnlab.data.cache import cache_root
 from snnlab.data.config import DataConfig
+from snnlab.data.images import files
 from snnlab.data.manifest import read_manifest
 from snnlab.data.recordings import EXPECTED
-from snnlab.data.registry import AUDIO, DATASETS
+from snnlab.data.registry import AUDIO, DATASETS, IMAGE_FILES, IMAGES
 from snnlab.data.sources import chosen
 from snnlab.data.speech import corpora
 from snnlab.data.store import TEST, TRAIN, VALID, EventStore
@@ -37,7 +38,7 @@ class Prepared(NamedTuple):
 
 def names() -> dict[str, str]:
     """Name -> what it is, of all that ``--dataset`` takes."""
-    return {**{name: about.summary for name, about in DATASETS.items()}, **AUDIO}
+    return {**{name: about.summary for name, about in DATASETS.items()}, **AUDIO, **IMAGES}
 
 
 def needs(name: str) -> str:
@@ -46,6 +47,11 @@ def needs(name: str) -> str:
         return missing("espeakng_loader", "speech")
     if name in AUDIO:
         return f"--data_path, a folder with {corpora.EXPECTED[name]}"
+    if name in IMAGE_FILES:
+        by = missing("torchvision", "vision")
+        return f"a download{' by ' * bool(by)}{by}, or --data_path with {files.EXPECTED[name]}"
+    if name in IMAGES:
+        return ""
     if name in EXPECTED:
         by = missing("tonic", "data")
         return f"a download{' by ' * bool(by)}{by}, or --data_path, a folder with {EXPECTED[name]}"
@@ -84,9 +90,13 @@ def prepare(name: str, data_path: str = "") -> str:
         features = feature_store(name, corpus)
         return _told(features.path, features.split, len(corpus.keys), f"{len(features.frames):,} "
                      "frames")  # fmt: skip
-    about = DATASETS[name]
-    if data_path and not about.files:
+    if data_path and name not in IMAGE_FILES and not (name in DATASETS and DATASETS[name].files):
         raise UsageError(f"--data_path: {name} is made, not read")
+    if name in IMAGES:
+        images = files.read_images(name, data_path)
+        n = [int((images.split == k).sum()) for k in (TRAIN, TEST)]
+        return f"{n[0]:,} training + {n[1]:,} test images, 10 classes, read as they are"
+    about = DATASETS[name]
     config = DataConfig(dataset=name, data_path=data_path)
     store: EventStore = load(about.load)(*about.arguments(name, config))
     events = f"{len(store.events):,} events"

@@ -62,5 +62,13 @@ AUDIO = {
     "hd": "Heidelberg Digits as log-mel features, read",
     "sc": "Speech Commands v0.02 as log-mel features, read",
 }
+#: Images, of the task image-classification alone: from files, and made of scikit-learn's.
+IMAGES = {
+    "mnist": "handwritten digits, 28 x 28, read or downloaded",
+    "fashion-mnist": "clothes, 28 x 28, read or downloaded",
+    "cifar10": "photographs, 32 x 32 in colour, read or downloaded",
+    "sequential-digits": "scikit-learn's digits, 8 x 8, pixel after pixel",
+}
+IMAGE_FILES = ("mnist", "fashion-mnist", "cifar10")
 #: Those that are read from ``--data_path``.
 FROM_FILES = tuple(name for name, about in DATASETS.items() if about.files)

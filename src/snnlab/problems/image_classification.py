@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from snnlab.data import DataConfig
+from snnlab.data.images.config import ImageData, defaults
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
@@ -24,7 +24,7 @@ class ImageClassification:
     """Config of ``tasks/task-image-classification.py``."""
 
     run: RunConfig
-    data: DataConfig
+    data: ImageData
     model: ModelConfig
     learner: LearnerConfig
     training: TrainingConfig
@@ -58,7 +58,7 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
 def adapt(values: dict[str, Any]) -> dict[str, Any]:
     """Defaults of the dataset and of the model that ``values`` names."""
     of_dataset = DATASET_DEFAULTS.get(str(values.get("dataset", "event-digits")), {})
-    return model_defaults(ModelConfig, values) | of_dataset
+    return model_defaults(ModelConfig, values) | defaults(values) | of_dataset
 
 
 def build(config: ImageClassification, recordings: EventStore | None = None) -> Problem:
