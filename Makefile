@@ -1,6 +1,7 @@
 # make run    train the example network          make check   format, lint, types, tests
 # make test   run the tests                      make format  rewrite the sources in style
 # make coverage  run the tests, and show the lines that they do not reach
+# make browser  fetch the headless browser of one test with npm, where that is installed
 # make docs   build the documentation site, site/index.html, and check its links
 # make test-newest  ladder, example network and a resume with the newest releases (Python >= 3.12)
 PYTHON ?= python3
@@ -15,10 +16,10 @@ EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat
 CODE := src tests $(wildcard tasks examples docs/_site)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-newest newest coverage check format format-check lint types docs clean
+.PHONY: help browser run test test-slow test-newest newest coverage check format format-check lint types docs clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 # ---------------------------------------------------------------- environment
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
@@ -74,11 +75,21 @@ $(NEWEST)/.installed: pyproject.toml constraints-newest.txt
 	@$(NEWEST)/bin/python $(PIP) --constraint constraints-newest.txt --editable '.[test]'
 	@touch $@
 
+# Chromium for tests/report/test_browser.py, from npm's registry; without it that test is skipped.
+BROWSER := @sparticuz/chromium@153.0.0
+
+browser: $(VENV)/.browser
+
+$(VENV)/.browser: | $(BIN)/python
+	@{ command -v npm >/dev/null && npm install --silent --no-save --no-audit --no-fund \
+	  --ignore-scripts --prefix $(VENV)/browser $(BROWSER) && touch $@; } || \
+	  echo "browser: skipped, npm did not install $(BROWSER)"
+
 coverage: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(ARGS)
 
 # One after the other, also under `make -j`: pytest's summary is the last line.
-check: $(VENV)/.installed-dev
+check: $(VENV)/.installed-dev browser
 	@$(MAKE) --no-print-directory format-check
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types

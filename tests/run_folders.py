@@ -18,16 +18,27 @@ def config_of(task: str = "image-classification", **options: Any) -> Any:
     return configs.resolve(about.config, given, adapt=about.adapt)
 
 
-def checkpoint(run: Path, epoch: int, batch: int, config: Any, task: str) -> Path:
-    """A whole checkpoint, but for the arrays."""
+def checkpoint(
+    run: Path, epoch: int, batch: int, config: Any, task: str, best: dict[str, Any] | None = None
+) -> Path:
+    """A whole checkpoint, but for the arrays; with ``best``, the best parameters, these."""
     folder = run / "checkpoints" / (f"{epoch}-batch-{batch}" if batch else str(epoch))
-    (folder / "state").mkdir(parents=True)
-    (folder / "state" / "a").write_bytes(b"numbers")
+    folder.mkdir(parents=True)
+    if best is None:
+        (folder / "state").mkdir()
+        (folder / "state" / "a").write_bytes(b"numbers")
+    else:
+        import orbax.checkpoint as ocp
+
+        with ocp.StandardCheckpointer() as saver:
+            saver.save((folder / "state").resolve(), {"best": best})
     meta = {"format": READ[-1], "place": [epoch, batch], "config": configs.to_yaml(config),
-            "task": task, "progress": {}, "averages": None}  # fmt: skip
+            "task": task, "progress": {"best_epoch": 1} if best else {},
+            "averages": None}  # fmt: skip
     (folder / "meta.json").write_text(json.dumps(meta))
-    sums = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n"
-            for n in ("meta.json", "state/a")]  # fmt: skip
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    sums = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder)}\n"
+            for p in files]  # fmt: skip
     (folder / "SHA256SUMS").write_text("".join(sums))
     return folder
 

@@ -25,6 +25,7 @@ LAYERS = (
     {"experiment"},
     {"problems"},
     {"benchmarks", "library"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )
@@ -203,6 +204,7 @@ EXTRAS = {
     "torchvision": {"data/download.py"},
     "brainscale": {"learners/backends/brainscale.py", "models/maps.py"},
     "pandas": {"library.py"},
+    "jinja2": {"report/write.py"},
     "espeakng_loader": {"data/speech/espeak.py"},
     "soundfile": {"data/speech/audio.py"},
     "aedat": {"data/folders/aedat4_child.py"},

@@ -58,6 +58,7 @@ def test_the_wheel_holds_package_configs_command_and_readme(wheel: Path) -> None
     source = ROOT / "src"
     wanted = {str(p.relative_to(source)) for p in (source / "snnlab").rglob("*.py")}
     wanted |= {f"snnlab/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
+    wanted |= {f"snnlab/report/report.{kind}.jinja" for kind in ("html", "md")}
     assert names == {*wanted, "snnlab/py.typed"}
     assert "snnlab = snnlab.__main__:script" in scripts
     assert config == (ROOT / "configs/balanced/hd.yaml").read_bytes()

@@ -120,6 +120,20 @@ def _at(run: Rows, split: str, measure: Measure) -> dict[int, float]:
     }
 
 
+def over_epochs(
+    runs: Sequence[Rows], split: str, measure: Measure
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Epochs, and of the runs that have one there mean and standard deviation (n - 1)."""
+    found = [_at(run, split, measure) for run in runs]
+    epochs = np.array(sorted(set().union(*found)), dtype=int)
+    table = np.array([[run.get(int(e), np.nan) for e in epochs] for run in found])
+    present = np.isfinite(table)
+    n = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, table, 0.0).sum(axis=0) / n
+    spread = np.sqrt((np.where(present, table - mean, 0.0) ** 2).sum(axis=0) / np.maximum(n - 1, 1))
+    return epochs, np.where(present.any(axis=0), mean, np.nan), spread
+
+
 def curve(
     ax: Axes,
     runs: Sequence[Rows],
@@ -129,16 +143,9 @@ def curve(
     dashes: Dashes = "-",
 ) -> Line2D | None:
     """Mean over the runs, with a band of one standard deviation if they are several."""
-    found = [_at(run, split, measure) for run in runs]
-    epochs = np.array(sorted(set().union(*found)), dtype=int)
+    epochs, mean, spread = over_epochs(runs, split, measure)
     if not len(epochs):
         return None
-    table = np.array([[run.get(int(e), np.nan) for e in epochs] for run in found])
-    present = np.isfinite(table)
-    n = np.maximum(present.sum(axis=0), 1)
-    mean = np.where(present, table, 0.0).sum(axis=0) / n
-    spread = np.sqrt((np.where(present, table - mean, 0.0) ** 2).sum(axis=0) / np.maximum(n - 1, 1))
-    mean = np.where(present.any(axis=0), mean, np.nan)
     (line,) = ax.plot(
         epochs, mean, color=colour, linestyle=dashes, linewidth=style.LINE_PT, label=split,
         marker="o" if len(epochs) <= 3 else None, markersize=3,

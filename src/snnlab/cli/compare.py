@@ -10,11 +10,8 @@ from typing import Any, NamedTuple
 from snnlab.errors import UsageError, shown
 from snnlab.experiment import comparison, info
 from snnlab.flags import Parser
-from snnlab.options import shown_value
 from snnlab.runs import RunFolder
 
-#: Options that say where a run is, not what it is.
-_PLACES = ("filepath", "resume", "exp_name", "data_path", "devices")
 #: Most characters of a value.
 _WIDEST = 24
 
@@ -52,18 +49,14 @@ def main(prog: str, argv: Sequence[str]) -> int:
         raise UsageError(f"one run, {shown(paths[0])}: two or more are compared")
     names = _names(paths)
     options = {name: info.options_of(RunFolder(path)) for name, path in names.items()}
-    differing = {
-        option: [shown(shown_value(options[name].get(option, "-")), _WIDEST) for name in names]
-        for option in dict.fromkeys(o for own in options.values() for o in own)
-        if option not in _PLACES
-        and len({repr(own.get(option)) for own in options.values()}) > 1
-    }  # fmt: skip
+    differing = comparison.differing(options)
     found = {name: comparison.Outcome.of(path) for name, path in names.items()}
     numbers = {name: outcome.numbers() for name, outcome in found.items()}
     print(aligned(comparison.table(found, numbers)))
     print()
     if differing:
-        rows = [["option", *names], *([option, *row] for option, row in differing.items())]
+        rows = [["option", *names]]
+        rows += [[o, *(shown(value, _WIDEST) for value in row)] for o, row in differing.items()]
         print(_columns(rows))
     else:
         print("they were asked the same")

@@ -66,7 +66,7 @@ def parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
             continue
         if name == "run":
             _run(own, words[1:])
-        elif name in ("configs", "info", "compare", "data", "completion"):
+        elif name in ("configs", "info", "compare", "report", "data", "completion"):
             load(f"snnlab.cli.{name}:arguments")(own)
         elif name == "sweep":
             _complete(own.add_argument("sweep"), _names(config_files.SWEEPS))

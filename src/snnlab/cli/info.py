@@ -13,12 +13,9 @@ from snnlab.errors import UsageError
 from snnlab.experiment import info
 from snnlab.flags import Parser
 from snnlab.library import Run
-from snnlab.problems.tasks import task_of
+from snnlab.problems.tasks import changed
 from snnlab.runs import RunFolder
 from snnlab.yaml_files import write_yaml
-
-#: Options that say where a run is, not what it is.
-_PLACES = ("filepath", "resume", "mode", "data_path", "devices")
 
 
 def arguments(parser: Parser) -> None:
@@ -111,17 +108,11 @@ def _options(run: Run) -> tuple[dict[str, Any], str]:
 
 def _changes(run: Run) -> list[str]:
     """The options that are not their defaults, as YAML."""
-    config, task = run.config, task_of(run.task)
-    values, void = configs.flat(config), configs.void_options(config)
-    defaults = configs.defaults_beside(type(config), values, adapt=task.adapt)
-    changed = {
-        name: value for name, value in values.items()
-        if value != defaults[name] and name not in void and name not in _PLACES
-    }  # fmt: skip
-    if not changed:
+    found = changed(run.task, run.config)
+    if not found:
         return [_line("options", "the defaults")]
     lines = []
-    for name, value in changed.items():
-        default = write_yaml([defaults[name]]).strip().removeprefix("- ")
+    for name, (value, usual) in found.items():
+        default = write_yaml([usual]).strip().removeprefix("- ")
         lines.append(f"  {write_yaml({name: value}).strip()}  # default {default}")
     return [_line("options", "other than the defaults:"), *lines]

@@ -35,6 +35,8 @@ COMMANDS = {
     "info": Command("RUN", "what a run folder holds, and how to go on", "info:main"),
     "compare": Command("RUN RUN ...", "results side by side, and what was asked otherwise",
                        "compare:main"),
+    "report": Command("RUN ...", "a page about runs: results over seeds, curves, activity, costs",
+                      "report:main"),
     "sweep": Command("FILE", "all runs of a sweep file; resumable", "sweep:main"),
     "data": Command("list|prepare|check", "datasets; look through your own recordings",
                     "data:main"),

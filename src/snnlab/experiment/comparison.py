@@ -8,11 +8,12 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from snnlab.lazy import lazy
+from snnlab.options import shown_value
 from snnlab.runs import RunFolder
 from snnlab.scores import ACCURACY, NMSE, SCORES, Score, score_of
 from snnlab.training.metrics import write_atomically
@@ -20,6 +21,10 @@ from snnlab.training.metrics import write_atomically
 figures = lazy("snnlab.analysis.figures")  # a table needs no matplotlib
 #: More runs than this are not drawn as lines over epochs.
 MOST_LINES = 7
+
+
+#: Options that say where a run is, not what it is.
+PLACES = ("filepath", "resume", "exp_name", "data_path", "devices")
 
 
 class Named(Protocol):
@@ -147,6 +152,22 @@ COLUMNS = {
     "all neurons, trained": ("best_balance_all", 1.0, 3),
     "seconds": ("seconds", 1.0, 0),
 }
+
+
+def differing(
+    options: Mapping[str, Mapping[str, Any]], ignore: Collection[str] = PLACES
+) -> dict[str, list[str]]:
+    """Option -> its value for each run, of the options in which runs differ.
+
+    Args:
+        options: run -> its options; one that it does not have is shown as ``-``.
+        ignore: options that are no difference.
+    """
+    return {
+        option: [shown_value(own.get(option, "-")) for own in options.values()]
+        for option in dict.fromkeys(o for own in options.values() for o in own)
+        if option not in ignore and len({repr(own.get(option)) for own in options.values()}) > 1
+    }
 
 
 def compare(runs: Mapping[str, tuple[Named, Path]], folder: Path) -> list[Path]:

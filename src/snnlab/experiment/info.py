@@ -11,6 +11,9 @@ from snnlab.runs import RunFolder
 from snnlab.scores import SCORES, interval_of_test
 from snnlab.training.checkpoint_files import Place, damage, places
 
+#: Options that say where a run is and what is to be done, not what it is.
+PLACES = ("filepath", "resume", "mode", "data_path", "devices")
+
 
 class State(NamedTuple):
     """How a run stands.
@@ -86,8 +89,8 @@ def found(results: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def made_with(folder: RunFolder) -> str:
-    """Versions, commit, device and time, of the head of ``config.yaml``; empty without one."""
+def head_of(folder: RunFolder) -> dict[str, str]:
+    """Versions, commit, device, time and recordings, of the head of ``config.yaml``."""
     facts: dict[str, str] = {}
     try:
         with open(folder.config, encoding="utf-8") as file:
@@ -97,7 +100,13 @@ def made_with(folder: RunFolder) -> str:
                     break
                 facts[name] = value.strip()
     except (OSError, UnicodeDecodeError):
-        return ""
+        return {}
+    return facts
+
+
+def made_with(folder: RunFolder) -> str:
+    """A line of :func:`head_of`; empty without one."""
+    facts = head_of(folder)
     shown = [f"{k} {facts[k]}" for k in ("snnlab", "commit", "jax", "device") if k in facts]
     return ", ".join([*shown, *([facts["written"]] if "written" in facts else [])])
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from snnlab import config as configs
 from snnlab.experiment.command import command
+from snnlab.experiment.info import PLACES
 from snnlab.experiment.task import Task
 from snnlab.registry import Registry
 
@@ -22,6 +26,21 @@ def task_of(name: str) -> Task:
         UsageError: there is none; the message lists all.
     """
     return TASKS.get(name)
+
+
+def changed(name: str, config: Any) -> dict[str, tuple[Any, Any]]:
+    """Option -> (value, default) of the options that count and are not their defaults.
+
+    Args:
+        name: of the task.
+        config: of a run of it.
+    """
+    values, void = configs.flat(config), configs.void_options(config)
+    defaults = configs.defaults_beside(type(config), values, adapt=task_of(name).adapt)
+    return {
+        option: (value, defaults[option]) for option, value in values.items()
+        if value != defaults[option] and option not in void and option not in PLACES
+    }  # fmt: skip
 
 
 def run_task(
