@@ -68,6 +68,8 @@ def test_the_page_is_readable_at_every_width_and_in_both_themes(
                     window.value("document.querySelectorAll('details').forEach(d => d.open = true)")
                 assert window.value("document.documentElement.scrollWidth") == width
                 assert window.value(BEYOND) == []
+                cell = "getComputedStyle(document.querySelector('.table:not(.pairs) td')).display"
+                assert window.value(cell) == ("flex" if width == 375 else "table-cell")
                 poor = {k: c for k, c in window.value(CONTRAST).items() if c < 4.5}
                 assert not poor, (width, theme)
             backgrounds.add(window.value("getComputedStyle(document.body).backgroundColor"))

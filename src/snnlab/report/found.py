@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -275,8 +276,6 @@ def _name(experiments: list[Experiment]) -> None:
 
 def command_of(seed: Seed) -> str:
     """The command that asks what a seed was asked; empty where its task is not known."""
-    import shlex
-
     if not seed.task:
         return ""
     words = ["snnlab", "run", seed.task]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ def asked(experiments: Sequence[Experiment]) -> Section:
     ]  # fmt: skip
     if folded:
         blocks.append(Folded("Options other than the defaults", folded))
-    where = [(one.name, shown(path, 200)) for one in experiments for path in one.folders]
+    where = [(one.name, shlex.join(map(str, one.folders))) for one in experiments]
     blocks.append(Folded("Run folders", [Commands("", where)]))
     n = sum(len(one.seeds) for one in experiments)
     text = f"{counted(n, 'run')} of {counted(len(experiments), 'experiment')}."
