@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 
 from snnlab.analysis import figures, style
 from snnlab.analysis.recording import Recording, SensorShape
@@ -103,6 +104,57 @@ def test_several_samples_are_columns_that_compare() -> None:
     assert titles == ["true 0, predicted 1", "true 0, predicted 0", "true 2, predicted 0"]
     assert len({ax.get_ylim() for ax in fig.axes[-3:]}) == 1
     assert [ax.get_ylabel() for ax in fig.axes[:3]] == ["input", "", ""]
+
+
+def test_long_names_do_not_meet(tmp_path: Path) -> None:
+    """Titles of neighbouring columns, names of periods and the title above them."""
+    names = (
+        "walking the dog quickly",
+        "a very long gesture name indeed",
+        "hand clapping, both hands",
+    )
+    rec = dataclasses.replace(
+        recording(60, 1, 3), class_names=names, periods=(("fixation", 20), ("delay", 40)),
+        populations=((("E", 5), ("I", 2)),), input_groups=(("a group", 6), ("another one", 6)),
+    )  # fmt: skip
+    fig = figures.samples_figure(rec, [0, 1, 2])
+    FigureCanvasAgg(fig).draw()
+    renderer = fig.canvas.get_renderer()
+    tops = fig.axes[:3]
+    titles = [ax._left_title.get_window_extent(renderer) for ax in tops]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(titles))
+    for ax, title in zip(tops, titles, strict=True):
+        words = {text.get_text(): text.get_window_extent(renderer) for text in ax.texts}
+        assert {"fixation", "delay", "a group", "another one"} == set(words)
+        assert words["delay"].y1 < title.y0
+        assert words["fixation"].x1 < words["delay"].x0
+    layer = [text.get_text() for text in fig.axes[3].texts]
+    assert layer == ["E", "I"]
+
+
+def test_two_points_are_two_points() -> None:
+    two, three = (figures.learning_curves([rows(n), rows(n, shift=0.3)]) for n in (2, 3))
+    of = {n: {line.get_label(): line for line in fig.axes[0].lines} for n, fig in
+          ((2, two), (3, three))}  # fmt: skip
+    assert of[2]["val"].get_linestyle() == "None"
+    assert of[3]["val"].get_linestyle() == "-"
+    assert not [c for c in two.axes[0].collections if isinstance(c, PolyCollection)]
+    assert [c for c in three.axes[0].collections if isinstance(c, PolyCollection)]
+    points = {"a": [(1, [50.0, 60.0]), (2, [70.0])], "b": [(1, [4.0]), (2, [4.0]), (4, [8.0])]}
+    (ax,) = figures.dependence_figure(points, "repeat", "test (%)").axes
+    assert [c.lines[0].get_linestyle() for c in ax.containers] == ["None", "-"]
+
+
+@pytest.mark.parametrize(("name", "below"), [("diag", False), ("a name longer than others", True)])
+def test_long_names_of_experiments_stand_below_the_panels(name: str, below: bool) -> None:
+    fig = figures.comparison_figure({name: [rows()], "b": [rows(shift=0.1)]})
+    FigureCanvasAgg(fig).draw()
+    legend = fig.legends[0].get_window_extent()
+    panels = [ax.get_window_extent() for ax in fig.axes]
+    if below:
+        assert legend.y1 <= min(panel.y0 for panel in panels)
+    else:
+        assert legend.x0 >= max(panel.x1 for panel in panels)
 
 
 def test_readouts_that_follow_targets(tmp_path: Path) -> None:

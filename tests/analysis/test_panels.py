@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from snnlab.analysis import figures, style
-from snnlab.analysis._panels import activity
+from snnlab.analysis._panels import activity, period_lines
 
 
 @pytest.fixture
@@ -41,13 +42,44 @@ def test_raster_shows_exactly_the_spikes(ax, rng, n_steps: int, n: int) -> None:
     assert ax.get_xlabel() == "time (ms)"
 
 
-def test_raster_colours_groups(ax, rng) -> None:
-    spikes, groups = spikes_of(rng, 50, 10, 0.3), np.repeat([0, 1], 5)
-    off, on = figures.raster(ax, spikes, 1.0, groups=groups, colours=(style.OFF, style.ON))
-    assert len(off.get_xdata()) == spikes[:, :5].sum()
-    assert len(on.get_xdata()) == spikes[:, 5:].sum()
-    assert (off.get_color(), on.get_color()) == (style.OFF, style.ON)
-    assert np.asarray(on.get_ydata()).min() >= 5
+@pytest.mark.parametrize(
+    ("names", "colours"),
+    [
+        (("OFF", "ON"), (style.OFF, style.ON)),
+        (("E", "I"), (style.VERMILION, style.BLUE)),
+        (("left", "right"), style.CYCLE[:2]),
+    ],
+)
+def test_raster_colours_and_names_groups(ax, rng, names, colours) -> None:
+    spikes, groups = spikes_of(rng, 50, 10, 0.3), ((names[0], 4), (names[1], 6))
+    below, above = figures.raster(ax, spikes, 1.0, groups=groups)
+    assert len(below.get_xdata()) == spikes[:, :4].sum()
+    assert len(above.get_xdata()) == spikes[:, 4:].sum()
+    assert (below.get_color(), above.get_color()) == tuple(colours)
+    assert np.asarray(above.get_ydata()).min() >= 4
+    notes = {text.get_text(): text for text in ax.texts}
+    assert list(notes) == list(names)
+    assert [text.get_color() for text in notes.values()] == list(colours)
+    assert [text.xy[1] for text in notes.values()] == [1.5, 6.5]
+    assert [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 2
+            and line.get_color() == style.FAINT] == [[3.5, 3.5]]  # fmt: skip
+
+
+def test_periods_are_named_where_there_is_room(ax) -> None:
+    cues = [(f"{name} {k}", 50) for k in range(7) for name in ("gap", "cue")]
+    periods = (("fixation", 600), *cues, ("delay", 800), ("recall", 60))
+    other = Figure().subplots()
+    for one in (ax, other):
+        one.set_xlim(0, 4320)
+    period_lines([ax, other], periods, 2.0)
+    assert [text.get_text() for text in ax.texts] == ["fixation", "gap / cue", "delay", "recall"]
+    assert [round(text.xy[0]) for text in ax.texts[:3]] == [600, 1900, 3400]
+    assert not other.texts
+    ends = np.cumsum([2 * steps for _, steps in periods])[:-1]
+    for one in (ax, other):
+        assert [line.get_xdata()[0] for line in one.lines] == ends.tolist()
+    period_lines([ax], (), 2.0)
+    assert len(ax.texts) == 4
 
 
 def test_values_are_a_picture_and_counts_are_not(ax, rng) -> None:

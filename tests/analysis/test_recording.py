@@ -36,6 +36,14 @@ def test_sizes_names_and_thresholds() -> None:
         rec.dt_ms = 1.0
 
 
+def test_groups_of_inputs() -> None:
+    assert zeros().groups == ()
+    assert zeros(sensor=SensorShape(2, 2, 2)).groups == (("OFF", 4), ("ON", 4))
+    given = (("left", 3), ("right", 5))
+    assert zeros(sensor=SensorShape(2, 2, 2), input_groups=given).groups == given
+    assert zeros(populations=((), (("E", 2), ("I", 1)))).populations[0] == ()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -50,6 +58,10 @@ def test_sizes_names_and_thresholds() -> None:
         ({"scored": np.ones(3, bool)}, "scored has shape"),
         ({"class_names": ("a",)}, "1 names for 3 classes"),
         ({"sensor": SensorShape(3, 3, 2)}, "has not 8 inputs"),
+        ({"input_groups": (("a", 3), ("b", 4))}, "input_groups .* 8 are needed together"),
+        ({"populations": ((),)}, "populations of 1 of 2 layers"),
+        ({"populations": ((), (("E", 2),))}, "populations of layer 2 .* 3 are needed"),
+        ({"periods": (("delay", 5),)}, "periods .* 4 are needed together"),
         ({"dt_ms": 0.0}, "dt_ms must be positive"),
         ({"bin_ms": -1.0}, "bin_ms must be positive"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,17 @@ def test_rows_figure_and_exponents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sweep, "in_fresh_process", lambda cell, devices: row(cell))
-    assert run(tmp_path / "a") == 0
+    four = ("--data_length", "100,200,400,800", "--n_rec", "128,64,256,512")
+    assert run(tmp_path / "a", *four) == 0
     result = json.loads((tmp_path / "a" / "results.json").read_text())
-    assert len(result["rows"]) == 15
+    assert len(result["rows"]) == 21
     fitted = result["exponents"]
     assert fitted["time per step (ms) against neurons per layer"]["diag"] == pytest.approx(2)
     against_t = "against sequence length T (steps)"
     assert fitted[f"peak temporary memory (MB) {against_t}"]["bptt"] == pytest.approx(1)
     with open(tmp_path / "a" / "cells.csv", newline="") as handle:
         table = list(csv.DictReader(handle))
-    assert len(table) == 15
+    assert len(table) == 21
     assert float(table[0]["ms_per_step"]) == pytest.approx(0.01 * 128**2)
     assert (tmp_path / "a" / "figures" / "memory-and-speed.png").is_file()
     assert (tmp_path / "a" / "config.yaml").is_file()
@@ -121,7 +123,7 @@ def test_rows_figure_and_exponents(
         "in_fresh_process",
         lambda cell, devices: row(cell, ms_per_step=0.005 * cell.n_rec**2),
     )
-    assert run(tmp_path / "b", "--compare", str(tmp_path / "a" / "results.json")) == 0
+    assert run(tmp_path / "b", *four, "--compare", str(tmp_path / "a" / "results.json")) == 0
     assert "time x0.50, memory x1.00" in capsys.readouterr().out
 
 
@@ -158,7 +160,8 @@ def test_on_a_tpu(
                    device_limit_bytes=16_000_000_000)  # fmt: skip
 
     monkeypatch.setattr(sweep, "in_fresh_process", fake)
-    assert run(tmp_path / "a", "--method", "diag", "--n_rec", "8") == 0
+    flags = ("--method", "diag", "--n_rec", "8", "--data_length", "100,200,400,800")
+    assert run(tmp_path / "a", *flags) == 0
     out = capsys.readouterr().out
     assert "(device 0.20 of 16.0 GB)" in out
     assert "TPU v5e (policies of an accelerator)" in out
@@ -166,7 +169,7 @@ def test_on_a_tpu(
     name = "peak memory of the device (MB) against sequence length T (steps)"
     assert result["exponents"][name]["diag"] == pytest.approx(1)
     half = 1.0
-    assert run(tmp_path / "b", "--method", "diag", "--n_rec", "8", "--compare",
+    assert run(tmp_path / "b", *flags, "--compare",
                str(tmp_path / "a" / "results.json")) == 0  # fmt: skip
     assert "device memory x0.50" in capsys.readouterr().out
 
@@ -218,13 +221,36 @@ def test_a_real_cell_in_its_own_process(tmp_path: Path) -> None:
     assert first["device_peak_bytes"] is None  # a CPU does not tell
 
 
-def test_exponent_and_figure() -> None:
-    assert figures.exponent([(1, 2), (2, 8), (4, 32)]) == pytest.approx(2)
-    assert figures.exponent([(1, 2), (1, 3)]) != figures.exponent([(1, 2), (1, 3)])  # nan
-    panel = figures.Panel("x", "y", {"a": [(1, 2), (2, 8)], "b": [(1, 3), (2, 3)]})
-    fig = figures.scaling_figure([panel])
-    labels = [str(line.get_label()) for line in fig.axes[0].lines]
-    assert labels[0] == "a: 2.00"
-    assert labels[1] in ("b: 0.00", "b: -0.00")
+def test_an_exponent_needs_four_lengths() -> None:
+    assert figures.exponent([(1, 2), (2, 8), (4, 32), (8, 128)]) == pytest.approx(2)
+    for few in ([(1, 2), (2, 8), (4, 32)], [(1, 2), (1, 3), (1, 4), (1, 5)]):
+        assert math.isnan(figures.exponent(few))
+    four = [(2, 8), (1, 2), (4, 32), (8, 128)]
+    lines = {"a": four, "b": [(1, 3), (2, 3)], "c": [(1, 3), (2, 3), (4, 5)]}
+    fig = figures.scaling_figure([figures.Panel("x", "y", lines)])
+    handles, labels = fig.axes[0].get_legend_handles_labels()
+    assert labels == ["a: 2.00", "b", "c"]
+    drawn = [handle.lines[0] for handle in handles]
+    assert [line.get_linestyle() for line in drawn] == ["-", "None", "-"]
+    assert list(drawn[0].get_xdata()) == [1, 2, 4, 8]
+    few = figures.scaling_figure([figures.Panel("x", "y", {"b": lines["b"]})])
+    assert few.axes[0].get_legend().get_title().get_text() == ""
     with pytest.raises(ValueError, match="no panel"):
         figures.scaling_figure([])
+
+
+def test_times_have_their_spread() -> None:
+    cell = cells("--method", "diag", "--n_rec", "8")[0]
+    rows = [
+        row(cell, data_length=t, ms_per_step=2.0, ms_per_step_quartiles=[1.5, 3.0])
+        for t in (100, 200)
+    ]
+    time, memory = sweep.panels(rows)
+    assert time.lines["diag"] == [(100, 200.0, 150.0, 300.0), (200, 400.0, 300.0, 600.0)]
+    assert time.spread == "bars: quartiles of the rounds"
+    assert (memory.lines["diag"][0], memory.spread) == ((100, 0.1), "")
+    fig = figures.scaling_figure([time])
+    bars = fig.axes[0].containers[0].lines[2][0].get_segments()
+    assert [list(bar[:, 1]) for bar in bars] == [[150.0, 300.0], [300.0, 600.0]]
+    earlier = sweep.panels([row(cell, data_length=t) for t in (1, 2)])  # rows without quartiles
+    assert [panel.spread for panel in earlier] == ["", ""]

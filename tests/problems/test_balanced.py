@@ -17,6 +17,7 @@ from snnlab.experiment.command import command
 from snnlab.learners import get_params
 from snnlab.learners.functional import Pure, param_states
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
+from snnlab.problems.balanced_data import BalancedData, make_splits
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The commands of the original's README after ``python main.py``.
@@ -87,6 +88,13 @@ def test_the_loss_is_an_option_that_follows_the_method(
     parts = assemble(config, build(config))
     assert parts.programs.objective.warmup == first
     assert parts.network.readout.summed == wanted[0]
+
+
+def test_figures_name_the_groups_and_periods_of_cues() -> None:
+    splits = make_splits(BalancedData(samples=4, batch_size=2, repeat=3), 0, 1)
+    assert splits.input_groups == (("left", 10), ("right", 10), ("recall", 10), ("noise", 10))
+    assert sum(steps for _, steps in splits.periods) == splits.n_steps == 3 * 2250
+    assert splits.periods[-1] == ("recall", 450)
 
 
 def test_an_earlier_runs_loss_was_that_of_its_method() -> None:

@@ -66,6 +66,13 @@ def test_steps_that_cannot_be(argv: list[str], message: str) -> None:
     assert parsed("--peak_rate", "199", "--dt", "5").data.peak_rate == 199.0
 
 
+def test_figures_name_the_periods() -> None:
+    problem = build(tiny("--t_fixation", "20"))
+    assert [name for name, _ in problem.periods] == ["fixation", "sample", "delay", "test"]
+    assert sum(steps for _, steps in problem.periods) == problem.n_steps
+    assert problem.make_network("plain").populations == ((),)
+
+
 def test_options_that_the_loss_leaves_without_effect() -> None:
     for argv, message in (
         (["--warmup_ratio", "0.1"], "--warmup_ratio 0.1 has no effect: .* begins at step 40 of 70"),

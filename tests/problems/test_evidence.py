@@ -169,6 +169,17 @@ def test_no_weight_crosses_zero_in_100_updates(net: str, method: str) -> None:
     assert set(get_params(network)) == set(raw)
 
 
+def test_figures_name_groups_populations_and_periods() -> None:
+    problem = build(tiny("--t_interval", "0", "--n_layer", "2"))
+    assert problem.input_groups == (("left", 5), ("right", 5), ("recall", 5), ("noise", 5))
+    assert [name for name, _ in problem.periods] == ["cue 0", "cue 1", "cue 2", "delay", "recall"]
+    assert sum(steps for _, steps in problem.periods) == problem.n_steps
+    assert problem.make_network("plain").populations == ((("E", 16), ("I", 4)),) * 2
+    twice = build(tiny("--bidirectional"))
+    both = (("E", 16), ("I", 4), ("E", 16), ("I", 4))
+    assert twice.make_network("plain").populations == (both,)
+
+
 def test_after_spike_current_and_threshold_are_states_on_demand() -> None:
     plain = build(tiny()).make_network("plain")
     full = build(tiny("--A1", "0.5", "--Ath", "0.3")).make_network("plain")

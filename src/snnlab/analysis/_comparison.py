@@ -65,14 +65,21 @@ def _found(rows: Rows, part: tuple[tuple[str, ...], Measure]) -> bool:
     return any(row.get("split") in splits and measure(row) is not None for row in rows)
 
 
+#: Letters of a name up to which it stands beside the panels; longer ones stand below.
+LONG = 24
+
+
 def _legend(fig: Figure, colours: Mapping[str, str]) -> None:
     handles = [
         Line2D([], [], color=colour, linewidth=style.LINE_PT, label=name)
         for name, colour in colours.items()
     ]
+    below = max(map(len, colours)) > LONG
+    if below:
+        fig.set_figheight(fig.get_figheight() + len(colours) * 1.6 * style.TICK_PT / 72)
     fig.legend(
-        handles=handles, loc="outside right center", frameon=False, fontsize=style.TICK_PT,
-        labelcolor=style.INK, handlelength=1.4,
+        handles=handles, loc="outside lower left" if below else "outside right center",
+        frameon=False, fontsize=style.TICK_PT, labelcolor=style.INK, handlelength=1.4,
     )  # fmt: skip
 
 
@@ -94,6 +101,7 @@ def dependence_figure(
             [at for at, _ in ordered], [np.mean(v) for _, v in ordered],
             [np.std(v, ddof=1) if len(v) > 1 else 0.0 for _, v in ordered],
             color=colours[name], linewidth=style.LINE_PT, marker="o", markersize=3, capsize=2,
+            linestyle="-" if len(ordered) > 2 else "none",  # two points are two points
         )  # fmt: skip
     style.tidy(ax, x=x, y=y)
     _legend(fig, colours)

@@ -142,15 +142,22 @@ def curve(
     colour: str,
     dashes: Dashes = "-",
 ) -> Line2D | None:
-    """Mean over the runs, with a band of one standard deviation if they are several."""
+    """Mean over the runs, with a band of one standard deviation if they are several.
+
+    Two points are drawn as two points with bars: hollow ones where a line would be dashed.
+    """
     epochs, mean, spread = over_epochs(runs, split, measure)
     if not len(epochs):
         return None
+    joined = len(epochs) > 2
     (line,) = ax.plot(
-        epochs, mean, color=colour, linestyle=dashes, linewidth=style.LINE_PT, label=split,
-        marker="o" if len(epochs) <= 3 else None, markersize=3,
+        epochs, mean, color=colour, linestyle=dashes if joined else "none", label=split,
+        linewidth=style.LINE_PT, marker="o" if len(epochs) <= 3 else None, markersize=3,
+        markerfacecolor="white" if dashes == "--" and not joined else colour, zorder=3,
     )  # fmt: skip
-    if len(runs) > 1:
+    if len(runs) > 1 and not joined:
+        ax.vlines(epochs, mean - spread, mean + spread, color=colour, linewidth=style.THIN_PT)
+    elif len(runs) > 1:
         ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
     return line
 
@@ -197,12 +204,23 @@ def _rates(ax: Axes, runs: Sequence[Rows], layers: int, label: str) -> None:
             if line is not None and (not ends or ends[-1][1] != f"layer {layer + 1}"):
                 ends.append((float(np.asarray(line.get_ydata())[-1]), f"layer {layer + 1}", colour))
     style.tidy(ax, x="epoch", y=label)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.06 * ax.get_ylim()[1])
     style.notes_right(ax, ends)
+    joined = max(len(line.get_xdata()) for line in ax.lines) > 2  # type: ignore[arg-type]
     style.legend_above(
         ax,
         [
-            Line2D([], [], color=style.INK, linestyle=dashes, linewidth=style.LINE_PT, label=split)
+            Line2D(
+                [],
+                [],
+                color=style.INK,
+                linestyle=dashes if joined else "none",
+                label=split,
+                linewidth=style.LINE_PT,
+                marker=None if joined else "o",
+                markersize=3,
+                markerfacecolor="white" if dashes == "--" else style.INK,
+            )
             for split, dashes in RATE_DASHES.items()
             if any(_at(run, split, _rate(k)) for run in runs for k in range(layers))
         ],

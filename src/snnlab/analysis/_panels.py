@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from snnlab.analysis import style
-from snnlab.analysis.recording import shown_name
+from snnlab.analysis.recording import Parts, shown_name
 
 TIME = "time (ms)"
 RECORDED, SIMULATED = "recorded time (ms)", "simulated time (ms)"
@@ -38,26 +38,24 @@ def raster(
     spikes: np.ndarray,
     step_ms: float,
     *,
-    groups: np.ndarray | None = None,
-    colours: Sequence[str] = (style.INK,),
+    groups: Parts = (),
     x: str = TIME,
     y: str = "neuron",
 ) -> list[Line2D]:
-    """A mark for every spike.
+    """A mark for every spike; of named groups each in its colour, with its name beside it.
 
     Args:
         ax: drawn into.
         spikes: ``(T, n)``, non-zero at a spike.
         step_ms: length of a step.
-        groups: ``(n,)`` which of ``colours`` a neuron has; the first where ``None``.
-        colours: one per group.
+        groups: names and sizes of the groups of neurons, in order; empty: they are one.
         x, y: axis labels; an empty ``x`` hides the numbers too.
 
     Returns:
         One line of marks per group: x in ms, y the neuron.
     """
     step, neuron = np.nonzero(spikes)
-    return marks(ax, step, neuron, spikes.shape, step_ms, groups=groups, colours=colours, x=x, y=y)
+    return marks(ax, step, neuron, spikes.shape, step_ms, groups=groups, x=x, y=y)
 
 
 def activity(
@@ -83,6 +81,7 @@ def activity(
     )  # fmt: skip
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     style.tidy(ax, x=options.get("x", TIME), y=options.get("y", "neuron"), time=True)
+    _bands(ax, options.get("groups", ()))
     return image
 
 
@@ -93,15 +92,14 @@ def marks(
     shape: tuple[int, int],
     step_ms: float,
     *,
-    groups: np.ndarray | None = None,
-    colours: Sequence[str] = (style.INK,),
+    groups: Parts = (),
     x: str = TIME,
     y: str = "neuron",
 ) -> list[Line2D]:
     """:func:`raster` of a list of spikes: ``step`` and ``neuron`` of each, ``shape (T, n)``."""
     n_steps, n = shape
     at = times_ms(n_steps, step_ms)[step]
-    group = np.zeros(n, int) if groups is None else np.asarray(groups)
+    group = np.repeat(np.arange(max(len(groups), 1)), [size for _, size in groups] or n)
     # A mark fills its row and its step, as far as the eye can tell rows apart.
     row = style.height_pt(ax) / max(n, 1)
     tall = row >= 1.5
@@ -109,7 +107,7 @@ def marks(
     if tall:
         form = {"marker": "|", "markersize": min(max(row * 0.85, 2.2), 7.0)}
     lines = []
-    for which, colour in enumerate(colours):
+    for which, colour in enumerate(style.of_groups(groups)):
         mine = group[neuron] == which
         lines += ax.plot(
             at[mine], neuron[mine], linestyle="none", color=colour,
@@ -118,9 +116,77 @@ def marks(
     ax.set(xlim=(0, n_steps * step_ms), ylim=(-0.5, n - 0.5))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     style.tidy(ax, x=x, y=y, time=True)
+    _bands(ax, groups)
     if not len(step):
         _words(ax, "no spikes", 0.5, 0.5)
     return lines
+
+
+def _bands(ax: Axes, groups: Parts) -> None:
+    """A line between groups of rows, and their names at the right."""
+    ends = np.cumsum([0, *(size for _, size in groups)])
+    for end in ends[1:-1]:
+        ax.axhline(end - 0.5, color=style.FAINT, linewidth=style.THIN_PT, zorder=1)
+    middles = (ends[:-1] + ends[1:] - 1) / 2
+    style.notes_right(
+        ax,
+        [(float(at), shown_name(name), colour)
+         for at, (name, _), colour in zip(middles, groups, style.of_groups(groups))],
+    )  # fmt: skip
+
+
+def period_lines(axes: Sequence[Axes], periods: Parts, step_ms: float) -> None:
+    """The borders of the periods of a trial in all panels, and their names above the first one.
+
+    Short periods in a row share one name, which is left out where it does not fit either.
+    """
+    if not periods:
+        return
+    ends = np.cumsum([0, *(steps for _, steps in periods)]) * step_ms
+    for ax in axes:
+        for end in ends[1:-1]:
+            ax.axvline(end, color=style.FAINT, linewidth=style.THIN_PT, linestyle=(0, (1, 2)),
+                       zorder=1)  # fmt: skip
+    top, free = axes[0], -np.inf
+    letter = 0.62 * style.NOTE_PT * float(ends[-1]) / style.width_pt(top)
+    for name, start, stop in _names_that_fit(periods, ends, letter):
+        wide = letter * len(name)
+        left = (start + stop - wide) / 2
+        if stop == ends[-1] and wide > stop - start:  # there is room at the right of the panel
+            left = start
+        if left < free:
+            continue
+        free = left + wide + letter
+        top.annotate(
+            name, (left + wide / 2, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 2),
+            textcoords="offset points", ha="center", fontsize=style.NOTE_PT, color=style.GREY,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def _names_that_fit(
+    periods: Parts, ends: np.ndarray, letter: float
+) -> list[tuple[str, float, float]]:
+    """Names with start and stop; of short periods in a row the words of their names, once each."""
+    found: list[tuple[str, float, float]] = []
+    short: list[tuple[str, float, float]] = []
+
+    def close() -> None:
+        words = dict.fromkeys(name.rstrip(" 0123456789") for name, _, _ in short)
+        joined = " / ".join(words)
+        if short and letter * len(joined) <= short[-1][2] - short[0][1]:
+            found.append((joined, short[0][1], short[-1][2]))
+        short.clear()
+
+    for (name, _), start, stop in zip(periods, ends[:-1].tolist(), ends[1:].tolist()):
+        here = (shown_name(name), start, stop)
+        if letter * len(name) > stop - start and stop < ends[-1]:
+            short.append(here)
+            continue
+        close()
+        found.append(here)
+    close()
+    return found
 
 
 def representative(spikes: np.ndarray, n_show: int) -> np.ndarray:
@@ -324,7 +390,8 @@ def _shade(ax: Axes, mask: np.ndarray, step_ms: float) -> None:
     for start, stop in _runs(mask):
         if mask[start]:
             ax.axvspan(start * step_ms, stop * step_ms, color=style.SHADE, linewidth=0, zorder=0)
-            if stop - start > 0.2 * len(mask):
+            share = (stop - start) / len(mask)
+            if share > max(0.2, 0.62 * style.NOTE_PT * len("not scored") / style.width_pt(ax)):
                 _words(ax, "not scored", (start + stop) / (2 * len(mask)), 0.93)
 
 

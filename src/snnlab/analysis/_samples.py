@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from snnlab.analysis import style
 from snnlab.analysis._panels import (
@@ -19,10 +18,14 @@ from snnlab.analysis._panels import (
     following_traces,
     full_count,
     membrane_traces,
+    period_lines,
     readout_traces,
 )
 from snnlab.analysis.recording import Recording, event_counts
 from snnlab.scores import NMSE
+
+#: Letters of a title in one line: as many as a column of several has room for.
+LONGEST_TITLE = 38
 
 
 def sample_figure(
@@ -101,14 +104,19 @@ def _column(
         return text if first else ""
 
     inputs, dt = rec.inputs[:, index], rec.step_ms
-    two = rec.sensor is not None and rec.sensor.polarities == 2
     if "image" in axes:
-        _frames(axes["image"], rec, index, n_frames, legend=first)
-    groups = np.arange(inputs.shape[1]) // (inputs.shape[1] // 2) if two else None
-    colours = (style.OFF, style.ON) if two else (style.INK,)
-    activity(axes["input"], inputs, dt, groups=groups, colours=colours, x="", y=named("input"))
+        _frames(axes["image"], rec, index, n_frames)
+    activity(axes["input"], inputs, dt, groups=rec.groups, x="", y=named("input"))
     for k, spikes in enumerate(rec.spikes):
-        activity(axes[f"layer {k + 1}"], spikes[:, index], dt, x="", y=named(f"layer {k + 1}"))
+        own = rec.populations[k] if rec.populations else ()
+        activity(
+            axes[f"layer {k + 1}"],
+            spikes[:, index],
+            dt,
+            groups=own,
+            x="",
+            y=named(f"layer {k + 1}"),
+        )
     if rec.spikes:
         last = len(rec.spikes) - 1
         membrane_traces(
@@ -120,10 +128,13 @@ def _column(
     for row, ax in axes.items():
         if not first and row not in ("image", "membrane"):  # neurons differ, the rest is the same
             ax.tick_params(axis="y", labelleft=False)
+    period_lines([ax for row, ax in axes.items() if row != "image"], rec.periods, dt)
     top = next(iter(axes.values()))
+    above = bool(rec.periods) and "image" not in axes
     top.set_title(
-        title, loc="left", fontsize=style.TITLE_PT, color=style.INK if right else style.VERMILION
-    )
+        title, loc="left", fontsize=style.TITLE_PT, color=style.INK if right else style.VERMILION,
+        pad=6.0 + above * 1.3 * style.NOTE_PT,
+    )  # fmt: skip
 
 
 def _readout(
@@ -145,10 +156,13 @@ def _readout(
         ax, readout, target, prediction, rec.class_names, rec.scored, step_ms=rec.step_ms,
         limits=limits, x=x, y=y,
     )  # fmt: skip
-    return f"true {rec.name(target)}, predicted {rec.name(prediction)}", target == prediction
+    title = f"true {rec.name(target)}, predicted {rec.name(prediction)}"
+    if len(title) > LONGEST_TITLE:
+        title = title.replace(", predicted", ",\npredicted")
+    return title, target == prediction
 
 
-def _frames(ax: Axes, rec: Recording, index: int, n_frames: int, legend: bool) -> None:
+def _frames(ax: Axes, rec: Recording, index: int, n_frames: int) -> None:
     """Event images of equal shares of the time, each above its share."""
     assert rec.sensor is not None
     n_frames = max(1, min(n_frames, rec.n_steps))
@@ -159,9 +173,3 @@ def _frames(ax: Axes, rec: Recording, index: int, n_frames: int, legend: bool) -
         event_image(ax.inset_axes(((k + 0.02) * width, 0.0, 0.96 * width, 1.0)), cells, full=full)
     ax.set(xlim=(0, rec.n_steps * rec.step_ms), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    if legend and rec.sensor.polarities == 2:
-        marks = [
-            Line2D([], [], marker="s", linestyle="none", markersize=4, color=colour, label=label)
-            for label, colour in (("ON", style.ON), ("OFF", style.OFF))
-        ]
-        style.legend_above(ax, marks)

@@ -11,7 +11,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from snnlab.analysis import style
 
-Points = Sequence[tuple[float, float]]
+#: Of a line: ``(x, y)``, or ``(x, y, low, high)`` with the ends of its spread.
+Points = Sequence[tuple[float, ...]]
+#: Different ``x`` that an exponent needs.
+FEWEST = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,27 +23,31 @@ class Panel:
 
     Attributes:
         x, y: axis labels with units.
-        lines: name -> (x, y) points, both positive.
+        lines: name -> points, all numbers positive.
+        spread: what the ends of a point's spread are, for a note; empty where there are none.
     """
 
     x: str
     y: str
     lines: Mapping[str, Points]
+    spread: str = ""
 
 
 def exponent(points: Points) -> float:
     """``p`` of the power law ``y ~ x^p`` fitted by least squares to the logarithms.
 
-    ``nan`` for fewer than two different ``x``.
+    ``nan`` for fewer than :data:`FEWEST` different ``x``: two points fit every power law.
     """
-    x, y = np.log(np.asarray(points, float)).T
-    if len(np.unique(x)) < 2:
+    x, y = np.log(np.asarray([point[:2] for point in points], float)).T
+    if len(np.unique(x)) < FEWEST:
         return float("nan")
     return float(np.polyfit(x, y, 1)[0])
 
 
 def scaling_figure(panels: Sequence[Panel]) -> Figure:
-    """A log-log panel each; the legend gives the exponent fitted to every line.
+    """A log-log panel each; the legend gives the exponent fitted to every line of four points.
+
+    Two points are drawn as two points, more are joined by a line.
 
     Raises:
         ValueError: nothing to draw.
@@ -53,13 +60,21 @@ def scaling_figure(panels: Sequence[Panel]) -> Figure:
     colours = dict(zip(names, style.CYCLE * len(names), strict=False))
     for ax, panel in zip(axes, panels, strict=True):
         ax.set(xscale="log", yscale="log")
+        fitted = False
         for name, points in panel.lines.items():
-            x, y = np.asarray(points, float).T
-            ax.plot(
-                x, y, marker="o", markersize=3, linewidth=style.LINE_PT, color=colours[name],
-                label=f"{name}: {exponent(points):.2f}",
+            found = exponent(points)
+            fitted |= bool(np.isfinite(found))
+            ordered = sorted(points)
+            x, y = np.asarray([point[:2] for point in ordered], float).T
+            ends = np.asarray([(*point, *2 * point[1:2])[2:4] for point in ordered], float).T
+            ax.errorbar(
+                x, y, np.abs(ends - y), marker="o", markersize=3, linewidth=style.LINE_PT,
+                linestyle="-" if len(x) > 2 else "none", elinewidth=style.THIN_PT, capsize=2,
+                color=colours[name],
+                label=name + (f": {round(found, 2) + 0.0:.2f}" if np.isfinite(found) else ""),
             )  # fmt: skip
-        ticks = sorted({x for points in panel.lines.values() for x, _ in points})
+        ax.margins(x=0.08)
+        ticks = sorted({point[0] for points in panel.lines.values() for point in points})
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -69,8 +84,11 @@ def scaling_figure(panels: Sequence[Panel]) -> Figure:
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.45)  # room for the legend
         ax.legend(
-            title="exponent", title_fontsize=style.NOTE_PT, fontsize=style.NOTE_PT,
-            loc="upper left", frameon=False, labelcolor=style.INK, handlelength=1.2,
+            title="exponent" if fitted else None, title_fontsize=style.NOTE_PT, loc="upper left",
+            fontsize=style.NOTE_PT, frameon=False, labelcolor=style.INK, handlelength=1.2,
             borderaxespad=0.1,
         )  # fmt: skip
+        if panel.spread:
+            small = {"fontsize": style.NOTE_PT, "color": style.GREY}
+            ax.set_title(panel.spread, loc="right", pad=3, **small)
     return fig

@@ -21,6 +21,10 @@ class SensorShape(NamedTuple):
         return self.height * self.width * self.polarities
 
 
+#: Parts of an axis in order, each with its name and its length.
+Parts = tuple[tuple[str, int], ...]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recording:
     """Inputs, activity and decisions of T steps on B samples; numpy arrays, time-major.
@@ -39,6 +43,11 @@ class Recording:
         thresholds: per hidden layer what broadcasts to ``(T, B, n)``; empty if there is none.
         bin_ms: recorded time of a step, in which figures then are; ``None`` where nothing was
             recorded.
+        input_groups: named groups of the inputs, ``n_in`` together; empty: they are one, or two
+            of a sensor with two polarities.
+        populations: per hidden layer its named populations, ``n`` together, or nothing; empty: no
+            layer has any.
+        periods: named periods of the trial, T steps together; empty: it has none.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -56,6 +65,9 @@ class Recording:
     scored: np.ndarray | None = None
     thresholds: tuple[np.ndarray | float, ...] = ()
     bin_ms: float | None = None
+    input_groups: Parts = ()
+    populations: tuple[Parts, ...] = ()
+    periods: Parts = ()
 
     def __post_init__(self) -> None:
         lead = self.inputs.shape[:2]
@@ -84,6 +96,23 @@ class Recording:
             raise ValueError(f"dt_ms must be positive, not {self.dt_ms}")
         if self.bin_ms is not None and not self.bin_ms > 0:
             raise ValueError(f"bin_ms must be positive, not {self.bin_ms}")
+
+        if len(self.populations) not in (0, len(layers)):
+            raise ValueError(f"populations of {len(self.populations)} of {len(layers)} layers")
+        parts_of = [("input_groups", self.input_groups, self.inputs.shape[2]),
+                    ("periods", self.periods, self.n_steps)]  # fmt: skip
+        parts_of += [(f"populations of layer {k + 1}", own, shape[2])
+                     for k, (own, shape) in enumerate(zip(self.populations, layers))]  # fmt: skip
+        for name, own, length in parts_of:
+            if own and sum(n for _, n in own) != length:
+                raise ValueError(f"{name} {own}: {length} are needed together")
+
+    @property
+    def groups(self) -> Parts:
+        """Named groups of the inputs; of a sensor with two polarities OFF and ON."""
+        if self.input_groups or self.sensor is None or self.sensor.polarities != 2:
+            return self.input_groups
+        return (("OFF", self.sensor.size // 2), ("ON", self.sensor.size // 2))
 
     @property
     def step_ms(self) -> float:

@@ -36,6 +36,28 @@ def height_pt(ax: Axes) -> float:
     return 72.0 * ax.get_position().height * (fig.get_figheight() if fig else 3.0)
 
 
+def width_pt(ax: Axes) -> float:
+    """About how wide the axes are, in points."""
+    fig = ax.get_figure(root=True)
+    return 72.0 * ax.get_position().width * (fig.get_figwidth() if fig else 4.0)
+
+
+#: Colours of groups that have one of their own: events of a sensor; E red, I blue, as in the field.
+OF_GROUP = {"ON": ON, "OFF": OFF, "E": VERMILION, "I": BLUE}
+
+
+def of_groups(groups: Sequence[tuple[str, int]]) -> list[str]:
+    """The colour of each of some named groups; of no group the one of all."""
+    free = [colour for colour in CYCLE if colour not in OF_GROUP.values()]
+    if not groups:
+        return [INK]
+    names = list(dict.fromkeys(name for name, _ in groups))
+    if not any(name in OF_GROUP for name in names):
+        free = list(CYCLE)
+    colour = {name: OF_GROUP.get(name, free[k % len(free)]) for k, name in enumerate(names)}
+    return [colour[name] for name, _ in groups]
+
+
 def tidy(ax: Axes, *, x: str = "", y: str = "", title: str = "", time: bool = False) -> Axes:
     """Axes without chart junk, labelled.
 

@@ -164,7 +164,8 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     Returns:
         The cell's fields and ``ms_per_step`` (median, by :func:`clock`), ``ms_per_step_spread``
-        (interquartile range), ``samples_per_second``, ``compile_seconds``, ``peak_temp_bytes``
+        (interquartile range), ``ms_per_step_quartiles`` (both), ``samples_per_second``,
+        ``compile_seconds``, ``peak_temp_bytes``
         (XLA's memory analysis), ``chunk`` (steps between two readings of traces),
         ``product_flop_per_step`` and ``traffic_bytes_per_step`` (see
         :mod:`snnlab.benchmarks.roofline`), ``policies`` (of which kind of device, see
@@ -221,6 +222,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         row |= {
             "ms_per_step": round(median, 4),
             "ms_per_step_spread": round(float(quartiles[1] - quartiles[0]), 4),
+            "ms_per_step_quartiles": [round(float(ms), 4) for ms in quartiles],
             "samples_per_second": round(cell.batch_size / (median * cell.data_length) * 1e3, 2),
             "rates": [round(float(r), 2) for r in numbers["rates"]] if numbers else [],
         }

@@ -351,26 +351,30 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[figures.Panel]:
 
     if not rows:
         return []
+
+    def time(row: Mapping[str, Any]) -> tuple[float, ...]:  # quartiles: rows of earlier had none
+        return (row["ms_per_step"], *row.get("ms_per_step_quartiles", ()))
+
     wanted = (
         ("data_length", "sequence length T (steps)", "time per batch (ms)",
-         lambda r: r["ms_per_step"] * r["data_length"], "ms_per_step"),
+         lambda r: [ms * r["data_length"] for ms in time(r)], "ms_per_step"),
         ("data_length", "sequence length T (steps)", "peak temporary memory (MB)",
-         lambda r: r["peak_temp_bytes"] / 1e6, "peak_temp_bytes"),
+         lambda r: [r["peak_temp_bytes"] / 1e6], "peak_temp_bytes"),
         ("data_length", "sequence length T (steps)", "peak memory of the device (MB)",
-         lambda r: r["device_peak_bytes"] / 1e6, "device_peak_bytes"),
-        ("n_rec", "neurons per layer", "time per step (ms)",
-         lambda r: r["ms_per_step"], "ms_per_step"),
+         lambda r: [r["device_peak_bytes"] / 1e6], "device_peak_bytes"),
+        ("n_rec", "neurons per layer", "time per step (ms)", time, "ms_per_step"),
     )  # fmt: skip
     made = []
     for axis, x, y, value, needed in wanted:
         fixed = [n for n in ("model", *SIZES) if n != axis]
-        lines: dict[str, list[tuple[float, float]]] = {}
+        lines: dict[str, list[tuple[float, ...]]] = {}
         for row in rows:
             if row.get(needed) and all(row[n] == rows[0][n] for n in fixed):
-                lines.setdefault(label(row), []).append((row[axis], value(row)))
+                lines.setdefault(label(row), []).append((row[axis], *value(row)))
         lines = {name: sorted(points) for name, points in lines.items() if len(points) > 1}
         if lines:
-            made.append(figures.Panel(x, y, lines))
+            several = any(len(p) > 2 for points in lines.values() for p in points)
+            made.append(figures.Panel(x, y, lines, "bars: quartiles of the rounds" * several))
     return made
 
 

@@ -97,6 +97,8 @@ class Splits:
         sensor: (height, width, polarities) of recorded input, whose index is
             ``(polarity * height + y) * width + x``. ``None`` where there is none.
         class_names: of the readout units; their numbers where empty.
+        input_groups: names and sizes of the groups of inputs, for figures; empty: they are one.
+        periods: names and steps of the periods of a trial, for figures; empty: there are none.
         facts: for ``results.json``.
         identity: what recordings are, by content and transform, not by name: fact -> text. It
             stands in ``config.yaml`` and in every checkpoint, and a run goes on only with the same.
@@ -114,6 +116,8 @@ class Splits:
     bin_ms: float | None = None
     sensor: tuple[int, int, int] | None = None
     class_names: tuple[str, ...] = ()
+    input_groups: tuple[tuple[str, int], ...] = ()
+    periods: tuple[tuple[str, int], ...] = ()
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     identity: dict[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""

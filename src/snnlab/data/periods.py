@@ -46,11 +46,20 @@ class Period(NamedTuple):
     level: int
 
 
+#: Groups of inputs of a trial of cues, in order.
+GROUPS = ("left", "right", "recall", "noise")
+
+
 class HasPeriods(Protocol):
     """A task of trials, as far as time goes."""
 
     @property
     def periods(self) -> tuple[Period, ...]: ...
+
+
+def named(task: HasPeriods, repeat: int = 1) -> tuple[tuple[str, int], ...]:
+    """Name and steps of every period that has steps; ``repeat``: steps of each step."""
+    return tuple((p.name, repeat * p.steps) for p in task.periods if p.steps)
 
 
 def n_steps(task: HasPeriods) -> int:

@@ -144,6 +144,8 @@ def record(
         targets=targets, predictions=predictions,
         dt_ms=network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
         thresholds=thresholds_of(network, params), bin_ms=problem.bin_ms,
+        input_groups=problem.input_groups, populations=network.populations,
+        periods=problem.periods,
     )  # fmt: skip
     return recording, list(range(len(seen)))
 

@@ -60,11 +60,14 @@ class Network(brainstate.nn.Module):
         dt_ms: length of a step in ms.
         thresholds: firing threshold of each recurrent layer in mV, for figures: a number, or
             ``(n,)``.
+        populations: of each recurrent layer the names and sizes of its populations, for figures;
+            empty: none has any.
         layerwise: whether the network runs layer after layer over whole sequences only.
     """
 
     layerwise: bool = False
     thresholds: tuple[Any, ...] = ()
+    populations: tuple[tuple[tuple[str, int], ...], ...] = ()
     _summed_from: int | None = None
 
     def __init__(self, n_in: int, n_out: int, dt_ms: float) -> None:

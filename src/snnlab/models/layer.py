@@ -16,9 +16,11 @@ class Layer(brainstate.nn.Module):
 
     Attributes:
         n: units.
+        populations: their names and sizes in order, for figures; empty: one without a name.
     """
 
     n: int
+    populations: tuple[tuple[str, int], ...] = ()
 
     def drive(self, x: jax.Array, weight: jax.Array | None = None) -> Any:
         """The feed-forward part of a step: of ``x (B, n_in)``, or of a sequence.

@@ -66,6 +66,11 @@ class LayeredNetwork(Network):
         found = [layer for layer in self.layers if layer.threshold is not None]
         return tuple(self._threshold(layer) for layer in found)
 
+    @property
+    def populations(self) -> tuple[tuple[tuple[str, int], ...], ...]:  # type: ignore[override]
+        copies = 2 if self.bidirectional else 1
+        return tuple(copies * layer.populations for layer in self.layers)
+
     def _threshold(self, layer: Layer) -> Any:
         """Threshold of a layer's outputs: of both copies where there are two."""
         top = layer.threshold

@@ -118,7 +118,16 @@ def first_counted(config: BalancedData) -> int:
 
 
 def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
-    from snnlab.data.cue import CUE_INPUTS, SPLITS, CueLoader, CueTask, CueTrials, cue_stream
+    from snnlab.data.cue import (
+        CUE_INPUTS,
+        GROUP,
+        SPLITS,
+        CueLoader,
+        CueTask,
+        CueTrials,
+        cue_stream,
+    )
+    from snnlab.data.periods import GROUPS, named
     from snnlab.data.repeated import RepeatedStream
 
     task, repeat, scale = CueTask(), config.repeat, config.dataset_scale
@@ -134,7 +143,8 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     return BalancedSplits(
         dataset=config.dataset, train=train, val=val, test=test, n_in=CUE_INPUTS, n_out=2,
         n_steps=repeat * task.n_steps, t_crop=first_counted(config), dt_ms=1.0 / repeat,
-        class_names=("left", "right"), few=RepeatedStream(cue_stream(task, trials), repeat, scale),
+        class_names=("left", "right"), input_groups=tuple((name, GROUP) for name in GROUPS),
+        periods=named(task, repeat), few=RepeatedStream(cue_stream(task, trials), repeat, scale),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.config import option, section
-from snnlab.data.periods import Period, n_steps, period_steps, steps_of
+from snnlab.data.periods import Period, n_steps, named, period_steps, steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
@@ -172,7 +172,7 @@ def build(config: LongTermDependency) -> Problem:
         batch_size=data.batch_size,
         **parts_of(config, Sizes(task.n_in, 2)),
         first_scored=period_steps(task, "test").start,
-        class_names=("match", "non-match"),
+        class_names=("match", "non-match"), periods=named(task),
         facts={"t_delay_ms": data.t_delay},
         probe=lambda *args: probe(config, build, *args),
     )  # fmt: skip

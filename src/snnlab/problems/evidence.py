@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snnlab.analysis.config import Metric
 from snnlab.config import option, section
-from snnlab.data.periods import Period, n_steps, period_steps, steps_of
+from snnlab.data.periods import GROUPS, Period, n_steps, named, period_steps, steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
 from snnlab.experiment.task import Sizes, Task
@@ -190,7 +190,8 @@ def build(config: CobaEI) -> Problem:
         **loaders(task, data, config.run.seed), n_in=task.n_in, n_out=2, n_steps=n_steps(task),
         batch_size=data.batch_size, **made,
         first_scored=period_steps(task, "recall").start, class_names=("left", "right"),
-        measure=measure, facts=facts,
+        input_groups=tuple((name, task.n_group) for name in GROUPS),
+        periods=named(task), measure=measure, facts=facts,
     )  # fmt: skip
 
 

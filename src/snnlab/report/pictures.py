@@ -45,7 +45,8 @@ def learning(experiments: Sequence[Experiment]) -> Section:
                 charts.append(Chart(label, curves(lines, label, log=log,
                                                   zero=label.startswith("firing"))))  # fmt: skip
         if charts:
-            note = "Bands: one standard deviation over seeds. Dotted: training; else validation"
+            note = "Bands and bars: one standard deviation over seeds. Dotted or hollow: training; "
+            note += "else validation"
             note += ", and training of the gradients." if len(charts) > 1 else "."
             legend = [(k, f"{one.name} ({len(one.seeds)})") for k, one in enumerate(part)]
             more = f" ({begin + 1} to {begin + len(part)})" if len(drawn) > MOST_LINES else ""

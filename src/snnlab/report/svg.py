@@ -112,16 +112,21 @@ def curves(lines: Sequence[Line], label: str, *, log: bool = False, zero: bool =
             continue
         xs, mean, half = line.x[ok], line.y[ok], line.half[ok]
         colour = f"c{line.number % COLOURS}"
-        if half.any() and not line.dotted:
+        if half.any() and not line.dotted and len(xs) <= 2:
+            out += [f'<path class="line {colour}" d="M{_n(at_x(a))} {_n(at_y(b - h))}'
+                    f'V{_n(at_y(b + h))}"/>' for a, b, h in zip(xs, mean, half)]  # fmt: skip
+        elif half.any() and not line.dotted:
             edge = [f"{_n(at_x(a))} {_n(at_y(b + h))}" for a, b, h in zip(xs, mean, half)]
             edge += [f"{_n(at_x(a))} {_n(at_y(b - h))}" for a, b, h in zip(xs, mean, half)][::-1]
             out.append(f'<path class="band {colour}" d="M{"L".join(edge)}Z"/>')
         points = [f"{_n(at_x(a))} {_n(at_y(b))}" for a, b in zip(xs, mean)]
+        hollow = " hollow" if line.dotted else ""
         if len(xs) <= 3:
-            out += [f'<circle class="{colour}" cx="{p.split()[0]}" cy="{p.split()[1]}" r="2.5"/>'
-                    for p in points]  # fmt: skip
+            out += [f'<circle class="{colour}{hollow}" cx="{p.split()[0]}" cy="{p.split()[1]}" '
+                    'r="3"/>' for p in points]  # fmt: skip
         dotted = " dotted" if line.dotted else ""
-        out.append(f'<path class="line{dotted} {colour}" d="M{"L".join(points)}"/>')
+        if len(xs) > 2:  # two points are two points
+            out.append(f'<path class="line{dotted} {colour}" d="M{"L".join(points)}"/>')
         if not line.dotted:
             finals.append((at_y(float(mean[-1])), at_x(float(xs[-1])), line.number))
     finals.sort()

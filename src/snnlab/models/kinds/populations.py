@@ -155,7 +155,9 @@ def ei(draw: Draw, n_in: int) -> Any:
         pathway(n_exc, c.rec_scale, c.E_exc, slice(0, n_exc)),
         pathway(n - n_exc, c.rec_scale * c.w_ei_ratio, c.E_inh, slice(n_exc, n)),
     ]
-    return pathways.PathwayLayer(neuron, paths, bias="bias" in c.trained)
+    layer = pathways.PathwayLayer(neuron, paths, bias="bias" in c.trained)
+    layer.populations = (("E", n_exc), ("I", n - n_exc))
+    return layer
 
 
 def _neurons(c: Any) -> Any:
