@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 # Python compiles what it imports; all that is installed would take 180 MB more, and half the time.
 PIP  := -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # What the tests use; the main job needs none of them.
-EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat
+EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat,nir,readers
 CODE := src tests $(wildcard tasks examples docs/_site)
 
 .DEFAULT_GOAL := help
@@ -72,7 +72,7 @@ newest: $(NEWEST)/.installed
 $(NEWEST)/.installed: pyproject.toml constraints-newest.txt
 	@echo "installing snnlab and the newest releases into $(NEWEST) (some minutes the first time)"
 	@$(NEWEST_PYTHON) -m venv $(NEWEST)
-	@$(NEWEST)/bin/python $(PIP) --constraint constraints-newest.txt --editable '.[test]'
+	@$(NEWEST)/bin/python $(PIP) --constraint constraints-newest.txt --editable '.[test,nir]'
 	@touch $@
 
 # Chromium for tests/report/test_browser.py, from npm's registry; without it that test is skipped.

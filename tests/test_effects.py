@@ -87,7 +87,8 @@ def breaking(condition: Condition, known: dict[str, Entry]) -> dict[str, Any]:
         return {name: int(wanted.bound)}
     choices = [c for c in known[name].choices if c not in wanted]
     if choices:
-        return {name: choices[0]}
+        needed = {"network": "a.nir"} if choices[0] == "nir" else {}
+        return {name: choices[0], **needed}
     return {name: not wanted[0] if isinstance(wanted[0], bool) else 7}
 
 
@@ -316,14 +317,15 @@ def _total(out: Any) -> Any:
     return sum(jnp.sum(a) for a in jax.tree.leaves(out) if jnp.issubdtype(a.dtype, jnp.inexact))
 
 
+LAYERED = [name for name, model in MODELS.items() if not model.network]
 #: Section, settings, whether it is of the short form.
 SETTINGS: list[tuple[type, dict[str, Any], bool]] = [
     *[(ModelConfig, {"model": m, "n_rec": 5, "n_layer": 1}, m in ("gif-delta", "adLIF"))
-      for m in MODELS.names()],
+      for m in LAYERED],
     (GIFConfig, {"n_rec": 4}, True),
     (GIFConfig, {"n_rec": 4, "A1": 1.0, "Ath": 1.0, "A2": 0.0}, False),
     *[(EIConfig, {"n_rec": 5, "net": net}, net == "cuba") for net in ("coba", "cuba")],
-    *[(BalancedConfig, {"model": m, "n_rec": 5}, m in ("RLIF", "LiGRU")) for m in MODELS.names()],
+    *[(BalancedConfig, {"model": m, "n_rec": 5}, m in ("RLIF", "LiGRU")) for m in LAYERED],
     (BalancedConfig, {"model": "RLIF", "n_rec": 4, "balance": True, "gauss": 0.1}, False),
     (BalancedConfig, {"model": "RLIF", "n_rec": 4, "slow_dynamics": True}, False),
 ]  # fmt: skip

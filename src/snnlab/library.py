@@ -189,7 +189,7 @@ class Run:
             UsageError: there are no weights, or they do not fit the config.
         """
         from snnlab.experiment.task import Sizes, sizes_of
-        from snnlab.learners.functional import param_states
+        from snnlab.learners.functional import get_params, set_params
 
         weights, meta = self._checkpoint
         make = task_of(self.task).network
@@ -197,10 +197,10 @@ class Run:
             raise UsageError(f"the task {self.task} does not say how its network is made")
         sizes = Sizes(**meta["sizes"]) if "sizes" in meta else sizes_of(make, self.config, weights)
         made = make(self.config, sizes, "plain")
-        for name, state in param_states(made).items():
-            if name not in weights or weights[name].shape != np.shape(_leaf(state.value)):
+        for name, value in get_params(made).items():
+            if name not in weights or weights[name].shape != value.shape:
                 raise UsageError(f"the weights of {self.path} are not those of its config: {name}")
-            state.value = _with_leaf(state.value, weights[name])
+        set_params(made, weights)
         return made
 
     def record(self, x: ArrayLike) -> Record:
@@ -241,19 +241,6 @@ class Run:
 
 def _warn(line: str) -> None:
     warnings.warn(line, stacklevel=2)
-
-
-def _leaf(value: Any) -> Any:
-    import jax
-
-    (leaf,) = jax.tree.leaves(value)
-    return leaf
-
-
-def _with_leaf(value: Any, leaf: Any) -> Any:
-    import jax
-
-    return jax.tree.unflatten(jax.tree.structure(value), [jax.numpy.asarray(leaf)])
 
 
 def load(path: str | Path) -> Run:

@@ -27,9 +27,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **LIVE, "gif": {"tau_mem": 10.0, "tau_syn": 5.0, "ff_scale": 20.0},
     "ei": {"tau_mem": 10.0, "tau_syn": 5.0, "ff_scale": 2.0},
 }  # fmt: skip
+LAYERED = [name for name, model in MODELS.items() if not model.network]
 #: Those of which the short form sees everything.
 SHORT = ("lif-delta", "lif-exp-co", "gif", "adLIF", "RLIF", "MLP", "GRU")
-ALL = [pytest.param(m, marks=() if m in SHORT else pytest.mark.slow) for m in MODELS.names()]
+ALL = [pytest.param(m, marks=() if m in SHORT else pytest.mark.slow) for m in LAYERED]
 
 
 def config(model: str) -> ModelConfig:
@@ -57,7 +58,7 @@ def outputs(model: str) -> Any:
     return jax.device_get(run(inputs(model).xs))
 
 
-@pytest.mark.parametrize("model", MODELS.names())
+@pytest.mark.parametrize("model", LAYERED)
 def test_shapes_and_types(model: str) -> None:
     out = outputs(model)
     assert out.readout.shape == (STEPS, BATCH, N_OUT)
@@ -94,7 +95,7 @@ def test_eager_steps_equal_the_compiled_scan(model: str) -> None:
             np.testing.assert_allclose(a, b[t], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", MODELS.names())
+@pytest.mark.parametrize("model", LAYERED)
 @pytest.mark.parametrize("section", [ModelConfig, BalancedConfig])
 def test_a_seed_gives_the_same_bits(section: type, model: str) -> None:
     def params(seed: int, operator: Any = "plain") -> dict[str, np.ndarray]:

@@ -210,8 +210,9 @@ def _chunk(name: str, value: str) -> int:
 
 
 def _model(_name: str, value: str) -> str:
-    if value not in MODELS.names():
-        valid = ", ".join(MODELS.names())
+    known = [name for name, model in MODELS.items() if not model.network]
+    if value not in known:
+        valid = ", ".join(known)
         raise UsageError(f"--model {shown(value)}: no such model; valid: {valid}")
     return value
 

@@ -66,8 +66,11 @@ def parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
             continue
         if name == "run":
             _run(own, words[1:])
-        elif name in ("configs", "info", "compare", "report", "data", "completion"):
-            load(f"snnlab.cli.{name}:arguments")(own)
+        elif name in (
+            "configs", "info", "compare", "report", "data", "completion", "export", "import",
+        ):  # fmt: skip
+            module = COMMANDS[name].main.partition(":")[0]
+            load(f"snnlab.cli.{module}:arguments")(own)
         elif name == "sweep":
             _complete(own.add_argument("sweep"), _names(config_files.SWEEPS))
     _values(parser)

@@ -36,6 +36,14 @@ def get_params(network: brainstate.nn.Module) -> Params:
     return {name: _leaf(s.value) for name, s in param_states(network).items()}
 
 
+def set_params(network: brainstate.nn.Module, values: Mapping[str, Any]) -> None:
+    """Replace parameters, by name, with arrays of their shapes."""
+    for name, state in param_states(network).items():
+        if name in values:
+            tree = jax.tree.structure(state.value)
+            state.value = jax.tree.unflatten(tree, [jnp.asarray(values[name])])
+
+
 def _leaf(value: Any) -> jax.Array:
     leaves = jax.tree.leaves(value)
     if len(leaves) != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -27,6 +28,21 @@ from snnlab.registry import load
 Currents = tuple[tuple[jax.Array, jax.Array], ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The arguments of :func:`build_network`, without the operator."""
+
+    config: Any
+    n_in: int
+    n_out: int
+    seed: int
+    dt_ms: float
+    repeat: int
+    t_crop: int
+    accumulate: bool
+    linear: bool
+
+
 class LayeredNetwork(Network):
     """Layers, then a readout.
 
@@ -40,7 +56,12 @@ class LayeredNetwork(Network):
         reads: what the readout sees of the last layer: its spikes, or its membrane less the
             threshold, standardised over the neurons of a sample to mean 0 and variance 1 (the
             pattern and not the common drive).
+
+    Attributes:
+        recipe: what it was made of, where :func:`build_network` has made it.
     """
+
+    recipe: Recipe | None = None
 
     def __init__(
         self,
@@ -177,6 +198,11 @@ def build_network(
     """
     config = config.in_force()
     dt_ms = config.dt if dt_ms is None else dt_ms
+    if config.kind.network:
+        whole: LayeredNetwork = load(config.kind.network)(config).build(
+            n_in, n_out, operator, dt_ms
+        )
+        return whole
     draw = Draw(config, operator, dt_ms, repeat, np.random.default_rng([seed, 0xBA1]))
     with (
         brainstate.random.seed_context(seed),
@@ -189,7 +215,9 @@ def build_network(
         make = load(READOUTS[config.readout].build)
         summed = "" if not accumulate else "linear" if linear else "softmax"
         readout = make(draw, layers, n_in, n_out, summed, t_crop)
-    return LayeredNetwork(
+    network = LayeredNetwork(
         layers, readout, n_in, dt_ms, dropout=config.dropout, bidirectional=config.bidirectional,
         reads=config.reads,
     )  # fmt: skip
+    network.recipe = Recipe(config, n_in, n_out, seed, dt_ms, repeat, t_crop, accumulate, linear)
+    return network

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnlab.models import options as of
-from snnlab.models.kinds import pathways, populations, readouts, rlif
+from snnlab.models.kinds import nir_file, pathways, populations, readouts, rlif
 from snnlab.registry import Registry
 
 
@@ -30,14 +30,20 @@ class Model:
         defaults: its own, of shared options.
         spiking: whether its outputs are spikes.
         currents: whether excitation and inhibition can be told apart.
+        network: ``"module:class"`` of what is a whole network, and no layer: called with the
+            section, it has ``layers``, names, and ``build(n_in, n_out, operator, dt_ms)``. Then
+            ``build`` is empty, and options of sizes and readouts are those of other models.
+        readouts: kinds of readout of the tasks that take it; empty: all.
     """
 
     summary: str
     options: tuple[type[of.Options], ...]
-    build: str
+    build: str = ""
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     spiking: bool = True
     currents: bool = False
+    network: str = ""
+    readouts: tuple[str, ...] = ()
 
     @functools.cached_property
     def trains(self) -> dict[str, tuple[str, ...]]:
@@ -109,6 +115,10 @@ MODELS: Registry[Model] = Registry(
             name: Model("recurrent, no spikes", _BASELINE, f"{_DESCRIBED}:baseline", spiking=False)
             for name in ("RNN", "LiGRU", "GRU")
         },
+        "nir": Model(
+            "the network of a NIR file, readout included", (nir_file.NIRFile,),
+            network="snnlab.exchange.training:FileNetwork", readouts=("leaky",),
+        ),
     },
 )  # fmt: skip
 

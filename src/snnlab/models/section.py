@@ -51,7 +51,7 @@ class ModelSection:
             ValueError: one of which the model has nothing.
         """
         needs = dict(self.kind.trains)
-        if self.is_spiking:
+        if self.is_spiking and not self.kind.network:
             for kind in READOUTS[self.readout].options:
                 needs |= kind.trains
         off = dict.fromkeys(o for n in needs.values() for o in n if not getattr(self, o))
@@ -140,17 +140,20 @@ def model_section(
                         raise UsageError(f"{who}: another option is called '{name}' already")
                     models.setdefault(name, []).extend(n for n in names if n not in models[name])
 
-        models_of = {name: MODELS.get(name) for name in MODELS.names()}
-        spiking = [name for name, model in models_of.items() if model.spiking]
-        take([of.Size], models_of, "size")
+        models_of = _models_of(readout)
+        layered = [name for name, model in models_of.items() if not model.network]
+        take([of.Size], layered, "size")
         for name, model in models_of.items():
             take(model.options, [name], f"model {name}")
         kind = READOUTS[readout]
-        take(kind.options, models_of, f"readout {readout}")
+        take(kind.options, layered, f"readout {readout}")
+        spiking = [name for name in layered if models_of[name].spiking]
         take(kind.of_spiking, spiking, f"readout {readout}")
         values = {**MODELS.get(default).defaults, **defaults}
-        space: dict[str, Any] = {"model": _model_option(default), "trainable": _trainable(readout)}
-        hints: dict[str, Any] = {"model": Literal[MODELS.names()], "trainable": CommaText}
+        space: dict[str, Any] = {
+            "model": _model_option(default, models_of), "trainable": _trainable(readout)
+        }  # fmt: skip
+        hints: dict[str, Any] = {"model": Literal[tuple(models_of)], "trainable": CommaText}
         only: dict[str, Any] = {}
         for name, (hint, declared) in found.items():
             info = copy.copy(declared)
@@ -178,9 +181,14 @@ def model_section(
     return wrap
 
 
-def _model_option(default: str) -> Any:
-    everything = {name: MODELS.get(name) for name in MODELS.names()}
-    lines = "; ".join(f"{name}: {model.summary}" for name, model in everything.items())
+def _models_of(readout: str) -> dict[str, Model]:
+    """The models of sections with this kind of readout."""
+    every = {name: MODELS.get(name) for name in MODELS.names()}
+    return {k: v for k, v in every.items() if not v.readouts or readout in v.readouts}
+
+
+def _model_option(default: str, models: Mapping[str, Model]) -> Any:
+    lines = "; ".join(f"{name}: {model.summary}" for name, model in models.items())
     return option(basic=True, default=default, help=f"layer model: {lines}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from snnlab.errors import UsageError
 from snnlab.learners.config import LearnerConfig, require_layerwise
 from snnlab.learners.methods import LIBRARIES
+from snnlab.registry import load
 
 if TYPE_CHECKING:
     from snnlab.experiment.task import Sizes
@@ -72,6 +73,8 @@ def check_model(learner: LearnerConfig, model: Any) -> None:
         raise UsageError(
             f"--method {method} is not defined for --model {model.model} here; use bptt"
         )
+    if model.kind.network:
+        require_maps_alone(learner, ["what a file may hold"], "take a network of snnlab's own")
     trained = model.trains_time_constants
     if trained:
         remedy = "add " + " ".join(f"--{flag}" for flag in trained)
@@ -84,6 +87,9 @@ def check_model(learner: LearnerConfig, model: Any) -> None:
 def layers(config: Any) -> tuple[str, ...]:
     """Names of the layers of a config's network."""
     model = config.model
+    if model.kind.network:
+        found: tuple[str, ...] = load(model.kind.network)(model).layers
+        return found
     return tuple(f"layer {k + 1} ({model.model})" for k in range(model.n_layer))
 
 
