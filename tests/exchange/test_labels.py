@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from exchanged import EXACT, of_model
@@ -21,7 +22,7 @@ NEURONS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "if-delta": ({"spk_reset": "hard"}, "exact", "IF", "steps of 0.001 s"),
     "lif-std-exp-cu": ({}, "unsupported", "CubaLIF", "short-term plasticity"),
     "gif-delta": ({}, "unsupported", "LIF", "after-spike currents"),
-    "LIF": ({}, "approximate", "LIF", "subtracts 1 from v"),
+    "LIF": ({}, "approximate", "LIF", "subtracts the threshold"),
     "RLIF": ({"reset": "voltage"}, "exact", "LIF", "steps of 0.001 s"),
     "RLIF ": ({"reset": "voltage", "single_spike": True}, "unsupported", "LIF", "one spike"),
     "adLIF": ({}, "unsupported", "LIF", "no adaptation"),
@@ -61,6 +62,7 @@ def test_a_neuron_of_which_nothing_can_be_written(model: str) -> None:
         ("lif-feed-forward", "snntorch", "readout.leak", "no LI"),
         ("if", "norse", "layer0.neuron", "no IF"),
         ("lif", "norse", "readout.leak", "no LI"),
+        ("if", "norse-subtract", "layer0.neuron", "no IF"),
     ],
 )
 def test_what_a_reader_does_not_read(name: str, reader: str, node: str, reason: str) -> None:
@@ -77,16 +79,25 @@ def test_other_readers() -> None:
         to_nir(object())
 
 
+def test_a_reader_that_subtracts() -> None:
+    made = to_nir(EXACT["lif"](), "norse-subtract", readout=False)
+    (label,) = [a for a in made.labels if a.node == "layer0.neuron"]
+    assert (label.type, label.kind) == ("CubaLIF", "approximate")
+    assert "sets v to v_reset here" in label.reason
+    soft = to_nir(of_model("lif-delta"), "norse-subtract", readout=False)
+    assert {a.kind for a in soft.labels} == {"exact"}
+    none = to_nir(of_model("RLIF", fix_w_rec=True), "norse-subtract", readout=False)
+    assert "subtracts nothing from v here, and the reader the threshold" in none.labels[2].reason
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_parameters_are_those_of_the_readers_step(reader: str) -> None:
     """Its decay and gain are the network's: tau and r of a LIF node follow from its dt."""
     network = EXACT["lif"]()
     made = to_nir(network, reader, readout=False, unsupported=True)
     node, weights = (made.graph.nodes[f"layer0.{part}"] for part in ("neuron", "weights"))
-    import numpy as np
-
     beta = np.exp(-1.0 / 10.0)
-    step = made.dt / node.tau
+    step = made.dt / getattr(node, "tau", getattr(node, "tau_mem", None))
     decay = np.exp(-step) if READERS[reader].scheme == "exponential" else 1 - step
     np.testing.assert_allclose(decay, beta, rtol=1e-6)
     w = np.asarray(network.layers[0].pathways[0].map.effective_weight())[: network.n_in].T

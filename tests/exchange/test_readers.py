@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # whatever they warn of
 PACKAGES = {
     "snntorch": ("torch", "nirtorch", "snntorch"),
     "norse": ("torch", "nirtorch", "norse"),
+    "norse-subtract": ("torch", "nirtorch", "norse"),
     "spikingjelly": ("torch", "nirtorch", "loguru", "spikingjelly"),
 }
 
@@ -35,6 +36,11 @@ def module_of(reader: str, graph: Any) -> Any:
         from norse.torch.utils.import_nir import from_nir
 
         return from_nir(graph, dt=1e-3)
+    if reader == "norse-subtract":
+        from norse.torch.functional.reset import reset_subtract
+        from norse.torch.utils.import_nir import from_nir
+
+        return from_nir(graph, dt=1e-3, reset_method=reset_subtract)
     from spikingjelly.activation_based.nir_exchange.from_nir import import_from_nir
 
     return import_from_nir(graph, dt=1e-4)
@@ -69,6 +75,9 @@ def spikes(reader: str, path: Path) -> np.ndarray:
         ("spikingjelly", "lif"),
         ("spikingjelly", "cuba"),
         ("spikingjelly", "if"),
+        ("norse-subtract", "soft"),
+        ("norse-subtract", "soft-cuba"),
+        ("norse-subtract", "soft-feed-forward"),
     ],
 )
 def test_the_same_spikes(reader: str, name: str, tmp_path: Path) -> None:

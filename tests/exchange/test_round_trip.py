@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from exchanged import EXACT, N_IN, N_OUT, XS, N, answer, first_difference, of_model
+from exchanged import EXACT, N_IN, N_OUT, SOFT, XS, N, answer, first_difference, of_model
+from snnlab.errors import UsageError
 from snnlab.exchange import from_nir, read, to_nir, write
 from snnlab.learners import LearnerConfig, make_learner
 from snnlab.learners.forward import response
@@ -82,6 +83,28 @@ def test_what_a_graph_does_not_say_is_kept_beside_it(name: str, tmp_path: Path) 
     assert again.original
     assert same_bits(get_params(again.network), params)
     assert same_bits(response(again.network, XS[:20]), response(network, XS[:20]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOFT)
+def test_a_reset_that_subtracts(name: str) -> None:
+    """It is said by whoever imports, or by snnlab."""
+    network, out = answer(name)
+    graph = to_nir(network).graph
+    graph.metadata = {}
+    found = response(from_nir(graph, reset="subtract").network, XS)
+    assert first_difference(found.spikes[1], out.spikes[1]) is None
+    assert first_difference(response(from_nir(graph).network, XS).spikes[1], out.spikes[1])
+    again = to_nir(from_nir(graph, reset="subtract").network, "norse-subtract", readout=False)
+    assert {label.kind for label in again.labels} == {"exact"}
+    graph = to_nir(network, "norse-subtract", readout=False).graph
+    graph.metadata["snnlab"].pop("model", None)
+    found = response(from_nir(graph).network, XS)
+    assert first_difference(found.spikes[1], out.spikes[1]) is None
+    with pytest.raises(UsageError, match="leave out --nir_reset"):
+        from_nir(graph, reset="value")
+    with pytest.raises(UsageError, match="leave out --nir_step"):
+        from_nir(graph, scheme="exponential")
 
 
 @pytest.mark.slow

@@ -25,6 +25,11 @@ def arguments(parser: Parser) -> None:
         "has written it is known",
     )  # fmt: skip
 
+    parser.add_argument(
+        "--nir_reset", "--nir-reset", choices=["value", "subtract"], default=None,
+        help="a spike sets the membrane to v_reset (the default), or subtracts the threshold",
+    )  # fmt: skip
+
 
 def main(prog: str, argv: Sequence[str]) -> int:
     """Read the file, and say what each node of it becomes."""
@@ -36,7 +41,7 @@ def main(prog: str, argv: Sequence[str]) -> int:
     graph = read(given.file)
     from snnlab.exchange import from_nir
 
-    made = from_nir(graph, dt_ms=given.dt, scheme=given.nir_step)
+    made = from_nir(graph, dt_ms=given.dt, scheme=given.nir_step, reset=given.nir_reset)
     net, kinds = made.network, [label.kind for label in made.labels]
     counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
     layers = ", ".join(str(layer.n) for layer in net.layers)
@@ -46,5 +51,6 @@ def main(prog: str, argv: Sequence[str]) -> int:
     flags = ["--model", "nir", "--network", given.file]
     flags += ["--dt", f"{net.dt_ms:g}"] if net.dt_ms != 1 else []
     flags += ["--nir_step", given.nir_step] if given.nir_step and not made.original else []
+    flags += ["--nir_reset", given.nir_reset] if given.nir_reset else []
     print(f"train it: snnlab run TASK --method diag {shlex.join(flags)}")
     return 0

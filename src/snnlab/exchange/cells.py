@@ -2,7 +2,7 @@
 
 Every neuron that NIR can say is, with spikes s of the step before,
 
-    v <- v (1 - s) + v_reset s
+    v <- v (1 - s) + v_reset s              (or v - theta s, which NIR has no word for)
     i = alpha i + gain_in I                 (without a synapse: i = I)
     v = beta v + (1 - beta) v_leak + gain i
     s = 1 where v > theta
@@ -31,7 +31,8 @@ from snnlab.models.neurons.nir import NIRNeuron
 from snnlab.models.pathways import PathwayLayer
 from snnlab.models.spiking import SpikingLayer
 
-SUBTRACTS = "a spike subtracts {} from v here, and NIR's sets v to v_reset"
+SUBTRACTS = "a spike subtracts {} from v here, and the reader sets v to v_reset"
+SETS = "a spike sets v to v_reset here, and the reader subtracts the threshold"
 
 
 class Fault(NamedTuple):
@@ -50,6 +51,7 @@ class Cell:
         gain, gain_in: of the module.
         theta: threshold.
         v_leak, v_reset: potentials.
+        subtracts: what a spike takes from v; ``None``: it sets v to ``v_reset``.
         at_threshold: whether v on the threshold spikes.
         faults: what the network does beside.
     """
@@ -61,6 +63,7 @@ class Cell:
     v_reset: np.ndarray
     alpha: np.ndarray | None = None
     gain_in: np.ndarray | None = None
+    subtracts: np.ndarray | None = None
     at_threshold: bool = False
     faults: Sequence[Fault] = ()
 
@@ -73,10 +76,16 @@ def _all(n: int, value: Any) -> np.ndarray:
 def cell_of(layer: Layer, dt_ms: float) -> Cell | Fault:
     """The neurons of a layer, or why NIR has nothing for them."""
     if isinstance(layer, PathwayLayer):
-        return _of_pathways(layer, dt_ms)
-    if isinstance(layer, SpikingLayer):
-        return _of_description(layer)
-    return Fault("unsupported", f"NIR has no {type(layer).__name__}")
+        found = _of_pathways(layer, dt_ms)
+    elif isinstance(layer, SpikingLayer):
+        found = _of_description(layer)
+    else:
+        return Fault("unsupported", f"NIR has no {type(layer).__name__}")
+    if isinstance(found, Fault) or (found.beta < 1).all():
+        return found
+    if found.alpha is None and (found.beta >= 1).all():
+        return found
+    return Fault("unsupported", "NIR has no neurons of which some leak")
 
 
 def _of_pathways(layer: PathwayLayer, dt_ms: float) -> Cell | Fault:
@@ -94,14 +103,15 @@ def _of_pathways(layer: PathwayLayer, dt_ms: float) -> Cell | Fault:
         faults.append(Fault("unsupported", "NIR has no adaptation of the threshold"))
     if isinstance(neuron, GIF):
         faults.append(Fault("unsupported", "NIR has no after-spike currents"))
-    if neuron.spk_reset == "soft":
-        faults.append(Fault("approximate", SUBTRACTS.format("the threshold")))
     one, zero = np.ones(n), np.zeros(n)
     perfect = isinstance(neuron, PerfectIF)
     beta = one if perfect else np.exp(-dt_ms / _all(n, neuron.tau))
     # A delta synapse moves v; a current drives it.
     gain = one if pathway.synapse is None else 1 - beta
-    cell = Cell(beta, gain, _all(n, neuron.V_th), zero, zero, at_threshold=True, faults=faults)
+    theta = _all(n, neuron.V_th)
+    cell = Cell(beta, gain, theta, zero, zero, at_threshold=True, faults=faults)
+    if neuron.spk_reset == "soft":
+        cell.subtracts = theta
     if pathway.synapse is not None:
         cell.alpha = np.exp(-dt_ms / _all(n, pathway.synapse.tau))
         cell.gain_in = one
@@ -122,19 +132,17 @@ def _of_description(layer: SpikingLayer) -> Cell | Fault:
     ]  # fmt: skip
     zero = np.zeros(n)
     if isinstance(neuron, NIRNeuron):
-        synapse = neuron.alpha, neuron.gain_in
+        theta, softly = value["theta"], neuron.reset == "subtract"
         return Cell(
-            neuron.beta, neuron.gain, value["theta"], neuron.v_leak, neuron.v_reset, *synapse,
-            faults=faults,
+            neuron.beta, neuron.gain, theta, neuron.v_leak, neuron.v_reset, neuron.alpha,
+            neuron.gain_in, theta if softly else None, faults=faults,
         )  # fmt: skip
     if isinstance(neuron, LIF):
         if type(neuron) is not LIF:
             faults.append(Fault("unsupported", f"NIR has no adaptation ({type(neuron).__name__})"))
-        beta = value["alpha"]
-        what = {"one": "1", "threshold": "the threshold", "none": "nothing"}.get(neuron.reset)
-        if what:
-            faults.append(Fault("approximate", SUBTRACTS.format(what)))
-        return Cell(beta, 1 - beta, value["theta"], zero, zero, faults=faults)
+        beta, theta = value["alpha"], value["theta"]
+        subtracts = {"one": np.ones(n), "threshold": theta, "none": zero}.get(neuron.reset)
+        return Cell(beta, 1 - beta, theta, zero, zero, subtracts=subtracts, faults=faults)
     if isinstance(neuron, CuBaLIF):
         beta, alpha = (
             np.exp(-neuron.dt / np.exp(value[name])) for name in ("log_tau_mem", "log_tau_syn")
@@ -167,9 +175,26 @@ def time_constant(decay: np.ndarray, dt: float, reader: Reader) -> np.ndarray:
     return dt / (1 - decay) if reader.scheme == "euler" else -dt / np.log(decay)
 
 
+def _of_reset(cell: Cell, reader: Reader) -> list[Fault]:
+    """What differs after a spike."""
+    if cell.subtracts is None:
+        return [Fault("approximate", SETS)] if reader.subtracts else []
+    of_threshold = np.array_equal(cell.subtracts, cell.theta)
+    if reader.subtracts and of_threshold:
+        return []
+    what = "the threshold" if of_threshold else "1" if cell.subtracts.any() else "nothing"
+    other = (
+        SUBTRACTS.replace("sets v to v_reset", "the threshold") if reader.subtracts else SUBTRACTS
+    )
+    return [Fault("approximate", other.format(what))]
+
+
 def said(cell: Cell, reader: Reader, dt: float) -> Said:
     """A neuron as a node that a reader with steps of ``dt`` s reads."""
-    theta, faults = cell.theta, list(cell.faults)
+    theta, faults = cell.theta, [*cell.faults, *_of_reset(cell, reader)]
+    if cell.alpha is None and "LIF" not in reader.nodes and (cell.beta < 1).all():
+        # A current that lasts for one step is the drive itself.
+        cell = dataclasses.replace(cell, alpha=0 * theta, gain_in=1 + 0 * theta)
     if cell.at_threshold and not reader.at_threshold:  # the float32 below: the same spikes
         theta = np.nextafter(theta.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
     elif reader.at_threshold and not cell.at_threshold:
@@ -180,8 +205,6 @@ def said(cell: Cell, reader: Reader, dt: float) -> Said:
     if not leaks and cell.alpha is None:
         kind, factor = "IF", one
         found["r"] = cell.gain / dt
-    elif not leaks or not (cell.beta < 1).all():
-        return Said("CubaLIF", {}, one, [Fault("unsupported", "NIR has no such neuron: some leak")])
     else:
         tau = time_constant(cell.beta, dt, reader)
         found["v_leak"] = cell.v_leak

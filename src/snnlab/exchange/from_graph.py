@@ -21,7 +21,7 @@ from snnlab.exchange.recipes import rebuilt
 from snnlab.exchange.to_graph import LATER, to_nir
 from snnlab.models.maps import DenseMap, FixedMap, Held, Operator
 from snnlab.models.networks import LayeredNetwork
-from snnlab.models.neurons.nir import NIRNeuron
+from snnlab.models.neurons.nir import NIRNeuron, Reset
 from snnlab.models.readouts import Readout
 from snnlab.models.spiking import SpikingLayer
 
@@ -47,7 +47,7 @@ class Imported(NamedTuple):
 
 def from_nir(
     graph: nir.NIRGraph, *, dt_ms: float | None = None, scheme: Scheme | None = None,
-    operator: Operator = "plain",
+    reset: Reset | None = None, operator: Operator = "plain",
 ) -> Imported:  # fmt: skip
     """The network of a graph.
 
@@ -56,6 +56,9 @@ def from_nir(
         dt_ms: length of a step in ms; ``None``: what snnlab wrote, or 1 ms.
         scheme: how decays follow from time constants (:mod:`snnlab.exchange.readers`); ``None``:
             as snnlab wrote them, or by Euler forwards.
+        reset: what a spike does: ``value`` sets v to v_reset, as NIR says; ``subtract`` subtracts
+            the threshold, as snnTorch's neurons do unless told otherwise, and as its files do not
+            say; ``None``: as snnlab wrote it, or ``value``.
         operator: how maps are traced (:mod:`snnlab.models.maps`).
 
     Raises:
@@ -66,10 +69,13 @@ def from_nir(
     meta = (graph.metadata or {}).get("snnlab", {})
     meta = meta if isinstance(meta, dict) else {}
     reader = READERS.get(str(meta.get("reader")))
+    resets: Reset = "subtract" if reader is not None and reader.subtracts else "value"
     if reader is not None and scheme not in (None, reader.scheme):
         raise UsageError(
             f"the network was written for steps of the kind {reader.scheme}: leave out --nir_step"
         )
+    if reader is not None and reset is not None:
+        raise UsageError("snnlab has written the network, and its reset: leave out --nir_reset")
     found = _original(graph, meta, operator)
     if found is not None:
         original, labels = found
@@ -84,7 +90,7 @@ def from_nir(
     dt, said = step / 1000, _number(meta.get("dt"))
     if said is not None and reader is not None:  # ours, changed by somebody since
         dt, scheme = said, reader.scheme
-    return _Reading(graph, dt, step, scheme or "euler", operator).made()
+    return _Reading(graph, dt, step, scheme or "euler", reset or resets, operator).made()
 
 
 def _number(value: Any) -> float | None:
@@ -128,11 +134,17 @@ class _Reading:
         graph: of it.
         dt: length of a step in s of the graph's time.
         dt_ms: what the network calls it, in ms.
-        scheme, operator: see :func:`from_nir`.
+        scheme, reset, operator: see :func:`from_nir`.
     """
 
     def __init__(
-        self, graph: Any, dt: float, dt_ms: float, scheme: Scheme, operator: Operator
+        self,
+        graph: Any,
+        dt: float,
+        dt_ms: float,
+        scheme: Scheme,
+        reset: Reset,
+        operator: Operator,
     ) -> None:
         self.nodes, edges = flattened(graph)
         for name, node in self.nodes.items():
@@ -142,6 +154,7 @@ class _Reading:
                 raise UsageError(f"node '{shown(name)}' ({kind}) is unsupported: no layer of it")
         self.blocks = chain(self.nodes, edges)
         self.dt, self.dt_ms, self.scheme, self.operator = dt, dt_ms, scheme, operator
+        self.reset: Reset = reset
         source = next(n for n in self.nodes.values() if type_of(n) == "Input")
         self.n_in = int(np.prod(np.asarray(source.input_type["input"], np.int64)))
         self.labels: list[Label] = []
@@ -211,9 +224,10 @@ class _Reading:
         if kind == "CubaLIF":
             alpha = self._decay(name, "tau_syn", n)
             gain_in = (1 - alpha) * self._values(name, "w_in", n, 1.0)
-        neuron = NIRNeuron(beta, gain, theta, v_leak, v_reset, alpha, gain_in)
+        neuron = NIRNeuron(beta, gain, theta, v_leak, v_reset, alpha, gain_in, self.reset)
         step = "Euler forwards" if self.scheme == "euler" else "decay exp(-dt/tau)"
-        self._say(name, f"steps of {self.dt:g} s, {step}")
+        more = "; a spike subtracts v_threshold" if self.reset == "subtract" else ""
+        self._say(name, f"steps of {self.dt:g} s, {step}{more}")
         bias, v = w.bias, None
         if block.recurrence:
             own = self._map((block.recurrence,), n)

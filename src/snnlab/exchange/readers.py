@@ -30,6 +30,8 @@ class Reader:
         lif_r: the ``r`` that it takes of a LIF node: any, 1, or tau/dt. With the last two, the
             rest of the gain multiplies the weights.
         cuba_r: the ``r`` and ``w_in`` of a CubaLIF node: any, or tau/dt of each.
+        subtracts: whether a spike subtracts the threshold, as the reader is told to; NIR's sets v
+            to ``v_reset``.
         at_threshold: whether a membrane on the threshold spikes; NIR's has to be above it.
         alike: parameters that must be the same number for all neurons of a layer.
         zero_rest: whether ``v_leak`` and ``v_reset`` must be 0.
@@ -42,6 +44,7 @@ class Reader:
     scheme: Scheme = "euler"
     lif_r: Literal["any", "one", "gain"] = "any"
     cuba_r: Literal["any", "gain"] = "any"
+    subtracts: bool = False
     at_threshold: bool = False
     alike: frozenset[str] = frozenset()
     zero_rest: bool = False
@@ -60,6 +63,11 @@ READERS: dict[str, Reader] = {
     "norse": Reader(
         "norse 1.1: dt is 1e-3 s unless it is told another, the r of LIF is 1", 1e-3,
         lif_r="one", zero_rest=True, nodes=_COMMON, recurrent=_COMMON,
+    ),
+    "norse-subtract": Reader(
+        "norse 1.1 by from_nir(graph, reset_method=reset_subtract), which counts for CubaLIF: "
+        "a LIF has a synaptic current of one step", 1e-3,
+        subtracts=True, zero_rest=True, nodes=_COMMON - {"LIF"}, recurrent=_COMMON - {"LIF"},
     ),
     "spikingjelly": Reader(
         "SpikingJelly 2.0: dt is 1e-4 s, one tau and one threshold for a layer", 1e-4,

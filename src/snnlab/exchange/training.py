@@ -23,6 +23,7 @@ class FileNetwork:
     def __init__(self, config: Any) -> None:
         self.path = config.network
         self.scheme = None if config.nir_step == "auto" else config.nir_step
+        self.reset = None if config.nir_reset == "auto" else config.nir_reset
         self._graph = read(self.path)
 
     @property
@@ -41,7 +42,9 @@ class FileNetwork:
         """
         from snnlab.exchange.from_graph import from_nir
 
-        made = from_nir(self._graph, dt_ms=dt_ms, scheme=self.scheme, operator=operator).network
+        made = from_nir(
+            self._graph, dt_ms=dt_ms, scheme=self.scheme, reset=self.reset, operator=operator
+        ).network
         if (made.n_in, made.n_out) != (n_in, n_out):
             raise UsageError(
                 f"--network {shown(self.path)} has {made.n_in} inputs and {made.n_out} outputs; "

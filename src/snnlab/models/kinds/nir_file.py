@@ -21,6 +21,12 @@ class NIRFile(Options):
         help="decay of a step for a time constant of the file: 1 - dt/tau, as most readers of NIR "
         "have it, or exp(-dt/tau); auto: what snnlab wrote, or euler",
     )
+    nir_reset: Literal["auto", "value", "subtract"] = option(
+        default="auto",
+        help="what a spike of the file's neurons does: sets the membrane to v_reset, as NIR says, "
+        "or subtracts the threshold, as snnTorch does unless told otherwise; auto: what snnlab "
+        "wrote, or value",
+    )
     dt: float = Leaky.dt
 
     @staticmethod

@@ -1,6 +1,7 @@
 """A neuron of a NIR file: LIF, CubaLIF or IF with the decays that a step of the file's time has.
 
     v = v (1 - s) + v_reset s                       reset by the spikes of the step before
+        (or v - theta s, as some readers of NIR have it)
     i = alpha i + gain_in I                         (without a synapse: i = I)
     v = beta v + (1 - beta) v_leak + gain i
     s = 1 where v > theta
@@ -15,7 +16,7 @@ Source: Pedersen et al. 2024 (Nat. Commun. 15:8122), the nodes LIF, CubaLIF and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from snnlab.models.neuron import Named, Neuron, Value
 if TYPE_CHECKING:
     import jax
 
+Reset = Literal["value", "subtract"]
+
 
 class NIRNeuron(Neuron):
     """See the module; arrays are ``(n,)``.
@@ -31,6 +34,7 @@ class NIRNeuron(Neuron):
     Args:
         beta, gain: decay of the membrane, and what it takes of a current.
         theta, v_leak, v_reset: potentials of the threshold, at rest, after a spike.
+        reset: what a spike does: ``value`` sets v to v_reset, ``subtract`` subtracts theta.
         alpha, gain_in: decay of the synaptic current and what it takes of the drive; ``None``: no
             synapse.
     """
@@ -44,10 +48,11 @@ class NIRNeuron(Neuron):
         v_reset: np.ndarray,
         alpha: np.ndarray | None = None,
         gain_in: np.ndarray | None = None,
+        reset: Reset = "value",
     ) -> None:
         self.beta, self.gain, self.theta = beta, gain, theta
         self.v_leak, self.v_reset = v_leak, v_reset
-        self.alpha, self.gain_in = alpha, gain_in
+        self.alpha, self.gain_in, self.reset = alpha, gain_in, reset
         distance = theta - v_reset
         self._scale = np.float32(1) / np.where(distance > 0, distance, 1).astype(np.float32)
 
@@ -62,7 +67,10 @@ class NIRNeuron(Neuron):
         self, state: Named, spikes: jax.Array, drive: jax.Array, value: Named
     ) -> dict[str, jax.Array]:
         f = np.float32
-        v = state["v"] * (1.0 - spikes) + self.v_reset.astype(f) * spikes
+        if self.reset == "subtract":
+            v = state["v"] - value["theta"] * spikes
+        else:
+            v = state["v"] * (1.0 - spikes) + self.v_reset.astype(f) * spikes
         rest = ((1 - self.beta) * self.v_leak).astype(f)
         if self.alpha is None or self.gain_in is None:
             return {"v": self.beta.astype(f) * v + rest + self.gain.astype(f) * drive}
