@@ -11,6 +11,7 @@ import pytest
 from snnlab.config import parse
 from snnlab.experiment.sweep_file import members_of, read_sweep
 from snnlab.problems.tasks import TASKS
+from snnlab.search.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -61,6 +62,9 @@ def test_every_run_of_a_sweep_is_valid(path: Path) -> None:
     has_a_head(path)
     file = read_sweep(path)
     assert file.task in TASKS
+    if file.search is not None:
+        assert Plan.of(path, file).space  # refuses what no trial could be
+        return
     for member in members_of(file, {}):
         argv = [str(ROOT / a) if a.endswith(".yaml") else a for a in member.arguments]
         kind, config = read(ROOT / "configs" / member.configs[0].removeprefix("configs/"), *argv)

@@ -50,7 +50,7 @@ from snnlab.yaml_files import read_yaml_file, write_yaml
 __all__ = [
     "SET", "CommaText", "Given", "Guide", "NameText", "Over", "PathText", "as_dict", "build",
     "canonical", "defaults_beside", "differences", "entries", "flat", "gather", "given_values",
-    "notes", "option", "parse", "read_yaml", "renamed", "resolve", "section", "sections",
+    "kinds", "notes", "option", "parse", "read_yaml", "renamed", "resolve", "section", "sections",
     "to_yaml", "void_options",
 ]  # fmt: skip
 
@@ -324,20 +324,20 @@ def _joined(problems: Sequence[str], most: int = 3) -> str:
 
 def _unusable(entry: Entry, value: Any) -> str:
     """What is wrong with a value before it is converted, if that is known."""
-    kinds = _kinds(entry.annotation)
-    if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+    allowed = kinds(entry.annotation)
+    if isinstance(value, bool) and bool not in allowed and allowed & {int, float}:
         return f"--{entry.name} {str(value).lower()}: must be a number, not true or false"
     if isinstance(value, str) and not value.isprintable():
         return f"--{entry.name} {shown(value)}: must be printable text of one line"
     return ""
 
 
-def _kinds(annotation: Any) -> set[Any]:
+def kinds(annotation: Any) -> set[Any]:
     """Types that an annotation is made of."""
     parts = get_args(annotation)
     if not parts or get_origin(annotation) is Literal:
         return {annotation}
-    return {kind for part in parts for kind in _kinds(part)}
+    return {kind for part in parts for kind in kinds(part)}
 
 
 def _problem(item: Any, known: Mapping[str, Entry]) -> str:

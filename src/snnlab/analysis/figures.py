@@ -26,9 +26,12 @@ from snnlab.analysis._panels import (
 )
 from snnlab.analysis._samples import sample_figure, samples_figure
 from snnlab.analysis._scaling import Panel, exponent, scaling_figure
+from snnlab.analysis._search import Dot, Slice, search_figure
 
 __all__ = [
+    "Dot",
     "Panel",
+    "Slice",
     "comparison_figure",
     "confusion_figure",
     "dependence_figure",
@@ -45,6 +48,7 @@ __all__ = [
     "samples_figure",
     "save",
     "scaling_figure",
+    "search_figure",
 ]
 
 

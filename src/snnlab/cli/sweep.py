@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 from snnlab.experiment import sweeps
 from snnlab.problems.tasks import TASKS
+from snnlab.search import command as search
 
-TITLE = "Run all experiments of a sweep file, and compare them; resumable, here or as an array job."
+TITLE = (
+    "Run all experiments of a sweep file and compare them, or search over options; resumable, here "
+    "or (experiments) as an array job."
+)
 
 
 def main(prog: str, argv: Sequence[str] | None = None) -> int:
@@ -16,4 +20,4 @@ def main(prog: str, argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given and not given[0].startswith("-"):
         given[:1] = ["--sweep", given[0]]
-    return sweeps.main(prog, TITLE, given, TASKS.names())
+    return sweeps.main(prog, TITLE, given, TASKS.names(), search.main)

@@ -42,6 +42,7 @@ def command(
     adapt: configs.Adapt | None = None,
     examples: Mapping[str, str] | None = None,
     files: str = "",
+    hooks: Sequence[Hook] = (),
 ) -> int:
     """The whole command line of a task: parse, build, run.
 
@@ -53,6 +54,7 @@ def command(
         argv: arguments; those of the process by default.
         adapt: defaults that depend on other options.
         examples, files: for ``--help``, see :func:`snnlab.config.parse`.
+        hooks: what else is done beside training.
     """
     config: Any
     notes: list[str] = []
@@ -71,7 +73,7 @@ def command(
         if dry_run:
             defaults = configs.defaults_beside(config_type, given, adapt=adapt)
         if proceed(config, dry_run, console, defaults):
-            perform(config, build, console)
+            perform(config, build, console, hooks)
     return 0
 
 

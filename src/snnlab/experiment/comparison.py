@@ -62,6 +62,15 @@ class Outcome:
         failed = self.results.get("failed", int("error" in self.results))
         return f"{failed} failed" if failed else ""
 
+    def best_rows(self) -> list[dict[str, Any]]:
+        """Of each seed the validation row of its best epoch, as the run itself chose it."""
+        found = []
+        for rows in self.rows:
+            score = score_of(rows)
+            val = [r for r in rows if r["split"] == "val" and _is_number(r.get(score.name))]
+            found += [_best(val, score)] if val else []
+        return found
+
     def numbers(self) -> dict[str, list[float]]:
         """Measure -> a value for each seed that has it (accuracies as fractions, rates in Hz).
 

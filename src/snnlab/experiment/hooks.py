@@ -171,9 +171,23 @@ class Figures(RunHook):
 
 
 class Stopping(RunHook):
-    """The end of a run that reached its goal (``--acc_th``) or is hopeless (``--pruning_*``)."""
+    """The end of a run that reached its goal (``--acc_th``) or is hopeless: as ``--pruning_*`` say,
+    or a hook (``Moment.given_up``), which is asked again where a run goes on after such an epoch.
+    """
+
+    def on_start(self, now: Moment) -> bool:
+        if now.given_up:
+            self._give_up(now.given_up)
+        return not self.going()
 
     def on_epoch(self, now: Moment) -> bool:
         for _, this in self.going():
             this.note_stop()
+        if now.given_up and now.place.epoch < self.runs[0].config.training.epochs:
+            self._give_up(now.given_up)
         return not self.going()
+
+    def _give_up(self, why: str) -> None:
+        for _, this in self.going():
+            this.done, this.given_up = True, why
+            this.folder.logger().info("given up: %s", why)

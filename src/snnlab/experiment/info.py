@@ -44,7 +44,8 @@ def state_of(folder: RunFolder, options: dict[str, Any]) -> State:
         return State(f"failed: {one_line(str(results['error']))}", bool(saved))
     epochs = options.get("epochs", "?")
     if folder.finished:
-        why = " (given up: --pruning_epochs)" if results.get("pruned") else ""
+        told = one_line(str(results.get("given_up", "--pruning_epochs")))
+        why = f" (given up: {told})" if results.get("pruned") else ""
         return State(f"finished after {results.get('epochs', '?')} of {epochs} epochs{why}")
     if place is None:
         return State("ended before its first checkpoint", True)

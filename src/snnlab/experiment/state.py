@@ -45,6 +45,7 @@ class Run:
         saved: place of the last checkpoint.
         done: it needs no more training.
         pruned: because it was hopeless.
+        given_up: why a hook found it hopeless.
         devices: how many seeds of which it is one are spread over, if they are.
     """
 
@@ -59,6 +60,7 @@ class Run:
     saved: Place | None = None
     done: bool = False
     pruned: bool = False
+    given_up: str = ""
     devices: int = 1
 
     def note(self, row: dict[str, Any]) -> None:
@@ -124,7 +126,8 @@ def facts_of(this: Run) -> dict[str, Any]:
         "seed": config.run.seed,
         "bin_ms": problem.step_ms(this.parts.network),
         "dt_ms": this.parts.network.dt_ms,
-        **({"pruned": True} if this.pruned else {}),
+        **({"pruned": True} if this.pruned or this.given_up else {}),
+        **({"given_up": this.given_up} if this.given_up else {}),
         **({"vmapped": True} if progress.vmapped else {}),
         **({"devices": n_devices} if n_devices > 1 else {}),
         **problem.facts,

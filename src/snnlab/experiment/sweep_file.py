@@ -10,6 +10,8 @@ A sweep file::
       LSM: {config: configs/balanced/lsm.yaml}
     grid:                                  # flags -> values: all combinations, of every run
       repeat: [1, 4]
+
+In the place of ``runs`` and ``grid`` it may have ``search``: :mod:`snnlab.experiment.search_file`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import pydantic
 
 from snnlab.config import PathText
 from snnlab.errors import UsageError, one_line, shown
+from snnlab.experiment.search_file import Range, Search
 from snnlab.yaml_files import read_yaml_file
 
 Value = bool | int | float | str
@@ -50,6 +53,13 @@ class SweepFile(pydantic.BaseModel):
     options: dict[str, Value] = {}
     runs: dict[str, dict[str, Value | list[Any]] | None] = {}
     grid: dict[str, list[Value]] = {}
+    search: Search | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> SweepFile:
+        if self.search is not None and (self.runs or self.grid):
+            raise ValueError("search draws its runs: there are no runs and no grid beside it")
+        return self
 
 
 _PATHS: pydantic.TypeAdapter[list[PathText]] = pydantic.TypeAdapter(list[PathText])
@@ -85,10 +95,10 @@ class Member:
     def arguments(self) -> list[str]:
         """Its command line, without the script."""
         files = [text for path in self.configs for text in ("--config", path)]
-        return files + [f"--{k}={_show(v)}" for k, v in self.flags.items()]
+        return files + [f"--{k}={text_of(v)}" for k, v in self.flags.items()]
 
 
-def _show(value: Value) -> str:
+def text_of(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -104,14 +114,26 @@ def read_sweep(path: Path) -> SweepFile:
     try:
         return SweepFile.model_validate({str(k): v for k, v in content.items()})
     except pydantic.ValidationError as error:
-        first, *others = error.errors()
+        # Of a key that is misspelled the right one may be missing: the wrong one is told.
+        first, *others = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         where, what = first["loc"], one_line(first["msg"]).removeprefix("Value error, ")
+        what = what.replace("Input should be", "must be").replace("Field required", "is missing")
+        is_field = len(where) < 2 or (where[0] == "search" and len(where) in (2, 4))
         if first["type"] == "extra_forbidden":
-            what = f"no such key; valid: {', '.join(SweepFile.model_fields)}"
-        elif others and others[0]["loc"][:-1] == where[:-1]:  # none of several types
+            what = f"no such key; valid: {', '.join(_keys_at(where))}"
+        elif not is_field and others and others[0]["loc"][:-1] == where[:-1]:  # of several types
             where, what = where[:-1], "must be a number, a text, true or false"
+            if where[-1] in ("low", "high", "step"):
+                what = "must be a number"
         place = ".".join(str(part) for part in where)
-        raise UsageError(f"sweep {shown(path)}, {shown(place)}: {shown(what, 150)}") from None
+        head = f"sweep {shown(path)}" + f", {shown(place)}" * bool(place)
+        raise UsageError(f"{head}: {shown(what, 150)}") from None
+
+
+def _keys_at(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid beside one that is not."""
+    model = Range if place[:2] == ("search", "space") else Search if len(place) > 1 else SweepFile
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
@@ -125,22 +147,22 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
         UsageError: a flag that the sweep itself gives, or that the grid varies; an empty grid, too
             many runs, two runs with one folder.
     """
-    grid = _flags(file.grid, "the grid")
+    grid = flags_of(file.grid, "the grid")
     size = math.prod(len(values) for values in grid.values()) * max(1, len(file.runs))
     if size > MOST_RUNS:
         raise UsageError(f"the sweep has {size:,} runs; at most {MOST_RUNS:,} go into one")
     if not size:
         raise UsageError("the sweep has no runs: a list of its grid is empty")
-    fixed = _flags(extra, "--set")
-    common, options = _files(file.config, "the sweep"), _flags(file.options, "options")
+    fixed = flags_of(extra, "--set")
+    common, options = files_of(file.config, "the sweep"), flags_of(file.options, "options")
     found = []
     for group, own in (file.runs or {"": None}).items():
         here = f"run '{shown(group)}'"
         if not group.isprintable():
             raise UsageError(f"{here}: its name must be printable text of one line")
         flags: dict[str, Any] = dict(own or {})
-        files = _files(flags.pop("config", []), here)
-        flags = _flags(flags, here)
+        files = files_of(flags.pop("config", []), here)
+        flags = flags_of(flags, here)
         wrong = [k for k, v in flags.items() if isinstance(v, list)]
         if wrong:
             raise UsageError(f"{here}: {wrong[0]} is a list; lists of values go into grid")
@@ -149,7 +171,7 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
             raise UsageError(f"{twice[0]} is set for {here} or by --set, and varied by the grid")
         for values in itertools.product(*grid.values()):
             point = dict(zip(grid, values))
-            words = [f"{k} {_show(v)}" for k, v in point.items()]
+            words = [f"{k} {text_of(v)}" for k, v in point.items()]
             all_flags = {**options, **flags, **point, **fixed}
             name = ", ".join([group] * bool(group) + words) or "run"
             found.append(Member(name, group, point, (*common, *files), all_flags))
@@ -164,7 +186,7 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
     return found
 
 
-def _flags(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def flags_of(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Flags in one spelling.
 
     Raises:
@@ -183,7 +205,7 @@ def _flags(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     return found
 
 
-def _files(given: Any, where: str) -> tuple[str, ...]:
+def files_of(given: Any, where: str) -> tuple[str, ...]:
     """Config files: a path or a list of paths.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from snnlab.console import make_console, typed_command
 from snnlab.errors import UsageError, nearest, shown
 from snnlab.experiment.sweep_file import (
     Member,
+    SweepFile,
     members_of,
     read_settings,
     read_sweep,
@@ -38,6 +39,12 @@ EXAMPLES = {
     "--sweep balanced --list": "what they are, and what became of them",
     "--sweep balanced --set 'epochs=1 samples=30'": "the same, small",
 }
+
+
+#: Arguments of each run, by the name of its folder.
+PLAN = "sweep.yaml"
+#: What a search has drawn and found, in a sweep's folder.
+STUDY = "study.jsonl"
 
 
 @section("Sweep")
@@ -79,43 +86,86 @@ class Sweeping:
     sweep: SweepOptions = dataclasses.field(default_factory=SweepOptions)
 
 
+def find_sweep(options: Any) -> Path:
+    """The sweep file that a command line names.
+
+    Raises:
+        UsageError: it names none, or there is no such one.
+    """
+    if not options.sweep:
+        raise UsageError(
+            "--sweep is missing: a sweep file, or the name of one (snnlab configs list sweeps)"
+        )
+    return Path(config_files.find(str(Path(options.sweep).expanduser()), config_files.SWEEPS))
+
+
+def folder_of(options: Any, path: Path) -> Path:
+    """The folder of a sweep."""
+    return Path(options.filepath or Path("runs") / path.stem).expanduser().resolve()
+
+
+def home_of(path: Path, task: str, files: Iterable[str], tasks: Sequence[str]) -> Path:
+    """The folder in which the runs of a sweep are started: there are its script and its configs.
+
+    Args:
+        path: of the sweep file.
+        task, files: as it names them.
+        tasks: names that ``snnlab run`` takes.
+
+    Raises:
+        UsageError: no such task, script or config.
+    """
+    homes = [Path.cwd(), *path.resolve().parents]
+    if task in tasks:
+        root = next((h for h in homes if all((h / c).is_file() for c in files)), homes[0])
+    else:
+        found = next((h for h in homes if (h / task).is_file()), None)
+        if found is None:
+            raise UsageError(
+                f"sweep {path}: no script {task} here or above the sweep file, and no "
+                f"task of that name{nearest(task, tasks)}"
+            )
+        root = found
+    for name in files:
+        if not (root / config_files.find(name)).is_file():
+            raise UsageError(f"sweep {path}: no config {name} in {root}")
+    return root
+
+
+def flags_to_start(folder: Path) -> list[str]:
+    """By what a run goes on in its folder, or begins there; what holds no run is put aside."""
+    if not folder.exists():
+        return [f"--filepath={folder}"]
+    if RunFolder(folder).holds_a_run:
+        return [f"--resume={folder}"]
+    folder.rename(_free(folder))
+    return [f"--filepath={folder}"]
+
+
 class Sweep:
     """A sweep and its folder.
 
     Args:
         options: the command line.
+        path, file: the sweep file, and what it says.
         tasks: names that ``snnlab run`` takes.
 
     Raises:
-        UsageError: no such sweep, task or script, or a folder with another sweep.
+        UsageError: no such task or script, or a folder with another sweep.
     """
 
-    def __init__(self, options: Any, tasks: Sequence[str] = ()) -> None:
-        if not options.sweep:
-            raise UsageError(
-                "--sweep is missing: a sweep file, or the name of one (snnlab configs list sweeps)"
-            )
-        path = Path(config_files.find(str(Path(options.sweep).expanduser()), config_files.SWEEPS))
-        file = read_sweep(path)
+    def __init__(
+        self, options: Any, path: Path, file: SweepFile, tasks: Sequence[str] = ()
+    ) -> None:
         self.members = members_of(file, read_settings(options.set))
-        homes = [Path.cwd(), *path.resolve().parents]
         files = {c for m in self.members for c in m.configs}
-        if file.task in tasks:
-            self.command = ["-m", "snnlab", "run", file.task]
-            self.root = next((h for h in homes if all((h / c).is_file() for c in files)), homes[0])
-        else:
-            root = next((h for h in homes if (h / file.task).is_file()), None)
-            if root is None:
-                raise UsageError(
-                    f"sweep {path}: no script {file.task} here or above the sweep file, and no "
-                    f"task of that name{nearest(file.task, tasks)}"
-                )
-            self.root, self.command = root, [str(root / file.task)]
-        for name in files:
-            if not (self.root / config_files.find(name)).is_file():
-                raise UsageError(f"sweep {path}: no config {name} in {self.root}")
-        self.folder = Path(options.filepath or Path("runs") / path.stem).expanduser().resolve()
-        self.plan = self.folder / "sweep.yaml"
+        self.root = home_of(path, file.task, files, tasks)
+        by_name = file.task in tasks
+        self.command = (
+            ["-m", "snnlab", "run", file.task] if by_name else [str(self.root / file.task)]
+        )
+        self.folder = folder_of(options, path)
+        self.plan = self.folder / PLAN
 
     def chosen(self, options: Any) -> list[Member]:
         """What ``--only`` and ``--index`` leave.
@@ -146,6 +196,8 @@ class Sweep:
             UsageError: it holds runs that were made with other flags.
         """
         plan = {m.slug: m.arguments for m in self.members}
+        if (self.folder / STUDY).is_file():
+            raise UsageError(f"{self.folder} holds a search; choose another --filepath")
         if self.plan.is_file():
             before = read_yaml_file(self.plan, "the plan", times=10) or {}
             if not _is_plan(before):
@@ -174,13 +226,7 @@ class Sweep:
 
     def run(self, member: Member) -> int:
         """Run one member, output on this terminal; its exit code."""
-        folder = self.folder / member.slug
-        where = [f"--filepath={folder}"]
-        if self.state_of(member) == "interrupted":
-            if RunFolder(folder).holds_a_run:
-                where = [f"--resume={folder}"]
-            else:
-                folder.rename(_free(folder))
+        where = flags_to_start(self.folder / member.slug)
         command = [sys.executable, *self.command, *member.arguments, *where]
         return interrupts.wait_for(command, self.root)
 
@@ -200,22 +246,30 @@ def _free(folder: Path) -> Path:
 
 
 def main(
-    prog: str, description: str, argv: Sequence[str] | None = None, tasks: Sequence[str] = ()
-) -> int:
+    prog: str, description: str, argv: Sequence[str] | None = None, tasks: Sequence[str] = (),
+    search: Callable[[Any, Path, SweepFile, bool, Console], int] | None = None,
+) -> int:  # fmt: skip
     """The command line of sweeps; 1 if a run failed.
 
     Args:
         prog, description, argv: see :func:`snnlab.config.parse`.
         tasks: names of tasks that a file may ask for, beside scripts.
+        search: what does a file with ``search``: (options, its path, what it says, whether to list
+            only, console) -> exit code.
     """
     config: Any
     config, dry_run = configs.parse(
         Sweeping, argv, prog=prog, description=description, examples=EXAMPLES
     )
-    options = config.sweep
-    sweep = Sweep(options, tasks)
+    options, console = config.sweep, make_console()
+    path = find_sweep(options)
+    file = read_sweep(path)
+    if file.search is not None:
+        if search is None:
+            raise UsageError(f"sweep {path}: search needs the command snnlab sweep")
+        return search(options, path, file, dry_run, console)
+    sweep = Sweep(options, path, file, tasks)
     chosen = sweep.chosen(options)
-    console = make_console()
     if options.list or dry_run:
         for k, member in enumerate(sweep.members):
             console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)

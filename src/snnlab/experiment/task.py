@@ -45,6 +45,7 @@ class Task:
         files: folder of ``configs/`` with its config files.
         network: (config, sizes, operator) -> network, by which a run is used without its data.
         layers: config -> names of the recurrent layers.
+        held_out: whether validation and test have other samples than training.
     """
 
     config: type
@@ -55,6 +56,7 @@ class Task:
     files: str = ""
     network: Callable[[Any, Sizes, Operator], Network] | None = None
     layers: Callable[[Any], tuple[str, ...]] | None = None
+    held_out: bool = True
 
 
 def sizes_of(make: Any, config: Any, weights: Mapping[str, NDArray[Any]]) -> Sizes:

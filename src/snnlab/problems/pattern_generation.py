@@ -130,5 +130,5 @@ TASK = Task(
         "--method diag --trials 3": "three seeds under D-RTRL, in one program",
         "--model alif-delta --n_out 1 --frequencies 0.5,4": "one target of a slow and a fast sine",
     },
-    "pattern-generation", network, layers,
+    "pattern-generation", network, layers, held_out=False,
 )  # fmt: skip

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from snnlab import config as configs
 from snnlab.experiment.command import command
 from snnlab.experiment.info import PLACES
 from snnlab.experiment.task import Task
 from snnlab.registry import Registry
+
+if TYPE_CHECKING:
+    from snnlab.training.hooks import Hook
 
 TASKS = Registry("task", "snnlab.tasks", Task, {
     "image-classification": "snnlab.problems.image_classification:TASK",
@@ -44,8 +48,9 @@ def changed(name: str, config: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def run_task(
-    name: str, *, prog: str, description: str | None = None, argv: list[str] | None = None
-) -> int:
+    name: str, *, prog: str, description: str | None = None, argv: list[str] | None = None,
+    hooks: Sequence[Hook] = (),
+) -> int:  # fmt: skip
     """The whole command line of a task; its exit code.
 
     Args:
@@ -53,9 +58,10 @@ def run_task(
         prog: name in messages.
         description: head of ``--help``; the task's title by default.
         argv: arguments; those of the process by default.
+        hooks: what else is done beside training.
     """
     task = task_of(name)
     return command(
         task.config, task.build, prog=prog, description=description or task.title, argv=argv,
-        adapt=task.adapt, examples=task.examples, files=task.files,
+        adapt=task.adapt, examples=task.examples, files=task.files, hooks=hooks,
     )  # fmt: skip

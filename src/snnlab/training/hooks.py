@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from snnlab.learners.functional import Params
-from snnlab.training.averages import Averages
 from snnlab.training.checkpoint_files import START, Place
+
+if TYPE_CHECKING:
+    from snnlab.learners.functional import Params
+    from snnlab.training.averages import Averages
 
 Row = dict[str, Any]
 
@@ -28,6 +30,8 @@ class Moment:
         batches: of an epoch.
         rows: after an epoch, its rows of training and validation for every seed.
         evaluated: after an epoch, the parameters that validation saw.
+        given_up: why a hook finds the run hopeless, set by it in ``on_start`` or ``on_epoch``: the
+            run ends with this epoch, and its results say so.
     """
 
     state: Any
@@ -36,6 +40,7 @@ class Moment:
     batches: int = 0
     rows: list[tuple[Row, Row]] = dataclasses.field(default_factory=list)
     evaluated: Params = dataclasses.field(default_factory=dict)
+    given_up: str = ""
 
 
 class Hook:
@@ -49,8 +54,8 @@ class Hook:
         """
         return False
 
-    def on_start(self, now: Moment) -> None:
-        """Before the first batch."""
+    def on_start(self, now: Moment) -> bool | None:
+        """Before the first batch; true ends training before it, when all hooks have been."""
 
     def on_batch(self, now: Moment) -> None:
         """After every batch."""

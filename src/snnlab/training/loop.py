@@ -54,9 +54,9 @@ def fit(
     """
     now.batches = len(train)
     with ending(hooks, now):
-        for hook in hooks:
-            hook.on_start(now)
-        for epoch in range(now.place.epoch + 1, epochs + 1):
+        ended = any([hook.on_start(now) for hook in hooks])  # noqa: C419 (all are called)
+        first = epochs + 1 if any(processes.gathered(ended)) else now.place.epoch + 1
+        for epoch in range(first, epochs + 1):
             began = time.perf_counter()
             train.set_epoch(epoch)
             _batches(programs, now, train, hooks, layer_names)

@@ -1,0 +1,1 @@
+"""``snnlab sweep`` of a file with ``search``: options drawn by Optuna, trial by trial."""
