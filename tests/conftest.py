@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +16,17 @@ os.environ["MPLBACKEND"] = "agg"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Commands that tests call in this process set up no cache for all others (test_compile_cache.py).
 os.environ["SNNLAB_COMPILE_CACHE"] = "0"
+# What this process or one that it starts has compiled is read back: many runs are of one kind.
+COMPILED = Path(tempfile.mkdtemp(prefix="snnlab-tests-"))
+atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": str(COMPILED / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    "NUMBA_CACHE_DIR": str(COMPILED / "numba"),
+}
 
-import pytest
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,21 +66,5 @@ def _environ_of_brainstate() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Programs of this module's tests are compiled once and read back: many runs of one kind."""
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+def compiled_once() -> None:
+    """Every module's programs are (above)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -53,6 +54,19 @@ print(folder, *said)
 def counted(folder: Path) -> tuple[int, int]:
     """Programs of JAX and machine codes of numba that are kept."""
     return len(list(folder.rglob("*-cache"))), len(list(folder.rglob("*.nbc")))
+
+
+@pytest.fixture(autouse=True)
+def _without_the_tests_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What conftest.py sets for all tests is not there."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("COMPILE_TIME_SECS", "ENTRY_SIZE_BYTES"):
+        monkeypatch.delenv(f"JAX_PERSISTENT_CACHE_MIN_{name}", raising=False)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 def child(tmp_path: Path, *factors: int, **env: str) -> tuple[Path | None, list[float], str]:
