@@ -72,6 +72,16 @@ def reference(file: Any) -> None:
     file["node/nodes/w"].create_dataset("ref", data=file.ref, dtype=h5py.ref_dtype)
 
 
+def text(file: Any) -> None:
+    del file["node/nodes/w/weight"]
+    file["node/nodes/w/weight"] = np.array([["1", "2"]] * 3, dtype=object).astype("S")
+
+
+def no_number(file: Any) -> None:
+    del file["node/nodes/w/weight"]
+    file["node/nodes/w/weight"] = np.full((3, 2), 1j)
+
+
 def bomb(file: Any) -> None:
     file["node/nodes/w"].create_dataset("big", (2**40,), "f8", chunks=(2**20,), compression="gzip")
 
@@ -101,6 +111,8 @@ HOSTILE = {
     external: "kept in another file",
     virtual: "kept in another file",
     reference: "no number or text",
+    text: "a text, and no number",
+    no_number: "no number or text",
     bomb: "out of memory: what NIR file",
     many: "more than 20,000 members",
     changed("nodes/w/type", "os.system"): "does not fit together",

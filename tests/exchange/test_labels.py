@@ -48,7 +48,9 @@ def test_a_neuron(model: str) -> None:
             to_nir(network)
 
 
-@pytest.mark.parametrize("model", NONE)
+@pytest.mark.parametrize(
+    "model", [m if m in ("BRF", "GRU") else pytest.param(m, marks=pytest.mark.slow) for m in NONE]
+)
 def test_a_neuron_of_which_nothing_can_be_written(model: str) -> None:
     network = of_model(model, n_layer=1)
     with pytest.raises(UsageError, match=r"layer0.neuron is unsupported: NIR has no"):
@@ -104,6 +106,20 @@ def test_parameters_are_those_of_the_readers_step(reader: str) -> None:
     np.testing.assert_allclose((1 - decay)[:, None] * node.r[:, None] * weights.weight, w, 1e-5)
 
 
+@pytest.mark.parametrize("reader", ["nir", "spikingjelly"])
+def test_the_threshold_is_that_of_the_reader(reader: str) -> None:
+    """v on the threshold spikes here (neurons in ms) or not; the reader's neuron does the same."""
+    low, high = np.float32(-np.inf), np.float32(np.inf)
+    one = np.float32(1)
+    for model, spikes_there in {"lif-delta": True, "CuBaLIF": False}.items():
+        options = {"spk_reset": "hard", "tau_mem_sigma": 0.0} if spikes_there else {}
+        made = to_nir(of_model(model, n_layer=1, **options), reader, readout=False)
+        wanted = {
+            (True, False): np.nextafter(one, low), (False, True): np.nextafter(one, high)
+        }.get((spikes_there, READERS[reader].at_threshold), one)  # fmt: skip
+        assert (made.graph.nodes["layer0.neuron"].v_threshold == wanted).all()
+
+
 def test_the_table() -> None:
     labels = [Label("a", "LIF", "exact", "for steps of 0.001 s"), Label("bb", "LI", "unsupported",
               " ".join(["NIR has no such thing"] * 4))]  # fmt: skip
@@ -112,6 +128,9 @@ def test_the_table() -> None:
         assert max(map(len, lines)) <= width
         assert lines[0].startswith("a   LIF  exact")
         assert " ".join(" ".join(lines).split()).count("NIR has no such thing") == 4
+    odd = table([Label("a\x1b[2J\nb", "LIF", "exact", "")])
+    assert odd.startswith("a\\x1b[2J b  LIF")
+    assert odd.isprintable()
     assert worst(["exact", "unsupported", "approximate"]) == "unsupported"
     assert worst([]) == "exact"
 

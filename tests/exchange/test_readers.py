@@ -53,6 +53,7 @@ def spikes(reader: str, path: Path) -> np.ndarray:
         pytest.skip(f"{reader} needs {', '.join(missing)}, of the extras 'readers' and 'peers'")
     import torch
 
+    torch.set_num_threads(1)  # small arrays
     with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         module, state, found = module_of(reader, read(path)), None, []
         for x in torch.from_numpy(XS):
@@ -66,18 +67,15 @@ def spikes(reader: str, path: Path) -> np.ndarray:
     [
         ("snntorch", "lif-feed-forward"),
         ("snntorch", "cuba-feed-forward"),
-        ("norse", "lif-feed-forward"),
-        ("norse", "cuba-feed-forward"),
-        ("norse", "lif"),
-        ("norse", "cuba"),
-        ("spikingjelly", "lif-feed-forward"),
-        ("spikingjelly", "cuba-feed-forward"),
-        ("spikingjelly", "lif"),
-        ("spikingjelly", "cuba"),
-        ("spikingjelly", "if"),
-        ("norse-subtract", "soft"),
-        ("norse-subtract", "soft-cuba"),
-        ("norse-subtract", "soft-feed-forward"),
+        *(
+            pytest.param(reader, name, marks=pytest.mark.slow)
+            for reader, names in {
+                "norse": ("lif-feed-forward", "cuba-feed-forward", "lif", "cuba"),
+                "norse-subtract": ("soft-feed-forward", "soft", "soft-cuba"),
+                "spikingjelly": ("lif-feed-forward", "cuba-feed-forward", "lif", "cuba", "if"),
+            }.items()
+            for name in names
+        ),
     ],
 )
 def test_the_same_spikes(reader: str, name: str, tmp_path: Path) -> None:
@@ -88,6 +86,7 @@ def test_the_same_spikes(reader: str, name: str, tmp_path: Path) -> None:
     assert first_difference(found, out.spikes[-1]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["norse", "spikingjelly"])
 def test_a_reset_by_subtraction_is_approximate(reader: str, tmp_path: Path) -> None:
     """After a spike v is v_reset there and v - V_th here: who differs first has spiked before."""
@@ -101,6 +100,7 @@ def test_a_reset_by_subtraction_is_approximate(reader: str, tmp_path: Path) -> N
     assert wanted[:first].any(0)[found[first] != wanted[first]].all()
 
 
+@pytest.mark.slow
 def test_snntorch_reads_a_recurrent_layer_as_another(tmp_path: Path) -> None:
     """Why it is labelled unsupported: snnTorch 1.0.0 with nirtorch 2.6 sends the input of such a
     layer through its recurrent map, and cannot build two of them.

@@ -11,21 +11,22 @@ import numpy as np
 
 from snnlab.errors import UsageError, shown
 
-MAPS, NEURONS = ("Linear", "Affine", "Scale", "Flatten"), ("LIF", "CubaLIF", "IF")
+MAPS = ("Linear", "Affine", "Scale", "Flatten", "Delay")
+NEURONS = ("LIF", "CubaLIF", "IF")
 
 
 class Block(NamedTuple):
     """Maps, and the neuron behind them.
 
     Attributes:
-        maps: names of nodes without memory, in order.
+        maps: names of maps and delays, in order.
         neuron: name of a node, empty where the graph ends with maps.
-        recurrence: name of the map from the neuron to itself, empty for none.
+        recurrence: names of those from the neuron to itself, empty for none.
     """
 
     maps: tuple[str, ...]
     neuron: str
-    recurrence: str
+    recurrence: tuple[str, ...]
 
 
 def type_of(node: Any) -> str:
@@ -55,7 +56,10 @@ def flattened(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         if len(after) != 1 or len(before) != 1 or after[0] == final:
             raise UsageError(f"graph '{shown(name)}' in the graph: it is no layer")
         entry[name], leave[name] = own[after[0]], own[before[0]]
-        nodes |= {own[k]: n for k, n in inner.items() if k not in (first, final)}
+        kept = {own[k]: n for k, n in inner.items() if k not in (first, final)}
+        if taken := kept.keys() & (nodes.keys() | graph.nodes.keys()):
+            raise UsageError(f"two nodes of the graph are called '{shown(min(taken))}'")
+        nodes |= kept
         edges += [(own[a], own[b]) for a, b in between if a != first and b != final]
     edges += [(leave.get(a, a), entry.get(b, b)) for a, b in graph.edges]
     return nodes, edges
@@ -78,29 +82,39 @@ def chain(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> list[Block]:
     inputs = [name for name, node in nodes.items() if type_of(node) == "Input"]
     if len(inputs) != 1:
         raise UsageError(f"the graph has {len(inputs)} inputs, needed is one")
+
+    def loops(name: str) -> list[tuple[str, ...]]:
+        """Ways of maps alone from a neuron back to itself."""
+        found = []
+        for first in after[name] if type_of(nodes[name]) in NEURONS else ():
+            way, here = [first], first
+            while type_of(nodes[here]) in MAPS and len(after[here]) == len(before[here]) == 1:
+                (here,) = after[here]
+                if here == name:
+                    found.append(tuple(way))
+                if here in way or here == name:
+                    break
+                way.append(here)
+        return found
+
     blocks, maps, seen = list[Block](), list[str](), {inputs[0]}
     here = inputs[0]
-    while True:
-        recurrence = ""
+    while type_of(nodes[here]) != "Output":
+        own = loops(here)
+        if len(own) > 1:
+            raise UsageError(f"node '{shown(here)}' has {len(own)} maps of its own spikes")
+        recurrence = own[0] if own else ()
         if type_of(nodes[here]) in NEURONS:
-            loops = [m for m in after[here] if after[m] == [here] == before[m]]
-            if len(loops) > 1:
-                raise UsageError(f"node '{shown(here)}' has {len(loops)} maps of its own spikes")
-            recurrence = loops[0] if loops else ""
             blocks.append(Block(tuple(maps), here, recurrence))
-            maps, seen = [], seen | set(loops)
+            maps, seen = [], seen | set(recurrence)
         elif here != inputs[0]:
             maps.append(here)
-        onward = [m for m in after[here] if m != recurrence]
+        onward = [m for m in after[here] if m not in recurrence[:1]]
         if len(onward) != 1:
             raise UsageError(
                 f"node '{shown(here)}' leads to {len(onward)} others: a chain of layers is needed"
             )
-        if (
-            set(before[onward[0]])
-            - {here}
-            - {m for m in after[onward[0]] if after[m] == [onward[0]]}
-        ):
+        if set(before[onward[0]]) - {here} - {way[-1] for way in loops(onward[0])}:
             raise UsageError(
                 f"node '{shown(onward[0])}' has several inputs: a chain of layers is needed"
             )
@@ -108,12 +122,10 @@ def chain(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> list[Block]:
         if here in seen:
             raise UsageError(f"node '{shown(here)}' is reached twice: a chain of layers is needed")
         seen.add(here)
-        if type_of(nodes[here]) == "Output":
-            break
     if lost := sorted(set(nodes) - seen):
         raise UsageError(f"node '{shown(lost[0])}' is not reached from the input")
     if maps:
-        blocks.append(Block(tuple(maps), "", ""))
+        blocks.append(Block(tuple(maps), "", ()))
     return blocks
 
 
@@ -134,7 +146,7 @@ def product(nodes: dict[str, Any], names: tuple[str, ...], n: int) -> Affine:
     scale = np.ones(n, np.float32)
     for name in names:
         node, kind = nodes[name], type_of(nodes[name])
-        if kind == "Flatten":
+        if kind in ("Flatten", "Delay"):
             continue
         if kind == "Scale":
             s = np.asarray(node.scale, np.float32).reshape(-1)

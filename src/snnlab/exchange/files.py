@@ -127,5 +127,8 @@ class _Walk:
             raise self.refuse(where, f"of a type that is no number or text ({data.dtype})")
         self.bytes += data.nbytes
         require_memory(2.0 * self.bytes, f"what {self.name} holds")
+        words = where.rpartition("/")[2] in ("type", "version", "edges") or "/metadata/" in where
+        if text is not None and not words:
+            raise self.refuse(where, "a text, and no number")
         if text is not None and (data.size > MOST or data.nbytes > 16 * LONGEST_TEXT):
             raise self.refuse(where, "too long a text")

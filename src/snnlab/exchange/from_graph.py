@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from snnlab.devices import require_memory
 from snnlab.errors import UsageError, shown
-from snnlab.exchange.chains import Affine, Block, chain, flattened, product, type_of
+from snnlab.exchange.chains import MAPS, NEURONS, Block, chain, flattened, product, type_of
 from snnlab.exchange.labels import Label
 from snnlab.exchange.packages import require_nir
 from snnlab.exchange.readers import READERS, Scheme
 from snnlab.exchange.recipes import rebuilt
 from snnlab.exchange.to_graph import LATER, to_nir
+from snnlab.models.delays import Delayed
 from snnlab.models.maps import DenseMap, FixedMap, Held, Operator
 from snnlab.models.networks import LayeredNetwork
 from snnlab.models.neurons.nir import NIRNeuron, Reset
@@ -110,7 +112,7 @@ def _original(
     network = rebuilt(meta, graph.nodes, operator)
     if network is None:
         return None
-    readout = bool(meta.get("readout", 1))
+    readout = str(meta.get("readout", 1)) != "0"
     again = to_nir(network, str(meta["reader"]), readout=readout, unsupported=True)
     nodes, edges = again.graph.nodes, {tuple(edge) for edge in graph.edges}
     if nodes.keys() != graph.nodes.keys() or edges != set(again.graph.edges):
@@ -149,8 +151,7 @@ class _Reading:
         self.nodes, edges = flattened(graph)
         for name, node in self.nodes.items():
             kind = type_of(node)
-            if kind not in ("Input", "Output", "Linear", "Affine", "Scale", "Flatten", "LIF",
-                            "CubaLIF", "IF", "LI"):  # fmt: skip
+            if kind not in ("Input", "Output", "LI", *MAPS, *NEURONS):
                 raise UsageError(f"node '{shown(name)}' ({kind}) is unsupported: no layer of it")
         self.blocks = chain(self.nodes, edges)
         self.dt, self.dt_ms, self.scheme, self.operator = dt, dt_ms, scheme, operator
@@ -200,16 +201,47 @@ class _Reading:
             np.maximum(1 - self.dt / tau, 0) if self.scheme == "euler" else np.exp(-self.dt / tau)
         )
 
-    def _map(self, names: tuple[str, ...], n: int) -> Affine:
+    def _map(self, names: tuple[str, ...], n: int, more: str = "") -> tuple[Any, Any]:
+        """A map of ``n`` inputs, delayed or not, and its bias."""
+        weights = [name for name in names if type_of(self.nodes[name]) in ("Linear", "Affine")]
         for name in names:
-            self._say(name, "flattened, the last axis first" if type_of(self.nodes[name]) ==
-                      "Flatten" else "trained")  # fmt: skip
-        return product(self.nodes, names, n)
+            kind = type_of(self.nodes[name])
+            told = {"Flatten": "flattened, the last axis first", "Delay": ""}.get(kind, "trained")
+            if len(weights) > 1 and name in weights:
+                told = "trained, as one map with the others"
+            self._say(name, told + (more if name in weights else ""))
+        found = product(self.nodes, names, n)
+        made: Any = DenseMap(jnp.asarray(found.weight), self.operator)
+        steps = np.zeros(n, np.int64)
+        for name in names:
+            if type_of(self.nodes[name]) == "Delay":
+                steps += self._delay(
+                    name, n, weights and names.index(weights[0]) > names.index(name)
+                )
+        return (Delayed(made, steps) if steps.any() else made), found.bias
+
+    def _delay(self, name: str, n: int, before: Any) -> np.ndarray:
+        """``(n,)`` steps of a delay in front of a map; behind it, it is one for all."""
+        given = np.asarray(self.nodes[name].delay, np.float64)
+        if not before and np.unique(given).size == 1:
+            given = given.reshape(-1)[:1]
+        if given.size not in (1, n) or not np.isfinite(given).all() or (given < 0).any():
+            raise UsageError(f"node '{shown(name)}': delays of {n} inputs of its map are needed")
+        exact = np.broadcast_to(given.reshape(-1), (n,)) / self.dt
+        steps = np.minimum(np.round(exact), 1e6).astype(np.int64)
+        at = next(k for k, label in enumerate(self.labels) if label.node == name)
+        if np.abs(exact - steps).max() > 1e-6 * max(1.0, exact.max()):
+            self.labels[at] = self.labels[at]._replace(
+                kind="approximate", reason=f"rounded to steps of {self.dt:g} s"
+            )
+        else:
+            self.labels[at] = self.labels[at]._replace(reason=f"steps of {self.dt:g} s")
+        return steps
 
     def _layer(self, block: Block, n_in: int) -> SpikingLayer:
         node, name = self.nodes[block.neuron], block.neuron
-        w = self._map(block.maps, n_in)
-        n = w.weight.shape[1]
+        w, bias = self._map(block.maps, n_in)
+        n = w.out_size[0]
         size = int(np.asarray(node.v_threshold).size)
         if size not in (1, n):
             raise UsageError(f"node '{shown(name)}': {size} neurons behind a map of {n} outputs")
@@ -228,25 +260,22 @@ class _Reading:
         step = "Euler forwards" if self.scheme == "euler" else "decay exp(-dt/tau)"
         more = "; a spike subtracts v_threshold" if self.reset == "subtract" else ""
         self._say(name, f"steps of {self.dt:g} s, {step}{more}")
-        bias, v = w.bias, None
+        v = None
         if block.recurrence:
-            own = self._map((block.recurrence,), n)
-            if own.weight.shape != (n, n):
-                raise UsageError(f"node '{shown(block.recurrence)}': no map of {n} to {n} neurons")
-            self.labels[-1] = self.labels[-1]._replace(reason=f"trained; {LATER}")
-            v = DenseMap(jnp.asarray(own.weight), self.operator)
-            if own.bias is not None:
-                bias = own.bias if bias is None else bias + own.bias
-        made = SpikingLayer(
-            neuron, DenseMap(jnp.asarray(w.weight), self.operator),
-            {"theta": Held(jnp.asarray(theta, jnp.float32))}, v=v, bias=bias is not None,
-        )  # fmt: skip
+            v, more = self._map(block.recurrence, n, f"; {LATER}")
+            if v.out_size != (n,):
+                raise UsageError(f"node '{shown(block.recurrence[-1])}': no map of {n} to {n}")
+            if more is not None:
+                bias = more if bias is None else bias + more
+        value = {"theta": Held(jnp.asarray(theta, jnp.float32))}
+        made = SpikingLayer(neuron, w, value, v=v, bias=bias is not None)
         if bias is not None and made.bias is not None:
             made.bias.value = jnp.asarray(bias, jnp.float32)
         return made
 
     def _spikes(self, n: int) -> Readout:
         """The graph ends with a layer: its spikes are what is read out."""
+        require_memory(4.0 * n * n, f"a readout of {n:,} neurons")
         return Readout(FixedMap(jnp.eye(n, dtype=jnp.float32)), None)
 
     def _readout(self, names: tuple[str, ...], n: int) -> Readout:
@@ -254,23 +283,26 @@ class _Reading:
         leaks = type_of(self.nodes[last]) == "LI"
         if any(type_of(self.nodes[name]) == "LI" for name in maps):
             raise UsageError("the graph has a leak (LI) before its end: no layer of it")
-        w = self._map(tuple(maps) if leaks else names, n)
-        n_out = w.weight.shape[1]
-        weight, bias, decay = w.weight, w.bias, None
+        w, bias = self._map(tuple(maps) if leaks else names, n)
+        n_out, decay = w.out_size[0], None
         if leaks:
             a = self._decay(last, "tau", n_out)
             gain = (1 - a) * self._values(last, "r", n_out)
             rest = (1 - a) * self._values(last, "v_leak", n_out)
             if not np.allclose(gain, 1, rtol=1e-7):
-                weight = (weight * gain).astype(np.float32)
+                _scale(w, gain)
                 bias = None if bias is None else (bias * gain).astype(np.float32)
             if rest.any():
                 bias = (rest if bias is None else bias + rest).astype(np.float32)
             decay = Held(jnp.asarray(a, jnp.float32))
             self._say(last, f"steps of {self.dt:g} s")
-        made = Readout(
-            DenseMap(jnp.asarray(weight), self.operator), decay, bias=bias is not None
-        )  # fmt: skip
+        made = Readout(w, decay, bias=bias is not None)
         if bias is not None and made.bias is not None:
             made.bias.value = jnp.asarray(bias, jnp.float32)
         return made
+
+
+def _scale(w: Any, gain: np.ndarray) -> None:
+    """Multiply the columns of a map's weights."""
+    weight = (w.map if isinstance(w, Delayed) else w).weight
+    weight.value = {"weight": jnp.asarray(np.asarray(weight.value["weight"]) * gain, jnp.float32)}

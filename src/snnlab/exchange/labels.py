@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from snnlab.errors import shown
+
 Kind = Literal["exact", "approximate", "unsupported"]
 #: From the best to the worst.
 KINDS: tuple[Kind, ...] = ("exact", "approximate", "unsupported")
@@ -43,6 +45,7 @@ def table(labels: Sequence[Label], width: int = 0) -> str:
         width: columns of the terminal; 0: as wide as it is.
     """
     width = width or shutil.get_terminal_size().columns
+    labels = [label._replace(node=shown(label.node, 60)) for label in labels]
     columns = [max(len(getattr(a, name)) for a in labels) for name in ("node", "type", "kind")]
     lines = []
     for a in labels:

@@ -15,7 +15,7 @@ from typing import Literal
 
 Scheme = Literal["euler", "exponential"]
 #: What a layer, or a readout, may become.
-STANDARD = frozenset({"Linear", "Affine", "LIF", "CubaLIF", "IF", "LI", "I"})
+STANDARD = frozenset({"Linear", "Affine", "LIF", "CubaLIF", "IF", "LI", "I", "Delay"})
 _COMMON = frozenset({"Linear", "Affine", "LIF", "CubaLIF"})
 
 

@@ -89,7 +89,7 @@ def rebuilt(
         ):
             return None
         set_params(network, found)
-    except (UsageError, ValueError, TypeError, KeyError, AttributeError):
+    except (UsageError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
         return None
     return network
 

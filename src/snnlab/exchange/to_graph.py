@@ -7,6 +7,7 @@ transposes of ours, and what one map holds of input and own spikes is two nodes.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from snnlab.exchange.labels import Label, worst
 from snnlab.exchange.packages import require_nir
 from snnlab.exchange.readers import READERS, Reader
 from snnlab.exchange.recipes import recorded
+from snnlab.models.delays import Delayed
 from snnlab.models.maps import SparseMap
 from snnlab.models.networks import LayeredNetwork
 from snnlab.models.pathways import PathwayLayer
@@ -132,6 +134,17 @@ class _Writing:
             node = self.nir.Affine(weight, (b * factor).astype(np.float32) if scaled else b.copy())
         self.add(name, node, [], "; ".join(told))
 
+    def delay(self, name: str, map_: Any) -> str:
+        """The node of a map's delays, if it has some: its name."""
+        if not isinstance(map_, Delayed):
+            return ""
+        faults = []
+        if "Delay" not in self.reader.nodes:
+            faults.append(Fault("unsupported", "this reader has no Delay"))
+        node = self.nir.Delay(map_.steps * self.dt)
+        self.add(name, node, faults, f"steps of {self.dt:g} s")
+        return name
+
     def layer(self, k: int) -> None:
         layer, head = self.network.layers[k], f"layer{k}"
         found = cell_of(layer, self.network.dt_ms)
@@ -140,6 +153,8 @@ class _Writing:
         node = said(found, self.reader, self.dt)
         faults = [*node.faults, *(self.general if k == 0 else ())]
         w, v, bias, sources = _maps(layer, self.n)
+        if late := self.delay(f"{head}.delay", getattr(layer, "w", None)):
+            self.follow(late)
         self.weights(f"{head}.weights", w, bias, node.factor)
         self.follow(f"{head}.weights")
         if v is not None and node.type not in self.reader.recurrent:
@@ -149,8 +164,10 @@ class _Writing:
         self.add(f"{head}.neuron", neuron, faults, f"for steps of {self.dt:g} s, {step}")
         self.follow(f"{head}.neuron")
         if v is not None:
+            late = self.delay(f"{head}.recurrence_delay", getattr(layer, "v", None))
             self.weights(f"{head}.recurrence", v, None, node.factor, LATER)
-            self.edges += [(self.last, f"{head}.recurrence"), (f"{head}.recurrence", self.last)]
+            way = [self.last, *([late] if late else []), f"{head}.recurrence", self.last]
+            self.edges += itertools.pairwise(way)
         if not (node.factor != 1).any():
             self.sources |= {
                 self._name(weight): [f"{head}.{part}" for part in parts]
@@ -169,6 +186,8 @@ class _Writing:
         decay = 0.0 if readout.decay is None else readout.decay()
         a = np.broadcast_to(np.asarray(decay, np.float64), (network.n_out,)).copy()
         w: Any = readout.map.effective_weight()
+        if late := self.delay("readout.delay", readout.map):
+            self.follow(late)
         self.weights("readout.weights", w, bias, np.ones(network.n_out))
         if hasattr(readout.map, "weight") and isinstance(readout.map.weight.value, dict):
             self.sources[self._name(readout.map.weight)] = ["readout.weights"]
