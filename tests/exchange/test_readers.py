@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from exchanged import XS, answer, first_difference, of_model
-from snnlab.exchange import read, to_nir, write
+from snnlab.exchange import from_nir, read, to_nir, write
 from snnlab.learners.forward import response
 
 nir = pytest.importorskip("nir", reason="of the extra 'nir'")
@@ -46,11 +46,15 @@ def module_of(reader: str, graph: Any) -> Any:
     return import_from_nir(graph, dt=1e-4)
 
 
-def spikes(reader: str, path: Path) -> np.ndarray:
-    """``(T, B, n)`` of the last layer, for the input ``XS``."""
+def skip_without(reader: str) -> None:
     missing = [name for name in PACKAGES[reader] if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{reader} needs {', '.join(missing)}, of the extras 'readers' and 'peers'")
+
+
+def spikes(reader: str, path: Path) -> np.ndarray:
+    """``(T, B, n)`` of the last layer, for the input ``XS``."""
+    skip_without(reader)
     import torch
 
     torch.set_num_threads(1)  # small arrays
@@ -109,3 +113,37 @@ def test_snntorch_reads_a_recurrent_layer_as_another(tmp_path: Path) -> None:
     made = to_nir(network, "snntorch", readout=False, unsupported=True)
     found = spikes("snntorch", write(tmp_path / "a.nir", made.graph))
     assert first_difference(found, response(network, XS).spikes[0]) is not None
+
+
+@pytest.mark.parametrize("recurrent", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_network_of_snntorch(recurrent: bool, tmp_path: Path) -> None:
+    """Its own file is read here, recurrence included, and spikes as it does there."""
+    skip_without("snntorch")
+    import snntorch
+    import torch
+    from snntorch.export_nir import export_to_nir
+
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    options = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
+    first = snntorch.Leaky(beta=torch.full((12,), 0.9), threshold=0.5, **options)
+    if recurrent:
+        second: Any = snntorch.RLeaky(beta=0.8, threshold=0.3, linear_features=8, **options)
+    else:
+        second = snntorch.Leaky(beta=torch.full((8,), 0.8), threshold=0.3, **options)
+    for neuron, n in ((first, 12), (second, 8)):  # export takes thresholds as they are
+        neuron.threshold = torch.full((n,), float(neuron.threshold))
+    layers = torch.nn.Linear(XS.shape[-1], 12), first, torch.nn.Linear(12, 8), second
+    module = torch.nn.Sequential(*layers)
+    with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        graph = export_to_nir(module, torch.zeros(XS.shape[-1]))
+        first.reset_mem()
+        second.reset_mem()
+        found = np.stack([module(x).numpy() for x in torch.from_numpy(XS)])
+    graph = read(write(tmp_path / "a.nir", graph))
+    made = from_nir(graph, dt_ms=0.1)
+    assert {label.kind for label in made.labels} == {"exact"}
+    assert 0.01 < found.mean() < 0.9
+    out = response(made.network, XS)
+    assert first_difference(out.spikes[-1], found) is None
+    np.testing.assert_array_equal(out.readout, found)

@@ -59,8 +59,8 @@ def from_nir(
         scheme: how decays follow from time constants (:mod:`snnlab.exchange.readers`); ``None``:
             as snnlab wrote them, or by Euler forwards.
         reset: what a spike does: ``value`` sets v to v_reset, as NIR says; ``subtract`` subtracts
-            the threshold, as snnTorch's neurons do unless told otherwise, and as its files do not
-            say; ``None``: as snnlab wrote it, or ``value``.
+            the threshold, as norse's ``reset_subtract`` does and files do not say; ``None``: as
+            snnlab wrote it, or ``value``.
         operator: how maps are traced (:mod:`snnlab.models.maps`).
 
     Raises:

@@ -24,8 +24,8 @@ class NIRFile(Options):
     nir_reset: Literal["auto", "value", "subtract"] = option(
         default="auto",
         help="what a spike of the file's neurons does: sets the membrane to v_reset, as NIR says, "
-        "or subtracts the threshold, as snnTorch does unless told otherwise; auto: what snnlab "
-        "wrote, or value",
+        "or subtracts the threshold, as norse can be told to; auto: what snnlab wrote, "
+        "or value",
     )
     dt: float = Leaky.dt
 
