@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,8 @@ def test_a_broken_file(at: int, path: Path) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
+        read(tmp_path / "nowhere.nir")
+    with pytest.raises(UsageError, match="it is no plain file"):
         read(tmp_path)
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["spikes"] = np.zeros(3)
@@ -153,6 +156,13 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         read(tmp_path / "x.h5")
     with pytest.raises(UsageError, match=r"cannot write .*: it is a folder"):
         write(tmp_path, graph())
+
+
+def test_without_the_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for use in (lambda: read(path), lambda: write(path, None), lambda: from_nir(None)):
+        with pytest.raises(UsageError, match=r"NIR files need the package nir, of the extra 'nir'"):
+            use()
 
 
 UNFIT = {

@@ -79,6 +79,8 @@ def test_other_readers() -> None:
         to_nir(EXACT["lif"](), "norsee")
     with pytest.raises(UsageError, match="no layers"):
         to_nir(object())
+    with pytest.raises(UsageError, match="read backwards"):
+        to_nir(of_model("LIF", bidirectional=True), unsupported=True)
 
 
 def test_a_reader_that_subtracts() -> None:

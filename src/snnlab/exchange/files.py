@@ -59,7 +59,8 @@ def read(path: str | Path) -> nir.NIRGraph:
     package, path = require_nir(), Path(path).expanduser()
     name = f"NIR file {shown(path, 200)}"
     if not path.is_file():
-        raise UsageError(f"cannot read {name}: there is no such file")
+        what = "it is no plain file" if path.exists() else "there is no such file"
+        raise UsageError(f"cannot read {name}: {what}")
     try:
         with h5py.File(path, "r", locking=False) as file:
             if not isinstance(file.get("node"), h5py.Group) or "version" not in file:

@@ -69,6 +69,8 @@ def to_nir(
         )
     if not isinstance(network, LayeredNetwork):
         raise UsageError(f"a {type(network).__name__} cannot be written as NIR: it has no layers")
+    if network.bidirectional:
+        raise UsageError("layers that read backwards (--bidirectional) cannot be written as NIR")
     made = _Writing(package, network, READERS[reader])
     for k in range(len(network.layers)):
         made.layer(k)
@@ -104,9 +106,6 @@ class _Writing:
         self.labels: list[Label] = [Label("input", "Input", "exact", f"{network.n_in} inputs")]
         self.sources: dict[str, list[str]] = {}
         self.last, self.n = "input", network.n_in
-        self.general: list[Fault] = []
-        if network.bidirectional:
-            self.general.append(Fault("unsupported", "NIR has no layers that read backwards"))
 
     def add(self, name: str, node: Any, faults: list[Fault], exact: str = "") -> None:
         kind = worst(fault.kind for fault in faults)
@@ -151,7 +150,7 @@ class _Writing:
         if isinstance(found, Fault):
             raise UsageError(f"{head}.neuron is unsupported: {found.reason}")
         node = said(found, self.reader, self.dt)
-        faults = [*node.faults, *(self.general if k == 0 else ())]
+        faults = list(node.faults)
         w, v, bias, sources = _maps(layer, self.n)
         if late := self.delay(f"{head}.delay", getattr(layer, "w", None)):
             self.follow(late)
