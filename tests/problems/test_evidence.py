@@ -195,11 +195,13 @@ def test_after_spike_current_and_threshold_are_states_on_demand() -> None:
 
 def test_a_run_leaves_results(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    config = tiny("--filepath", str(folder), "--A1", "0.2", "--Ath", "0.1", "--sparsity", "0.5")
+    config = tiny("--filepath", str(folder), "--A1", "0.2", "--Ath", "0.1", "--sparsity", "0.5",
+                  "--animate")  # fmt: skip
     run(config, build(config), Console(quiet=True))
     found = json.loads((folder / "results.json").read_text())
     assert (found["net"], found["n_exc"], found["n_inh"], found["batches"]) == ("coba", 16, 4, 2)
     assert (folder / "figures" / "test-samples.png").is_file()
+    assert (folder / "figures" / "test-samples.gif").read_bytes().startswith(b"GIF89a")
 
 
 @pytest.mark.slow

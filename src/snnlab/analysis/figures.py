@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from snnlab.analysis import style
+from snnlab.analysis._animation import animate
 from snnlab.analysis._comparison import comparison_figure, dependence_figure
 from snnlab.analysis._confusion import confusion_figure
 from snnlab.analysis._curves import learning_curves
@@ -32,6 +33,7 @@ __all__ = [
     "Dot",
     "Panel",
     "Slice",
+    "animate",
     "comparison_figure",
     "confusion_figure",
     "dependence_figure",

@@ -116,6 +116,10 @@ class RunConfig:
         unit="minutes",
     )  # fmt: skip
     n_show: int = option(default=3, help="test samples in the figure", ge=1, le=16)
+    animate: bool = option(
+        default=False, only={"mode": ("train", "sim")},
+        help="the first test sample of the figure as a film too: test-samples.gif beside it",
+    )  # fmt: skip
     plot_epoch_freq: int = option(
         default=0,
         help="every so many epochs, figures of validation samples in figures/epoch-<n>; 0: never",
@@ -195,8 +199,8 @@ class Problem(Splits):
 
 #: Options that may differ between a run and its continuation.
 FREE_ON_RESUME = (
-    "mode", "devices", "shard", "distributed", "filepath", "exp_name", "resume", "max_to_keep",
-    "n_show", "epochs", "data_path", "n_data_worker", "plot_epoch_freq", "load_exp_folder",
-    "use_pretrained_model", "only_do_testing", "acc_th", "pruning_epochs", "pruning_threshold",
-    "checkpoint_every", "checkpoint_minutes",
+    "mode", "devices", "shard", "distributed", "filepath", "exp_name", "resume",
+    "max_to_keep", "n_show", "animate", "epochs", "data_path", "n_data_worker",
+    "plot_epoch_freq", "load_exp_folder", "use_pretrained_model", "only_do_testing", "acc_th",
+    "pruning_epochs", "pruning_threshold", "checkpoint_every", "checkpoint_minutes",
 )  # fmt: skip

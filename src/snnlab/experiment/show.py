@@ -121,6 +121,8 @@ def draw(
     path = folder / f"{split}-samples.png"
     figures.save(figures.samples_figure(recording, indices), path)
     drawn.append(path)
+    if config.run.animate and split == "test":
+        drawn.append(figures.animate(recording, indices[0], path.with_suffix(".gif")))
     return drawn
 
 
