@@ -95,14 +95,14 @@ def test_the_page_says_how_the_runs_differ_then_what_they_found(made: tuple[Path
     columns = page.tables[differ][0]
     rows = {row[0]: dict(zip(columns, row)) for row in page.tables[differ][1:]}
     assert rows["trials"]["method"] == "bptt"
-    assert (rows["diag-0 and others"]["method"], rows["diag-0 and others"]["lr"]) == (
+    assert (rows["diag"]["method"], rows["diag"]["lr"]) == (
         "diag",
         "0.25",
     )
     assert "seed" not in columns
     run = {row[0]: row for row in page.tables["What was run"]}
     assert run["trials"][4:] == ["0, 1, 2, 3", "3 of 4 finished, 1 failed"]
-    assert run["diag-0 and others"][4:] == ["0, 1", "2 of 2 finished"]
+    assert run["diag"][4:] == ["0, 1", "2 of 2 finished"]
     assert run["never"][5] == "not run"
     assert run["going"][5].startswith("interrupted after epoch 2 and 3 batches")
     assert "damaged" in run
@@ -116,7 +116,7 @@ def test_the_page_says_how_the_runs_differ_then_what_they_found(made: tuple[Path
         f"{sd:.2f}",
         f"{low:.2f} to {min(high, 100):.2f}",
     ]
-    text = " ".join(page.text)
+    text = " ".join(" ".join(page.text).split())
     assert "snnlab run image-classification --method diag --epochs 2 --lr 0.25" in text
     assert "diverged in epoch 2" in text
     for problem in (
@@ -210,7 +210,10 @@ def test_a_report_is_replaced_and_a_folder_of_runs_is_all_of_them(
         assert cli.main(["report", str(tmp_path / "runs"), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}  0.")
     (one,) = read([str(tmp_path / "runs")])
-    assert (len(one.seeds), one.name) == (2, "run-0 and others")
+    assert (len(one.seeds), one.name) == (2, "run")
+    seed_folder(tmp_path / "runs" / "sweep" / "lr-1", 0, 0.9, lr=1.0)
+    (tmp_path / "runs" / "sweep" / "sweep.yaml").write_text("lr-1: []\n")
+    assert [e.name for e in read([str(tmp_path / "runs")])] == ["lr 0.002", "lr-1"]
 
 
 JSON = st.recursive(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
@@ -227,7 +228,12 @@ def _runs_of(path: Path) -> list[Path]:
     folder = RunFolder(path)
     if folder.holds_a_run or folder.results.is_file() or folder.metrics.path.is_file():
         return [path]
-    inside = sorted(p for p in path.glob("*") if p.is_dir() and RunFolder(p).holds_a_run)
+    inside: list[Path] = []
+    for one in sorted(p for p in path.glob("*") if p.is_dir()):
+        if RunFolder(one).holds_a_run:
+            inside.append(one)
+        elif (one / "sweep.yaml").is_file():
+            inside += _runs_of(one)
     return inside or [RunFolder.existing(str(path)).path]
 
 
@@ -259,16 +265,25 @@ def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
 
 
 def _name(experiments: list[Experiment]) -> None:
-    """Names that tell experiments apart: a folder's, or what was asked otherwise."""
-    differing = differences(experiments)
-    wanted = {option for one in experiments for option in one.first.asked}
+    """Names that tell experiments apart: a folder's, what was asked otherwise, or what the names of
+    several folders begin with."""
+    asked: dict[int, list[str]] = {}
+    for task in {one.first.task for one in experiments}:
+        mine = [one for one in experiments if one.first.task == task]
+        wanted = {option for one in mine for option in one.first.asked}
+        for option, values in (differences(mine) if task else {}).items():
+            for one, value in zip(mine, values, strict=True):
+                if option in wanted and value != "-":
+                    asked.setdefault(id(one), []).append(f"{option} {value}")
     names = []
-    for k, one in enumerate(experiments):
-        parts = [f"{option} {values[k]}" for option, values in differing.items()
-                 if values[k] != "-" and option in wanted]  # fmt: skip
-        name = one.folders[0].resolve().name
-        if len(one.folders) > 1:
-            name = ", ".join(parts) if 0 < len(parts) <= 3 else f"{name} and others"
+    for one in experiments:
+        folders, parts = [path.resolve().name for path in one.folders], asked.get(id(one), [])
+        name = folders[0]
+        if len(folders) > 1:
+            begin = os.path.commonprefix(folders)  # noqa: RUF071 (of names, letter by letter)
+            begin = begin.rstrip("-_. 0123456789").removesuffix("seed")
+            name = begin.rstrip("-_. ") or f"{name} and others"
+            name = ", ".join(parts) if 0 < len(parts) <= 3 else name
         names.append(shown(name, WIDEST))
     for one, name in zip(experiments, names, strict=True):
         one.name = name if names.count(name) == 1 else shown(one.folders[0], 4 * WIDEST)

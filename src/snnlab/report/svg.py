@@ -76,6 +76,7 @@ def curves(lines: Sequence[Line], label: str, *, log: bool = False, zero: bool =
     if log:
         ticks = [t for t in LogLocator(subs=(1.0, 2.0, 5.0)).tick_values(low, high)
                  if 0.8 * low <= t <= 1.25 * high]  # fmt: skip
+        ticks = ticks[:: 1 + len(ticks) // 8]
         low, high = min([low, *ticks]), max([high, *ticks])
     else:
         ticks = list(MaxNLocator(nbins=4).tick_values(low, high))
