@@ -61,6 +61,8 @@ def desk(home: Path) -> list[Path]:
     sweep = home / "sweep"
     for seed in (0, 1):
         seed_folder(sweep / f"diag-{seed}", seed, 0.5 + 0.1 * seed, method="diag", lr=0.25)
+    Image.fromarray(np.full((30, 90, 3), 200, np.uint8)).save(sweep / "comparison.png")
+    (home / "comparison.png").write_bytes(b"of something else")
     (sweep / "sweep.yaml").write_text("diag-0: []\ndiag-1: []\nnever: []\n")
     seed_folder(home / NASTY.replace("/", "%"), 5, 0.7, exp_name="a", n_rec=7)
     damaged = seed_folder(home / "damaged", 0, 0.9, n_rec=8)

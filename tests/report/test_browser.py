@@ -23,10 +23,15 @@ CONTRAST = """(() => {
   const found = {};
   const kinds = 'h1,h2,h3,p,a,li,th,td,dt,code,summary,figcaption,svg text';
   for (const e of document.querySelectorAll(kinds)) {
-    if (!e.textContent.trim() || !e.checkVisibility() || e.classList.contains('on')) continue;
+    if (!e.textContent.trim() || !e.checkVisibility()) continue;
     const style = getComputedStyle(e);
     const ink = e.namespaceURI.endsWith('svg') ? style.fill : style.color;
-    const [a, b] = [light(rgb(ink).slice(0, 3)), light(behind(e))];
+    let ground = behind(e);
+    if (e.classList.contains('on')) {  // of a cell of the confusion matrix
+      const cell = getComputedStyle(e.previousElementSibling), part = +cell.fillOpacity;
+      ground = rgb(cell.fill).map((v, k) => v * part + ground[k] * (1 - part));
+    }
+    const [a, b] = [light(rgb(ink).slice(0, 3)), light(ground)];
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     const kind = e.tagName + '.' + e.classList;
     found[kind] = Math.min(found[kind] ?? 99, ratio);
@@ -72,6 +77,9 @@ def test_the_page_is_readable_at_every_width_and_in_both_themes(
                 assert window.value(cell) == ("flex" if width == 375 else "table-cell")
                 poor = {k: c for k, c in window.value(CONTRAST).items() if c < 4.5}
                 assert not poor, (width, theme)
+            below = "t.caption.getBoundingClientRect().top < t.tHead.getBoundingClientRect().top"
+            pairs = f"[...document.querySelectorAll('.pairs table')].map(t => {below})"
+            assert set(window.value(pairs)) == {True}
             backgrounds.add(window.value("getComputedStyle(document.body).backgroundColor"))
             heights[width, theme] = window.value("document.documentElement.scrollHeight")
     assert len(backgrounds) == 2
@@ -100,5 +108,5 @@ def test_the_page_has_what_a_screen_reader_needs(window: browser.Page, report: P
     ):  # fmt: skip
         assert window.value(f"document.querySelectorAll({without!r}).length") == 0, without
     shown = "[...document.images].map(i => i.complete && i.naturalWidth > 0)"
-    assert window.value(shown) == [True] * 3
+    assert window.value(shown) == [True] * 4
     assert window.value("document.querySelectorAll('svg').length") > 10

@@ -116,6 +116,8 @@ def test_the_page_says_how_the_runs_differ_then_what_they_found(made: tuple[Path
         f"{sd:.2f}",
         f"{low:.2f} to {min(high, 100):.2f}",
     ]
+    alone = next(row for row in page.tables[results] if row[0].startswith("<script>"))
+    assert alone[1:6] == ["1", "0", "70.00", "-", "60.00 to 80.00 (samples)"]
     text = " ".join(" ".join(page.text).split())
     assert "snnlab run image-classification --method diag --epochs 2 --lr 0.25" in text
     assert "diverged in epoch 2" in text
@@ -150,7 +152,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(made: tuple[Path, Path]) 
     assert NASTY.replace("/", "%")[:30] in " ".join(page.text)
     assert "<b>may|be</b>" in " ".join(page.text)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 3  # of two experiments and one run; the damaged one is left out
+    assert len(images) == 4  # of two experiments, one run and the sweep; not the damaged one
     assert all(image["alt"] for image in images)
     assert made[0].stat().st_size < 400_000
 

@@ -152,6 +152,26 @@ def activity(experiments: Sequence[Experiment], problems: list[str]) -> Section:
     return Section("activity", "Activity", blocks)
 
 
+def overviews(experiments: Sequence[Experiment], problems: list[str]) -> list[Image]:
+    """What sweeps and searches drew of their runs, each once.
+
+    Args:
+        experiments: of them.
+        problems: figures that cannot be read are added.
+    """
+    homes = dict.fromkeys(path.resolve().parent for one in experiments for path in one.folders)
+    found = []
+    for path in (home / name for home in homes for name in ("comparison.png", "search.png")):
+        if not (path.parent / "sweep.yaml").is_file() or not path.is_file():
+            continue
+        try:
+            what = f"{path.parent.name}: {_shows(path)}"
+            found.append(Image(what, what, embedded(path), path))
+        except (OSError, ValueError, SyntaxError) as error:  # PIL's for what is no picture
+            problems.append(f"{path}: {error}")
+    return found
+
+
 def _figures(seed: Seed) -> list[Path]:
     found = [path for folder in ("figures", "sim", "probe", "")
              for path in sorted((seed.path / folder).glob("*.png"))]  # fmt: skip
@@ -163,7 +183,10 @@ def _shows(path: Path) -> str:
     """What a figure shows, by its name."""
     known = {
         "test-samples": "test samples: input, spikes, membranes, readout and decision over time",
-        "comparison": "runs side by side",
+        "integrator": "input, state, spikes and currents over time",
+        "probe": "what the trained network keeps over the delay",
+        "comparison": "the runs of the sweep side by side",
+        "search": "what the search tried and found",
     }
     return known.get(path.stem, path.stem.replace("-", " "))
 

@@ -127,7 +127,7 @@ def _scores(score: Score, experiments: Sequence[Experiment]) -> Table:
         val = spread_of(numbers.get(f"val_{score.name}", []))
         failed = sum(seed.failed for seed in one.seeds)
         low, high = _limited(score, spread)
-        interval = "-" if low is None else f"{show(low)} to {show(high)}"
+        interval = _wilson(one, show) if low is None else f"{show(low)} to {show(high)}"
         rows.append([
             one.name, str(spread.n if spread else 0), str(failed),
             show(spread.mean if spread else None), show(spread.sd if spread else None), interval,
@@ -137,11 +137,21 @@ def _scores(score: Score, experiments: Sequence[Experiment]) -> Table:
         ])  # fmt: skip
     note = (
         "n: seeds with a test score; standard deviation over seeds (n - 1); interval: Student's "
-        "95 % of the mean over seeds. Validation, best epoch and rate are of the best epoch."
+        "95 % of the mean over seeds; of one seed Wilson's over its test samples. Validation, best "
+        "epoch and rate are of the best epoch."
     )
     columns = ["run", "n", "failed", f"test {unit}", "sd", "95 % interval", "validation",
                "best epoch", "rate (Hz)"]  # fmt: skip
     return Table(f"Test {score.words} over seeds", columns, rows, note)
+
+
+def _wilson(one: Experiment, show: Callable[[float | None], str]) -> str:
+    """The interval of a share of test samples that the results of one seed have."""
+    ends = one.first.results.get(f"test_{one.score.name}_wilson95")
+    if len(one.tested) != 1 or not isinstance(ends, list) or len(ends) != 2:
+        return "-"
+    low, high = map(number, ends)
+    return "-" if low is None or high is None else f"{show(low)} to {show(high)} (samples)"
 
 
 def _limited(score: Score, spread: Any) -> tuple[Any, Any]:
@@ -302,6 +312,7 @@ def _over(one: Experiment, measure: Callable[[Seed], str]) -> str:
 
 def versions(experiments: Sequence[Experiment]) -> Section:
     """Versions, commit, machine; what differs first."""
+    experiments = [one for one in experiments if one.first.head]
     heads = [one.first.head for one in experiments]
     names = list(dict.fromkeys(name for head in heads for name in head))
     same, other = [], []

@@ -12,14 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.colors import to_rgb
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from snnlab.analysis.style import spread
 
+#: Of the page, and of cells that are right and wrong (Okabe and Ito's, brighter in the dark).
+THEMES = {
+    "light": {"page": "#ffffff", "right": "#0072b2", "wrong": "#d55e00"},
+    "dark": {"page": "#14171b", "right": "#56b4e9", "wrong": "#f0903c"},
+}
 #: Colours that the style sheet has for lines.
 COLOURS = 7
 WIDTH, HEIGHT = 340, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 22, 10, 34
+INSET = 6  # of the first and the last epoch
 
 
 class Line(NamedTuple):
@@ -47,9 +54,11 @@ def _label(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.0e}"
 
 
-def _open(label: str, width: int, height: int) -> str:
+def _open(label: str, width: float, height: float, most: bool = False) -> str:
+    """The begin of a picture; with ``most`` it is never shown larger than it is."""
+    size = f'class="fit" width="{width:g}" ' * most
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f'<svg {size}viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
         f"<title>{escape(label)}</title>"
     )
 
@@ -86,7 +95,8 @@ def curves(lines: Sequence[Line], label: str, *, log: bool = False, zero: bool =
     wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at_x(value: float) -> float:
-        return LEFT + wide * (0.5 if first == last else (value - first) / (last - first))
+        share = 0.5 if first == last else (value - first) / (last - first)
+        return LEFT + INSET + (wide - 2 * INSET) * share
 
     def at_y(value: float) -> float:
         if log:
@@ -185,6 +195,18 @@ def histogram(values: np.ndarray, label: str, bins: int = 40) -> Markup:
 WRITTEN = 14
 
 
+def _white(kind: str, strength: float) -> str:
+    """The classes of a number on a cell: in which themes it is read better in white than black."""
+    found = ""
+    for theme, name in (("light", " white"), ("dark", " night")):
+        page, full = (to_rgb(THEMES[theme][what]) for what in ("page", kind))
+        mixed = [strength * f + (1 - strength) * p for p, f in zip(page, full, strict=True)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in mixed]
+        light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        found += name if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else ""  # WCAG 2.1, 1.4.3
+    return found
+
+
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
     """True classes by predictions; classes by their numbers, which the table beside it explains.
 
@@ -192,10 +214,12 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
     """
     n = len(counts)
     share = counts / np.maximum(counts.sum(1), 1)[:, None]
-    cell, edge = 300 / n, 34
-    size = edge + 300 + 4
+    cell, edge = min(300 / n, 44.0), 34
+    side = cell * n
+    size = edge + max(side, 90) + 4  # room for the words
     right = int(np.trace(counts))
-    out = [_open(f"confusion matrix, {right} of {int(counts.sum())} right", size, size)]
+    label = f"confusion matrix, {right} of {int(counts.sum())} right"
+    out = [_open(label, size, edge + max(side, 70) + 4, most=True)]
     for row, column in np.argwhere(counts).tolist():
         part = float(share[row, column])
         strength = part**0.4
@@ -206,17 +230,18 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
                    f'height="{_n(cell)}" fill-opacity="{strength:.2f}">'
                    f"<title>{escape(told)}</title></rect>")  # fmt: skip
         if n <= WRITTEN:
-            shade = "full" if strength > 0.85 else "strong" if strength > 0.62 else ""
+            classes = f"mid on{_white(kind, strength)}"
             middle = f'x="{_n(x + cell / 2)}" y="{_n(y + cell / 2)}"'
-            out.append(f'<text class="mid on {kind} {shade}" {middle} dy=".35em">'
-                       f"{counts[row, column]}</text>")  # fmt: skip
-    out.append(f'<rect class="frame" x="{edge}" y="{edge}" width="300" height="300"/>')
+            out.append(f'<text class="{classes}" {middle} dy=".35em">{counts[row, column]}</text>')
+    out.append(f'<rect class="frame" x="{edge}" y="{edge}" width="{_n(side)}" '
+               f'height="{_n(side)}"/>')  # fmt: skip
     every = max(1, math.ceil(n / 20))
     for k in range(0, n, every):
         place = _n(edge + (k + 0.5) * cell)
         out.append(f'<text class="mid" x="{place}" y="{edge - 5}">{k + 1}</text>')
         out.append(f'<text class="end" x="{edge - 4}" y="{place}" dy=".35em">{k + 1}</text>')
-    out.append(f'<text class="mid" x="{edge + 150}" y="11">predicted class</text>')
-    out.append(f'<text class="mid" transform="translate(10 {edge + 150}) rotate(-90)">true '
-               "class</text>")  # fmt: skip
+    over, beside = _n(edge + max(side, 90) / 2), _n(edge + max(side, 70) / 2)
+    out.append(f'<text class="mid" x="{over}" y="11">predicted class</text>')
+    turned = f'transform="translate(10 {beside}) rotate(-90)"'
+    out.append(f'<text class="mid" {turned}>true class</text>')
     return Markup("".join(out) + "</svg>")

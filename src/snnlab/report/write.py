@@ -79,10 +79,15 @@ def _check(path: Path) -> None:
 def content_of(experiments: Sequence[Experiment]) -> dict[str, Any]:
     """Title and sections, for a template; sections without content are left out."""
     from snnlab.report import pictures, sections
+    from snnlab.report.svg import THEMES
 
     problems: list[str] = []
+    results = sections.found(experiments)
+    drawn = pictures.overviews(experiments, problems)
     made = [
-        sections.asked(experiments), sections.found(experiments), pictures.learning(experiments),
+        sections.asked(experiments),
+        dataclasses.replace(results, blocks=[*results.blocks, *drawn]),
+        pictures.learning(experiments),
         pictures.classes(experiments), pictures.activity(experiments, problems),
         pictures.distributions(experiments), sections.costs(experiments),
         sections.versions(experiments),
@@ -100,6 +105,7 @@ def content_of(experiments: Sequence[Experiment]) -> dict[str, Any]:
         ],
         "made": datetime.datetime.now().astimezone().isoformat(" ", "minutes"),
         "generator": GENERATOR,
+        "themes": THEMES,
     }  # fmt: skip
 
 
