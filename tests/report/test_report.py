@@ -175,6 +175,8 @@ def test_the_markdown_is_the_same_in_tables(made: tuple[Path, Path]) -> None:
     ("arguments", "words"),
     [
         ("{run} --out {home}/page.pdf", "must end in .html"),
+        ("{run} --out {home}/page.md --markdown", "must end in .html"),
+        ("{run} --out {home}/own.html --markdown", "own.md: there is a file that is no report"),
         ("{run} --out {home}/none/page.html", "there is no folder"),
         ("{run} --out {home}/mine.html", "there is a file that is no report"),
         ("{run} --out {home}", "must end in .html"),
@@ -187,6 +189,7 @@ def test_refusals(tmp_path: Path, arguments: str, words: str) -> None:
     seed_folder(tmp_path / "run", 0, 0.9)
     (tmp_path / "mine.html").write_text("<p>my own")
     (tmp_path / "folder.html").mkdir()
+    (tmp_path / "own.md").write_text("# Notes\n")
     before = contents(tmp_path)
     given = arguments.format(run=tmp_path / "run", home=tmp_path).split()
     with pytest.raises(UsageError, match=words):

@@ -18,8 +18,8 @@ from snnlab.report.found import Experiment, read
 from snnlab.training.metrics import write_atomically
 
 GENERATOR = f"snnlab {__version__} report"
-#: Of a file that a report may replace: it is in its first characters.
-OURS, LOOKED_AT = "snnlab", 4000
+#: Where a file says that it is a report: it may be replaced then.
+LOOKED_AT = 4000
 
 
 def write(
@@ -42,6 +42,8 @@ def write(
     """
     if package := missing("jinja2", "report"):
         raise UsageError(f"a report needs {package}")
+    if out.suffix != ".html":
+        raise UsageError(f"--out {shown(out)}: it must end in .html")
     files = [out, *([out.with_suffix(".md")] if markdown else [])]
     for path in files:
         _check(path)
@@ -59,10 +61,8 @@ def _check(path: Path) -> None:
     """Refuse to write over what is no report.
 
     Raises:
-        UsageError: another ending, no folder, or another file.
+        UsageError: there is no folder for it, or another file.
     """
-    if path.suffix not in (".html", ".md"):
-        raise UsageError(f"--out {shown(path)}: it must end in .html")
     if not path.parent.is_dir():
         raise UsageError(f"--out {shown(path)}: there is no folder {shown(path.parent)}")
     if path.is_dir():
