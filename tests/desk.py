@@ -27,7 +27,9 @@ def seed_folder(path: Path, seed: int, accuracy: float, **options: Any) -> Path:
         "test_loss": 0.5, "seed": seed, "firing_rates": [10.0 + seed, None], "warnings": [],
         "test_accuracy_by_class": dict.fromkeys(CLASSES), "test_samples": 50,
         "test_accuracy_wilson95": [accuracy - 0.1, accuracy + 0.1],
-        "costs": {"synaptic operations": 1234.5, "note": "<i>per sample</i>"},
+        "costs": {"definitions": "<i>of a paper</i>", "synaptic_operations": 1000.0 + seed,
+                  "activation_sparsity_by_layer": [0.5, 0.25], "membrane_updates": None,
+                  "reasons": {"membrane_updates": "not <counted>"}},
     }  # fmt: skip
     run_folder(path, results=results, seed=seed, epochs=2, **options)
     rows = []

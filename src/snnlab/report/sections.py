@@ -269,17 +269,45 @@ def costs(experiments: Sequence[Experiment]) -> Section:
         blocks.append(Table("Time and size, mean over seeds", ["run", *cells], rows,
                             "Seeds that were trained as one program (--trials) share its "
                             "seconds."))  # fmt: skip
-    found = [one.first.results.get("costs") for one in experiments]
-    names = [name for one in found if isinstance(one, dict) for name in one]
-    if names:
-        rows = [
-            [str(name), *(_value(one[name]) if isinstance(one, dict) and name in one else "-"
-                          for one in found)]
-            for name in dict.fromkeys(names)
-        ]  # fmt: skip
-        blocks.append(Table("Costs, of one seed each", ["measure", *(e.name for e in experiments)],
-                            rows))  # fmt: skip
+    blocks += _costs(experiments)
     return Section("costs", "Time, memory, costs", blocks)
+
+
+def _costs(experiments: Sequence[Experiment]) -> list[object]:
+    """What ``costs`` of ``results.json`` holds; a text that all runs have stands below."""
+    each = [
+        [found for seed in one.seeds if isinstance(found := seed.results.get("costs"), dict)]
+        for one in experiments
+    ]
+    names = dict.fromkeys(name for seeds in each for found in seeds for name in found)
+    rows, notes = [], []
+    for name in names:
+        values = [[found[name] for found in seeds if name in found] for seeds in each]
+        texts = {value if isinstance(value, str) else None for own in values for value in own}
+        words = shown(name.replace("_", " "), WIDEST)
+        if len(texts) == 1 and None not in texts:
+            notes.append(f"{words}: {shown(next(iter(texts)), 200)}")
+            continue
+        cells = [_cost(own) for own in values]
+        if any(cell != "-" for cell in cells):
+            rows.append([words, *cells])
+    if not rows:
+        return []
+    columns = ["measure", *(one.name for one in experiments)]
+    return [Table("Costs, mean over seeds", columns, rows, ". ".join(notes))]
+
+
+def _cost(values: Sequence[Any]) -> str:
+    """One measure of some seeds: the mean of numbers, of lists of numbers place by place."""
+    numbers = [value for value in map(number, values) if value is not None]
+    if numbers:
+        return _value(sum(numbers) / len(numbers))
+    lists = [value for value in values if isinstance(value, list) and value]
+    if lists and len({len(value) for value in lists}) == 1:
+        return ", ".join(_cost(place) for place in zip(*lists, strict=True))
+    texts = [t for v in values for t in (v.values() if isinstance(v, dict) else [v])]
+    told = dict.fromkeys(shown(text, 120) for text in texts if isinstance(text, str))
+    return "; ".join(told) or "-"
 
 
 def _per_epoch(seed: Seed) -> str:
