@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import statistics
 from html.parser import HTMLParser
 from pathlib import Path
@@ -217,6 +218,15 @@ def test_a_report_is_replaced_and_a_folder_of_runs_is_all_of_them(
     for _ in range(2):
         assert cli.main(["report", str(tmp_path / "runs"), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}  0.")
+    assert "is there" not in out.read_text()
+    seed_folder(tmp_path / "runs" / "run-2", 1, 0.9, exp_name="name-2")
+    text = (tmp_path / "runs" / "run-2" / "config.yaml").read_text()
+    (tmp_path / "runs" / "run-2" / "config.yaml").write_text(text.replace("jax: 0.9.2", "jax: 1"))
+    assert cli.main(["report", str(tmp_path / "runs"), "--out", str(out)]) == 0
+    assert "seed 1 is there 2 times" in out.read_text()
+    page = parsed(out)
+    assert ["jax", "0.9.2 / 1"] in page.tables["Versions and machine"]
+    shutil.rmtree(tmp_path / "runs" / "run-2")
     (one,) = read([str(tmp_path / "runs")])
     assert (len(one.seeds), one.name) == (2, "run")
     seed_folder(tmp_path / "runs" / "sweep" / "lr-1", 0, 0.9, lr=1.0)

@@ -206,6 +206,12 @@ def _notes(experiments: Sequence[Experiment]) -> Notes | None:
     """Failures, damage, warnings."""
     lines = []
     for one in experiments:
+        known = [seed.seed for seed in one.seeds]
+        lines += [
+            (one.name, f"seed {seed} is there {known.count(seed)} times: n and the interval take "
+             "each for a seed of its own")
+            for seed in dict.fromkeys(known) if known.count(seed) > 1 and seed != "?"
+        ]  # fmt: skip
         for seed in one.seeds:
             name = one.name if len(one.seeds) == 1 else f"{one.name}, seed {seed.seed}"
             told = [*seed.problems]
@@ -340,8 +346,8 @@ def _over(one: Experiment, measure: Callable[[Seed], str]) -> str:
 
 def versions(experiments: Sequence[Experiment]) -> Section:
     """Versions, commit, machine; what differs first."""
-    experiments = [one for one in experiments if one.first.head]
-    heads = [one.first.head for one in experiments]
+    experiments = [one for one in experiments if any(seed.head for seed in one.seeds)]
+    heads = [_head(one) for one in experiments]
     names = list(dict.fromkeys(name for head in heads for name in head))
     same, other = [], []
     for name in names:
@@ -358,6 +364,15 @@ def versions(experiments: Sequence[Experiment]) -> Section:
     if same:
         blocks.append(Table("Versions and machine", ["what", "value"], same))
     return Section("versions", "Versions", blocks)
+
+
+def _head(one: Experiment) -> dict[str, str]:
+    """Of all its seeds; where they differ, all values."""
+    found: dict[str, dict[str, None]] = {}
+    for seed in one.seeds:
+        for name, value in seed.head.items():
+            found.setdefault(name, {})[value] = None
+    return {name: " / ".join(values) for name, values in found.items()}
 
 
 def title_of(experiments: Sequence[Experiment]) -> str:
