@@ -8,9 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.io.wavfile
 
 import own_files
 from own_files import SIDE, WRITERS, by_class, events, gestures
+from snnlab import config as configs
 from snnlab.data import DataConfig, EventStore, build_data
 from snnlab.data.examine import examine
 from snnlab.data.folders import aedat, layout
@@ -19,6 +21,7 @@ from snnlab.data.folders.load import load_folder
 from snnlab.data.folders.npz import read_npz
 from snnlab.data.store import TEST, TRAIN
 from snnlab.errors import UsageError
+from snnlab.problems.tasks import task_of
 
 SIZES = {"-davis.aedat": (346, 260), "-dvs128.aedat": (128, 128)}
 
@@ -282,12 +285,16 @@ def test_what_cannot_be_used_is_one_line(name: str, tmp_path: Path, own_cache: P
         ({"sensor_size": "wide"}, "--sensor_size wide: expected WIDTHxHEIGHT"),
         ({"classes": "left,rihgt"}, "subfolder 'right' is none of --classes left,rihgt (did you"),
         ({"classes": "left,left"}, "--classes names 'left' twice"),
+        ({"test_fraction": 0.3, "data_path": "split"}, "split has a test split"),
+        ({"sensor_size": "20000x20000"}, "20000 x 20000 and 2 classes; at most 16777216 places"),
         ({"data_path": ""}, "--dataset folder needs --data_path, a folder with"),
         ({"data_path": "nowhere"}, "there is no such folder"),
     ],
 )
 def test_options_that_do_not_fit(options, message: str, tmp_path: Path, own_cache) -> None:
     root = by_class(tmp_path / "own", ".npz", n=2)
+    if options.get("data_path") == "split":
+        options["data_path"] = str(by_class(tmp_path / "split", ".npz", 2, ("train", "test")))
     with pytest.raises(UsageError) as caught:
         load_folder(
             "folder", DataConfig(**({"dataset": "folder", "data_path": str(root)} | options))
@@ -352,3 +359,30 @@ def test_times_of_32_bits_overflow(tmp_path: Path) -> None:
     later = raw[:12] + struct.pack("<I", 1) + raw[16:36]
     (tmp_path / "b.aedat").write_bytes(HEAD3 + raw[:36] + later)
     assert aedat.read_aedat(tmp_path / "b.aedat").time_us.tolist() == [0, 1 << 31]
+
+
+def test_options_of_events_do_not_go_with_sound(tmp_path: Path, own_cache) -> None:
+    for name in ("low", "high"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for k in range(2):
+            wave = np.zeros(800, np.int16)
+            scipy.io.wavfile.write(tmp_path / "own" / name / f"{k}.wav", 16_000, wave)
+    with pytest.raises(UsageError, match="--sensor_size: sound has the 700 channels"):
+        load(tmp_path / "own", sensor_size="20x20")
+    with pytest.raises(UsageError, match="--time_unit: sound says itself"):
+        load(tmp_path / "own", time_unit="ms")
+
+
+def test_the_task_takes_a_folder(tmp_path: Path, own_cache) -> None:
+    """Its problem, as a run builds it; trainings are in test_own_training.py."""
+    root = by_class(tmp_path / "own", ".npz", n=8)
+    task = task_of("image-classification")
+    argv = f"--dataset folder --data_path {root} --data_length 12 --batch_size 8 --downsample 4"
+    config = configs.parse(task.config, argv.split(), prog="p", description="", adapt=task.adapt)[0]
+    problem = task.build(config)
+    assert (problem.n_in, problem.n_out, problem.n_steps) == (32, 2, 12)
+    assert problem.class_names == ("left", "right")
+    batch = next(iter(problem.train))
+    dense = np.asarray(batch.stream.window(0, 12))
+    left = dense.reshape(12, 8, 2, 4, 4)[..., :2].sum((0, 2, 3, 4))
+    np.testing.assert_array_equal(left > 0, batch.targets.values == 0)

@@ -14,6 +14,7 @@ import pytest
 from image_files import digits, write_cifar, write_idx
 from snnlab import config as configs
 from snnlab.data import build_data
+from snnlab.data.examine import examine
 from snnlab.data.images.build import watched
 from snnlab.data.images.config import ImageData
 from snnlab.data.images.encode import Encoding
@@ -137,6 +138,18 @@ def test_a_download_is_torchvisions(tmp_path: Path, own_cache: Path, monkeypatch
     assert len(read_images("mnist", "").labels) == 10
     assert asked == [True, True, False]
     assert len(read_images("cifar10", "").labels) == 60
+
+
+def test_a_check_knows_images(tmp_path: Path) -> None:
+    (found,) = examine(write_idx(tmp_path / "a", 20, 10))
+    assert found.use.startswith("--dataset mnist --data_path")
+    assert [len(part.labels) for part in found.parts] == [20, 10]
+    assert "pixels of a recording: 784 to 784" in "\n".join(found.parts[0].lines())
+    (found,) = examine(write_cifar(tmp_path / "b", 10))
+    assert "airplane 5, automobile 5" in "\n".join(found.parts[0].lines())
+    (tmp_path / "b" / "data_batch_3.bin").write_bytes(b"x")
+    (found,) = examine(tmp_path / "b")
+    assert "data_batch_3.bin is truncated" in found.problems[0]
 
 
 # --------------------------------------------------------------------- encodings

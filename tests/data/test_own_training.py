@@ -12,7 +12,7 @@ import snnlab
 from image_files import write_cifar, write_idx
 from own_files import by_class, gestures
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 SMALL = {
     "method": "expsm_diag", "n_rec": 24, "n_layer": 1, "data_length": 12, "batch_size": 8,
     "epochs": 8, "lr": 5e-3, "plot_epoch_freq": 0, "checkpoint_minutes": 0.0, "n_show": 1,
@@ -42,7 +42,6 @@ def test_a_folder(tmp_path: Path, own_cache) -> None:
     assert "there is no test split: 7 of 32" in (tmp_path / "run" / "log.txt").read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gesture", "sound", "h5"])
 def test_the_others(kind: str, tmp_path: Path, own_cache) -> None:
     more: dict = {}
@@ -65,7 +64,6 @@ def test_the_others(kind: str, tmp_path: Path, own_cache) -> None:
     assert run.config.data.dataset == dataset
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["rate", "latency", "saccade", "sequence"])
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist", "cifar10"])
 def test_images(dataset: str, encoding: str, tmp_path: Path, own_cache) -> None:
@@ -82,7 +80,6 @@ def test_images(dataset: str, encoding: str, tmp_path: Path, own_cache) -> None:
     assert run.config.data.encoding == encoding
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("permuted", [False, True])
 def test_sequential_digits(permuted: bool, tmp_path: Path) -> None:
     run = snnlab.train(

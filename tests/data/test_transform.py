@@ -145,7 +145,7 @@ def test_refusals(toy, real_data):
         (shd, {"first_saccade": True}, "no saccades"),
         (shd, {"merge_polarity": True}, "one polarity"),
         (shd, {"aug_flip": True}, "reverses its frequencies"),
-        (toy, {"aug_flip": True}, "another digit"),
+        (toy, {"aug_flip": True}, "another label"),
         (toy, {"downsample": 7}, "--downsample 7"),
         (toy, {"aug_shift": 6}, "--aug_shift 6"),
         (toy, {"batch_size": 50, "drop_last": True}, "--drop_last"),

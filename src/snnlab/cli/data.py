@@ -19,8 +19,8 @@ def arguments(parser: Parser) -> None:
                      help="folder of the recordings; empty: the cache, downloaded to")  # fmt: skip
     look = words.add_parser("check", help="recordings, classes, events, durations, units, and "
                             "what is wrong")  # fmt: skip
-    look.add_argument("path", metavar="PATH", nargs="+", help=".bin, .h5, WAV, FLAC; files, "
-                      "folders, zips")  # fmt: skip
+    look.add_argument("path", metavar="PATH", nargs="+", help=".bin, .npz, .h5, AEDAT, WAV, "
+                      "FLAC, images; files, folders, zips")  # fmt: skip
 
 
 def main(prog: str, argv: Sequence[str]) -> int:
@@ -35,14 +35,16 @@ def main(prog: str, argv: Sequence[str]) -> int:
     if given.what == "prepare":
         print(f"{given.name}: {prepared.prepare(given.name, given.data_path)}")
         return 0
-    for name, summary in prepared.names().items():
+    names = prepared.names()
+    wide = max(map(len, names)) + 2
+    for name, summary in names.items():
         stores, needs = prepared.prepared(name), prepared.needs(name)
-        print(f"{name:14}{summary}")
+        print(f"{name:{wide}}{summary}")
         for store in stores:
-            print(f"{'':14}prepared: {store.n:,} recordings, {store.bytes / 1e6:,.0f} MB, "
+            print(f"{'':{wide}}prepared: {store.n:,} recordings, {store.bytes / 1e6:,.0f} MB, "
                   f"{store.path}")  # fmt: skip
         if needs and not stores:
-            print(f"{'':14}needs {needs}")
+            print(f"{'':{wide}}needs {needs}")
     return 0
 
 

@@ -78,7 +78,7 @@ class Augment:
             UsageError: a flip that changes labels, or a shift beyond the sensor.
         """
         if self.flip and not sensor.flippable:
-            why = "reverses its frequencies" if sensor.height == 1 else "is another digit"
+            why = "reverses its frequencies" if sensor.height == 1 else "has another label"
             raise UsageError(f"--aug_flip: a mirrored recording of {sensor.name} {why}")
         if self.shift >= sensor.width:
             raise UsageError(

@@ -6,6 +6,7 @@ time, so that one bad file does not hide the others. Nothing is written beside t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from snnlab.data.decode import decode_bin
 from snnlab.data.findings import MOST_TOLD, Found, Part, hear
 from snnlab.data.folders.check import look
 from snnlab.data.folders.layout import EXPECTED, HDF5
+from snnlab.data.images.files import find_images, read_images
 from snnlab.data.late import Lateness
 from snnlab.data.recordings import (
     MOST_BYTES,
@@ -28,7 +30,7 @@ from snnlab.data.shd import opened_shd
 from snnlab.data.sources import listing, mode_of, read_bytes
 from snnlab.data.speech.audio import SUFFIXES
 from snnlab.data.speech.folder import list_recordings
-from snnlab.data.store import Sensor
+from snnlab.data.store import TEST, TRAIN, Sensor
 from snnlab.errors import UsageError
 
 _SHD_SENSOR = Sensor("shd", 1, SHD_UNITS, 1, 0, SHD_WINDOW_US)
@@ -43,7 +45,7 @@ def examine(path: Path) -> list[Found]:
         UsageError: it cannot be read, or holds nothing of a kind that is known.
     """
     mode_of(path)
-    found = [*_bin(path), *_hdf5(path), *_sound(path)] or [*look(path)]
+    found = [*_bin(path), *_hdf5(path), *_sound(path), *_images(path)] or [*look(path)]
     if not found:
         raise UsageError(
             f"no recordings in {path}; known are Train/<digit>/*.bin and Test/<digit>/*.bin (or "
@@ -173,3 +175,25 @@ def _holds_sound(path: Path) -> bool:
     inside = listing(path)
     folders = [path, *(child for child in inside if child.is_dir())]
     return any(p.suffix.lower() in SUFFIXES for folder in folders for p in listing(folder))
+
+
+# ------------------------------------------------------------------------ images
+
+
+def _images(path: Path) -> Iterator[Found]:
+    """MNIST's files (Fashion-MNIST's have the same names), and CIFAR-10's."""
+    for name in ("mnist", "fashion-mnist", "cifar10"):
+        parts = [Part(split, "pixels", math.inf) for split in ("training", "test")]
+        try:
+            if not path.is_dir() or find_images(name, path) is None:
+                continue
+            images = read_images(name, str(path))
+        except UsageError as error:
+            parts[0].problems.append(str(error))
+        else:
+            known = images.class_names or [str(label) for label in range(10)]
+            for part, split in zip(parts, (TRAIN, TEST)):
+                part.labels = [known[label] for label in images.labels[images.split == split]]
+                part.events = [images.pixels[0].size] * len(part.labels)
+        yield Found(f"images, {name}", f"--dataset {name} --data_path {path}", parts)
+        return

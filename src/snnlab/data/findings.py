@@ -70,6 +70,8 @@ class Part:
         lines.append(f"  {_count(len(order), 'class', 'es')}{speakers}: {classes}{more}")
         lines.append(f"  {self.unit} of a recording: {_range(self.events, 0)}, in all "
                      f"{sum(self.events):,}")  # fmt: skip
+        if not self.ends_ms:  # images
+            return lines
         lines.append(f"  durations: {_range(self.ends_ms, 0)} ms")
         lost = [f"{self.events.count(0)} empty"]
         if self.silent:

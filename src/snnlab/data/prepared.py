@@ -49,12 +49,15 @@ def needs(name: str) -> str:
         return f"--data_path, a folder with {corpora.EXPECTED[name]}"
     if name in IMAGE_FILES:
         by = missing("torchvision", "vision")
-        return f"a download{' by ' * bool(by)}{by}, or --data_path with {files.EXPECTED[name]}"
+        expected = files.EXPECTED[name]
+        return f"a download{' by ' * bool(by)}{by}, or --data_path, a folder with {expected}"
     if name in IMAGES:
         return ""
     if name in EXPECTED:
         by = missing("tonic", "data")
         return f"a download{' by ' * bool(by)}{by}, or --data_path, a folder with {EXPECTED[name]}"
+    if name == "folder":
+        return "--data_path, recordings by class (snnlab data check FOLDER)"
     return "--data_path, its files" if DATASETS[name].files else ""
 
 

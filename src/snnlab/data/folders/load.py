@@ -24,6 +24,7 @@ VERSION = 1
 SPLIT_SEED = 0
 #: A recording so many times as long as the median is told.
 _LONG = 2.0
+_MOST_PLACES, _MOST_CLASSES = 1 << 24, 10_000
 
 
 def load_folder(name: str, config: DataConfig) -> EventStore:
@@ -64,13 +65,15 @@ def folder_store(
     before = source()
     found = survey(layout, config.time_unit, before)
     width, height = size if any(size) else given_size(config.sensor_size)
-    if not width:
+    if not width or layout.kind == "sound":
         width, height = found.size
     window_us = round(1000 * config.window_ms) or found.longest_us
     sensor = Sensor(
-        name, height, width, found.polarities, found.n_classes, window_us, flippable=False
-    )
+        name, height, width, found.polarities, found.n_classes, window_us,
+        flippable=name == "folder" and height > 1,  # whether labels survive is for the user to say
+    )  # fmt: skip
     splits, carved = split_of(layout, found, config.test_fraction)
+    _check(layout, sensor, config, carved)
     key: dict[str, Any] = {
         "version": VERSION, "source": before, "unit": config.time_unit, "layout": layout.sum,
         "test_fraction": config.test_fraction if carved else 0,
@@ -95,6 +98,21 @@ def folder_store(
             raise UsageError("the recordings have changed while they were read; start again")
 
     return cached(sensor, key, write)
+
+
+def _check(layout: Layout, sensor: Sensor, config: DataConfig, carved: bool) -> None:
+    """Refuse options that nothing would read, and sizes that are none."""
+    if layout.kind == "sound" and config.sensor_size:
+        raise UsageError(f"--sensor_size: sound has the {sensor.width} channels of a cochlea")
+    if layout.kind == "sound" and config.time_unit != "auto":
+        raise UsageError("--time_unit: sound says itself how long a sample is")
+    if not carved and config.test_fraction != type(config)().test_fraction:
+        raise UsageError(f"--test_fraction: {layout.root} has a test split")
+    if sensor.n_addresses > _MOST_PLACES or sensor.n_classes > _MOST_CLASSES:
+        raise UsageError(
+            f"{layout.root}: a sensor of {sensor.width} x {sensor.height} and {sensor.n_classes} "
+            f"classes; at most {_MOST_PLACES} places and {_MOST_CLASSES} classes are plausible"
+        )
 
 
 def _write(writer: StoreWriter, layout: Layout, unit: str, splits: np.ndarray) -> None:

@@ -97,10 +97,10 @@ def read_images(name: str, data_path: str) -> Images:
     if name == "sequential-digits":
         return _digits()
     root = chosen(data_path) if data_path else cache_root() / "data"
-    found = _find(name, root)
+    found = find_images(name, root)
     if found is None and not data_path:
         download(name, root, ["Train", "Test"], EXPECTED[name])
-        found = _find(name, root)
+        found = find_images(name, root)
     if found is None:
         raise UsageError(
             f"no {name} images in {f'--data_path {data_path}' if data_path else root}; expected "
@@ -133,7 +133,7 @@ def _digits() -> Images:
     return Images("sequential-digits", pixels, 16, labels.astype(np.int32), split)
 
 
-def _find(name: str, root: Path) -> Path | None:
+def find_images(name: str, root: Path) -> Path | None:
     """The folder that holds the files (of CIFAR-10 also their archive); ``None``: there is none.
 
     Raises:
