@@ -386,3 +386,41 @@ def test_the_task_takes_a_folder(tmp_path: Path, own_cache) -> None:
     dense = np.asarray(batch.stream.window(0, 12))
     left = dense.reshape(12, 8, 2, 4, 4)[..., :2].sum((0, 2, 3, 4))
     np.testing.assert_array_equal(left > 0, batch.targets.values == 0)
+
+
+def test_slices_are_those_of_tonic_and_stay_together(tmp_path: Path, own_cache) -> None:
+    slicers = pytest.importorskip("tonic.slicers")
+    root = by_class(tmp_path / "own", ".npz", n=10)
+    e = events(0, 0)
+    np.savez(root / "left" / "r0.npz", **{**e, "t": e["t"] // 9 + 3_000})  # shorter than a slice
+    store = load(root, slice_ms=20)
+    assert store.sensor.window_us == 20_000
+    whole = load(root)
+    cut = slicers.SliceByTime(20_000)
+    k = 0
+    for i in range(20):
+        for theirs in cut.slice(whole.events_of(i), 0)[0]:
+            ours = store.events_of(k)
+            start = whole.events_of(i)["t"][0]
+            slice_start = start + 20_000 * ((theirs["t"][0] - start) // 20_000)
+            np.testing.assert_array_equal(ours["t"], theirs["t"] - slice_start)
+            np.testing.assert_array_equal(ours["x"], theirs["x"])
+            assert (store.groups[k], store.labels[k], store.split[k]) == (
+                i, whole.labels[i], whole.split[i])  # fmt: skip
+            k += 1
+    assert k == len(store) > 60
+    config = DataConfig(
+        dataset="folder", data_path=str(root), slice_ms=20, data_length=10, batch_size=4,
+        val_fraction=0.25,
+    )  # fmt: skip
+    data = build_data(config, 3)
+    parts = [set(loader.cutter.store.groups) for loader in (data.train, data.val, data.test)]
+    assert [len(part) for part in parts] == [12, 4, 4]
+    assert not parts[0] & parts[1]
+    assert not parts[2] & (parts[0] | parts[1])
+    assert "20 ms a recording (--slice_ms, a sample each)" in data.note
+    assert load(root, slice_ms=20).content == store.content
+    (store.path / "groups.npy").write_bytes(b"damaged")
+    assert load(root, slice_ms=20).content == store.content  # made again
+    with pytest.raises(UsageError, match="--window_ms with --slice_ms"):
+        load(root, slice_ms=20, window_ms=10)

@@ -87,7 +87,9 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     )
     augment.check(store.sensor)
     train, test = np.flatnonzero(store.split == TRAIN), np.flatnonzero(store.split == TEST)
-    fit, val = validation(store.sensor.name, store.labels, store.split, config, seed)
+    fit, val = validation(
+        store.sensor.name, store.labels, store.split, config, seed, store.groups
+    )  # fmt: skip
     lengths = store.ends_before(transform.cut_us) - store.starts
     size = config.batch_size
     # One capacity for all splits, so that validation and test share a program.
@@ -217,8 +219,9 @@ def share_note(config: DataConfig, n_val: int, n_all: int, own: bool) -> str:
 
 
 def validation(
-    name: str, labels: np.ndarray, split: np.ndarray, config: DataConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+    name: str, labels: np.ndarray, split: np.ndarray, config: DataConfig, seed: int,
+    groups: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Recordings to train on, and those of the validation split.
 
     Args:
@@ -226,6 +229,7 @@ def validation(
         labels, split: ``(n,)``; see :mod:`snnlab.data.store`.
         config: ``val_fraction``.
         seed: of a validation split that has to be carved out of the training recordings.
+        groups: ``(n,)``, of slices: those of one origin stay together.
 
     Raises:
         UsageError: no recordings for validation, or ``--val_fraction`` where there is a split.
@@ -235,7 +239,13 @@ def validation(
         if config.val_fraction != DataConfig().val_fraction:
             raise UsageError(f"--val_fraction: {name} has a validation split")
         return train, own
-    rest, part = stratified(labels[train], config.val_fraction, seed)
+    if groups is None:
+        rest, part = stratified(labels[train], config.val_fraction, seed)
+    else:
+        _, first, origin = np.unique(groups[train], return_index=True, return_inverse=True)
+        _, held = stratified(labels[train][first], config.val_fraction, seed)
+        kept = np.isin(origin, held)
+        rest, part = np.flatnonzero(~kept), np.flatnonzero(kept)
     if not len(part):
         raise UsageError(
             f"--val_fraction {config.val_fraction}: {len(train)} training recordings, one of "

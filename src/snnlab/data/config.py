@@ -57,6 +57,11 @@ class DataConfig:
         default=0.0, only={"dataset": ("folder", "gesture")}, unit="ms", ge=0, le=1e8,
         help="what is read of a recording; 0: the longest one",
     )  # fmt: skip
+    slice_ms: float = option(
+        default=0.0, only={"dataset": ("folder", "gesture")}, unit="ms", ge=0, le=1e8,
+        help="cut each recording into slices of this length, from its first event on, each a "
+        "sample of its own; the rest at the end is left out (published with 1700: DVS Gesture)",
+    )  # fmt: skip
     test_fraction: float = option(
         default=0.2, only=_OWN, gt=0, lt=0.9,
         help="share of the recordings kept for the test where there is no test split, stratified, "

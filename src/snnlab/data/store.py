@@ -7,6 +7,7 @@ A store is a folder of ``.npy`` files and a manifest:
 ``offsets.npy``  ``(n + 1,) int64``; recording ``i`` is ``events[offsets[i]:offsets[i + 1]]``
 ``labels.npy``   ``(n,) int32``
 ``split.npy``    ``(n,) uint8``, 0 = train, 1 = test, 2 = validation, where there is one
+``groups.npy``   ``(n,) int32``, where recordings are slices: which have one origin
 ``manifest.json`` format, sensor, key (sums of the source), class names, counts, sums
 
 An address is ``(polarity * height + y) * width + x``, the order of tonic's frames. Events of a
@@ -31,6 +32,9 @@ FORMAT = 2
 TRAIN, TEST, VALID = 0, 1, 2
 _ARRAYS = ("events", "offsets", "labels", "split")
 _FILES = tuple(f"{name}.npy" for name in _ARRAYS)
+_GROUPS = "groups.npy"
+#: A name in the key of stores whose recordings are slices of longer ones.
+GROUPED = "slice_us"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +86,7 @@ class EventStore:
     Attributes:
         class_names: where the recordings have names for their classes.
         content: sum of all events, labels and splits, whatever they were read from.
+        groups: ``(n,)`` of slices, equal for those of one origin; ``None`` where all stand alone.
         notes: lines for the user on how the recordings were read, if there are any.
 
     Raises:
@@ -109,6 +114,10 @@ class EventStore:
         self.ends: np.ndarray = np.asarray(arrays["offsets"][1:])[self.indices]
         self.labels: np.ndarray = np.asarray(arrays["labels"])[self.indices]
         self.split: np.ndarray = np.asarray(arrays["split"])[self.indices]
+        self.groups: np.ndarray | None = None
+        if GROUPED in manifest["key"]:
+            groups = np.load(self.path / _GROUPS, mmap_mode="r", allow_pickle=False)
+            self.groups = np.asarray(groups)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -178,6 +187,7 @@ class StoreWriter:
         self._split: list[np.ndarray] = []
         self._names: tuple[str, ...] = ()
         self._notes: list[str] = []
+        self._groups: list[np.ndarray] = []
         self._header()
 
     def _header(self) -> None:
@@ -209,6 +219,7 @@ class StoreWriter:
         lengths: np.ndarray,
         labels: np.ndarray | Sequence[int],
         split: int | np.ndarray,
+        group: int = 0,
     ) -> None:
         """Append recordings.
 
@@ -220,6 +231,7 @@ class StoreWriter:
             lengths: ``(n,)`` events of each recording.
             labels: ``(n,)`` in ``[0, sensor.n_classes)``.
             split: TRAIN, TEST or VALID, for all or one each.
+            group: of all of them, where they are slices of one.
 
         Raises:
             ValueError: something is no integer, or out of its range; nothing is cast.
@@ -249,6 +261,7 @@ class StoreWriter:
         self._lengths.append(np.asarray(lengths, np.int64))
         self._labels.append(np.asarray(labels, np.int32))
         self._split.append(np.broadcast_to(np.asarray(split, np.uint8), (len(lengths),)))
+        self._groups.append(np.full(len(lengths), group, np.int32))
 
     def close(self) -> None:
         self._file.close()
@@ -265,6 +278,8 @@ class StoreWriter:
                 "labels": np.concatenate(self._labels or [np.zeros(0, np.int32)]),
                 "split": np.concatenate(self._split or [np.zeros(0, np.uint8)]),
             }
+            if GROUPED in key:
+                arrays["groups"] = np.concatenate(self._groups or [np.zeros(0, np.int32)])
             for name, array in arrays.items():
                 np.save(self._folder / f"{name}.npy", array, allow_pickle=False)
             facts = {
@@ -274,7 +289,7 @@ class StoreWriter:
                 "n_events": self._count,
                 **({"notes": self._notes} if self._notes else {}),
             }
-            write_manifest(self._folder, facts, _FILES)
+            write_manifest(self._folder, facts, _files(key))
 
 
 def _integers(what: str, given: Any, end: int | None = None) -> np.ndarray:
@@ -295,6 +310,10 @@ def _facts(sensor: Sensor, key: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "sensor": dataclasses.asdict(sensor), "key": dict(key)}
 
 
+def _files(key: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*_FILES, _GROUPS) if GROUPED in key else _FILES
+
+
 def is_complete(path: Path, sensor: Sensor, key: Mapping[str, Any]) -> bool:
     """Whether ``path`` holds the store of ``sensor`` and ``key``, whole and unchanged."""
     if not sensor.n_classes:
@@ -305,7 +324,7 @@ def is_complete(path: Path, sensor: Sensor, key: Mapping[str, Any]) -> bool:
         if not isinstance(own, int) or own < 1:
             return False
         sensor = dataclasses.replace(sensor, n_classes=own)
-    return is_intact(path, _facts(sensor, key), _FILES)
+    return is_intact(path, _facts(sensor, key), _files(key))
 
 
 def cached(

@@ -10,10 +10,11 @@ import numpy as np
 from snnlab.data.download import say
 from snnlab.data.folders.layout import EXPECTED, Layout, find
 from snnlab.data.folders.read import ClassNames, items
+from snnlab.data.folders.recorded import slices
 from snnlab.data.folders.survey import Survey, survey
 from snnlab.data.sources import chosen, content_sum
 from snnlab.data.splits import stratified
-from snnlab.data.store import TEST, TRAIN, EventStore, Sensor, StoreWriter, cached
+from snnlab.data.store import GROUPED, TEST, TRAIN, EventStore, Sensor, StoreWriter, cached
 from snnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def folder_store(
     width, height = size if any(size) else given_size(config.sensor_size)
     if not width or layout.kind == "sound":
         width, height = found.size
-    window_us = round(1000 * config.window_ms) or found.longest_us
+    slice_us = round(1000 * config.slice_ms)
+    if slice_us and config.window_ms:
+        raise UsageError("--window_ms with --slice_ms: a slice is read whole")
+    window_us = slice_us or round(1000 * config.window_ms) or found.longest_us
     sensor = Sensor(
         name, height, width, found.polarities, found.n_classes, window_us,
         flippable=name == "folder" and height > 1,  # whether labels survive is for the user to say
@@ -78,6 +82,8 @@ def folder_store(
         "version": VERSION, "source": before, "unit": config.time_unit, "layout": layout.sum,
         "test_fraction": config.test_fraction if carved else 0,
     }  # fmt: skip
+    if slice_us:
+        key[GROUPED] = slice_us
     if layout.kind == "sound":
         from snnlab.data.folders.sound import parameters
 
@@ -90,10 +96,10 @@ def folder_store(
         if layout.kind == "sound":
             from snnlab.data.folders.sound import write_sound
 
-            write_sound(writer, layout, found.ends_us, splits)
+            write_sound(writer, layout, found.ends_us, splits, slice_us)
         else:
             say(f"decoding {layout.root} once into the cache")
-            _write(writer, layout, config.time_unit, splits)
+            _write(writer, layout, config.time_unit, splits, slice_us)
         if source() != before:
             raise UsageError("the recordings have changed while they were read; start again")
 
@@ -115,7 +121,9 @@ def _check(layout: Layout, sensor: Sensor, config: DataConfig, carved: bool) -> 
         )
 
 
-def _write(writer: StoreWriter, layout: Layout, unit: str, splits: np.ndarray) -> None:
+def _write(
+    writer: StoreWriter, layout: Layout, unit: str, splits: np.ndarray, slice_us: int
+) -> None:
     sensor = writer.sensor
     for number, item in enumerate(items(layout, unit, ClassNames())):
         events = item.events
@@ -128,8 +136,10 @@ def _write(writer: StoreWriter, layout: Layout, unit: str, splits: np.ndarray) -
             )
         p = events.p if sensor.polarities > 1 else 0
         address = (p * sensor.height + events.y) * sensor.width + events.x
-        lengths = np.array([len(address)])
-        writer.add(events.time_us, address, lengths, [item.label], int(splits[number]))
+        for times_us, mine in slices(events.time_us, address, slice_us):
+            writer.add(
+                times_us, mine, np.array([len(mine)]), [item.label], int(splits[number]), number
+            )
 
 
 def given_size(text: str) -> tuple[int, int]:
@@ -181,6 +191,7 @@ def _notes(
     elif config.sensor_size or found.stated:
         by = "--sensor_size" if config.sensor_size else "the files'"
     how = "--window_ms" if config.window_ms else "the longest recording"
+    how = "--slice_ms, a sample each" if config.slice_ms else how
     told = [
         f"{sensor.name}: sensor {sensor.width} x {sensor.height}, {sensor.polarities} "
         f"{'polarities' if sensor.polarities > 1 else 'polarity'} ({by}); times in "
@@ -195,7 +206,7 @@ def _notes(
         )
     ends = found.ends_us[found.ends_us > 0]
     median = float(np.median(ends)) if len(ends) else 0.0
-    if not config.window_ms and len(ends) and ends.max() > _LONG * median:
+    if not (config.window_ms or config.slice_ms) and len(ends) and ends.max() > _LONG * median:
         told.append(
             f"{sensor.name}: recordings end at {median / 1000:,.0f} ms (median), the longest at "
             f"{ends.max() / 1000:,.0f} ms: --window_ms makes all end earlier"

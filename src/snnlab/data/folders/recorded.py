@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -62,3 +63,28 @@ def checked(name: str, found: Recorded) -> Recorded:
                 f"{MOST_PIXELS - 1}"
             )
     return found
+
+
+def slices(
+    times_us: np.ndarray, address: np.ndarray, slice_us: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A recording in slices, as tonic's ``SliceByTime`` without incomplete ones.
+
+    The first slice begins with the first event. What is left behind the last whole slice is left
+    out; a recording that is shorter than one is a slice as it is.
+
+    Args:
+        times_us, address: ``(n,)`` of the events.
+        slice_us: length; 0: the recording as it is.
+
+    Yields:
+        Times from the start of the slice, and addresses.
+    """
+    if not slice_us or not len(times_us):
+        yield times_us, address
+        return
+    since = times_us - times_us.min()
+    number = since // slice_us
+    for k in range(max(int(since.max()) // slice_us, 1)):
+        mine = number == k
+        yield since[mine] - k * slice_us, address[mine]

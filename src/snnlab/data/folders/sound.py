@@ -8,6 +8,7 @@ import numpy as np
 
 from snnlab.data.download import say
 from snnlab.data.folders.layout import Layout
+from snnlab.data.folders.recorded import slices
 from snnlab.data.speech.audio import read_audio
 from snnlab.data.store import StoreWriter
 
@@ -25,7 +26,7 @@ def parameters() -> dict[str, float]:
 
 
 def write_sound(
-    writer: StoreWriter, layout: Layout, ends_us: np.ndarray, splits: np.ndarray
+    writer: StoreWriter, layout: Layout, ends_us: np.ndarray, splits: np.ndarray, slice_us: int
 ) -> None:
     """Encode all recordings, neighbours in length side by side.
 
@@ -33,6 +34,7 @@ def write_sound(
         writer: of the store.
         layout: of a folder of sound.
         ends_us, splits: ``(n,)`` length and split of each source.
+        slice_us: length of slices, 0 for none.
 
     Raises:
         UsageError: a file that is no sound.
@@ -48,5 +50,6 @@ def write_sound(
         times_us = (item.times_s * 1e6).astype(np.int64)
         label = layout.sources[item.place].label
         split = int(splits[item.place])
-        writer.add(times_us, item.units, np.array([len(times_us)]), [label], split)
+        for times, units in slices(times_us, item.units.astype(np.int64), slice_us):
+            writer.add(times, units, np.array([len(times)]), [label], split, item.place)
     say(str(tally))
