@@ -424,3 +424,26 @@ def test_slices_are_those_of_tonic_and_stay_together(tmp_path: Path, own_cache) 
     assert load(root, slice_ms=20).content == store.content  # made again
     with pytest.raises(UsageError, match="--window_ms with --slice_ms"):
         load(root, slice_ms=20, window_ms=10)
+
+
+def test_aedat4_names_the_package_that_reads_it(tmp_path: Path, monkeypatch) -> None:
+    own_files.write_aedat4(tmp_path / "a.aedat4", E)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"a.aedat4 is AEDAT 4.0; to read it needs the package aed"
+    ):
+        aedat.read_aedat(tmp_path / "a.aedat4")
+
+
+def test_a_huge_recording_is_refused(tmp_path: Path, monkeypatch, own_cache) -> None:
+    own_files.write_aedat2(tmp_path / "a.aedat", E)
+    monkeypatch.setattr("snnlab.data.folders.aedat.MOST_BYTES", 300)
+    with pytest.raises(UsageError, match=r"a.aedat is too large for a recording: \d+ bytes"):
+        aedat.read_aedat(tmp_path / "a.aedat")
+    pytest.importorskip("aedat")
+    own_files.write_aedat4(tmp_path / "a.aedat4", E)
+    monkeypatch.setattr("snnlab.data.folders.aedat4.MOST_EVENTS", 59)
+    with pytest.raises(UsageError, match=r"a.aedat4 holds more than 59 events"):
+        aedat.read_aedat(tmp_path / "a.aedat4")
+    monkeypatch.undo()
+    assert len(aedat.read_aedat(tmp_path / "a.aedat4").time_us) == 60  # by another process

@@ -24,7 +24,7 @@ import numpy as np
 
 from snnlab.data.folders.aedat4 import read_aedat4
 from snnlab.data.folders.recorded import Recorded, checked
-from snnlab.data.sources import read_bytes
+from snnlab.data.sources import read_bytes, reason, regular
 from snnlab.errors import UsageError, shown
 
 SUFFIXES = (".aedat", ".aedat4")
@@ -57,23 +57,33 @@ def read_aedat(path: Path, zero: bool = True) -> Recorded:
         UsageError: no AEDAT file, of another version, damaged or truncated, too large, or of
             version 4 without the package that reads it.
     """
-    raw = read_bytes(path, MOST_BYTES)
-    found = _VERSION.match(raw)
+    start = _start(path)
+    found = _VERSION.match(start)
     if not found:
-        what = "is empty" if not raw else "is no AEDAT file: it does not begin with #!AER-DAT"
+        what = "is empty" if not start else "is no AEDAT file: it does not begin with #!AER-DAT"
         raise UsageError(f"{path} {what}")
     version = int(found[1]), int(found[2])
     if version[0] == 4:
         recorded = read_aedat4(path)
     elif version == (2, 0):
-        recorded = _version2(path, raw)
+        recorded = _version2(path, read_bytes(path, MOST_BYTES))
     elif version == (3, 1):
-        recorded = _version3(path, raw)
+        recorded = _version3(path, read_bytes(path, MOST_BYTES))
     else:
         raise UsageError(f"{path} is AEDAT {version[0]}.{version[1]}; expected 2.0, 3.1 or 4.0")
     if zero and len(recorded.time_us):
         recorded = recorded._replace(time_us=recorded.time_us - recorded.time_us.min())
     return checked(str(path), recorded) if zero else recorded
+
+
+def _start(path: Path) -> bytes:
+    """What the first line is in."""
+    regular(path)
+    try:
+        with open(path, "rb") as file:
+            return file.read(120)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from None
 
 
 def _header(raw: bytes) -> tuple[list[str], int]:

@@ -17,6 +17,8 @@ from snnlab.data.folders.aedat4_child import ROW
 from snnlab.data.folders.recorded import Recorded
 from snnlab.errors import UsageError, missing, shown
 
+#: Of a file; they take 13 bytes each, and 32 where they are sorted.
+MOST_EVENTS = 1 << 27
 _process: subprocess.Popen[bytes] | None = None
 
 
@@ -36,8 +38,12 @@ def read_aedat4(path: Path) -> Recorded:
     except BrokenPipeError:
         raise _ended(path, process) from None
     size = _head(path, process)["size"]
-    parts = [np.zeros(0, ROW)]
+    parts, n_events = [np.zeros(0, ROW)], 0
     while "end" not in (head := _head(path, process)):
+        n_events += head["n"]
+        if n_events > MOST_EVENTS:
+            close()
+            raise UsageError(f"{path} holds more than {MOST_EVENTS} events; cut it into recordings")
         parts.append(_rows(path, process, head["n"]))
     rows = np.concatenate(parts)
     t, x, y, p = (rows[name].astype(np.int64) for name in "txyp")

@@ -13,6 +13,7 @@ from snnlab.data.folders.gesture import find_gestures
 from snnlab.data.folders.layout import HDF5, KINDS, Layout, Source, find
 from snnlab.data.folders.read import ClassNames, Item, of_source
 from snnlab.data.folders.survey import Survey
+from snnlab.data.sources import listing
 from snnlab.data.store import TEST, TRAIN, VALID
 from snnlab.errors import UsageError
 
@@ -55,7 +56,7 @@ def look(path: Path) -> Iterator[Found]:
 
 def _holds_gestures(path: Path) -> bool:
     """Whether a folder has DVS Gesture's names: files by user, or tonic's folders."""
-    places = (path, *(p for p in path.iterdir() if p.is_dir()))
+    places = (path, *(p for p in listing(path) if p.is_dir()))
     return any(
         [*place.glob("user*_labels.csv")] or (place / "ibmGestureTrain").is_dir()
         for place in places
