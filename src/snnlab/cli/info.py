@@ -68,6 +68,8 @@ def described(path: Path) -> list[str]:
         lines += [_line("", more) for more in saved[1:]]
         going = state.goes_on
     lines.append(_line("results", info.found(results)))
+    told = info.costs(results)
+    lines += [_line("costs" if k == 0 else "", text) for k, text in enumerate(told)]
     lines += [_line("warning", str(text)) for text in results.get("warnings", ())]
     command = f"snnlab run {task} --resume {shlex.quote(str(path))}"
     if going:

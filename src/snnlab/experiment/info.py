@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,39 @@ def found(results: dict[str, Any]) -> str:
     if isinstance(seconds, int | float) and parts:
         parts.append(f"{seconds:.0f} s")
     return ", ".join(parts)
+
+
+def costs(results: Mapping[str, Any]) -> list[str]:
+    """Lines about ``costs`` of ``results.json``; what a number lacks is said once."""
+    found = results.get("costs")
+    if not isinstance(found, dict) or not found:
+        return []
+
+    def show(name: str, form: str = "{:,.0f}", scale: float = 1.0) -> str:
+        value = found.get(name)
+        return form.format(scale * value) if isinstance(value, int | float) else "unknown"
+
+    lines = [
+        f"{show('footprint_bytes')} bytes, of which {show('parameter_bytes')} parameters",
+        f"sparsity {show('connection_sparsity', '{:.2%}')} of connections, "
+        f"{show('activation_sparsity', '{:.2%}')} of activations",
+        f"of a sample in {show('steps')} steps, over {show('samples')} samples:",
+        f"  {show('synaptic_operations_dense')} synaptic operations, dense",
+        f"  {show('synaptic_operations_effective_acs')} ACs, "
+        f"{show('synaptic_operations_effective_macs')} MACs, effective",
+        f"  {show('membrane_updates')} membrane updates",
+        f"  {show('energy_estimate_nj', '{:,.4g}')} nJ, an estimate:",
+        *(f"    {part}" for part in _of_energy(found)),
+    ]
+    reasons = found.get("reasons")
+    if isinstance(reasons, dict):
+        lines += dict.fromkeys(f"unknown: {one_line(str(why))}" for why in reasons.values())
+    return lines
+
+
+def _of_energy(found: Mapping[str, Any]) -> list[str]:
+    text = str(found.get("energy_estimate_source", "")).removeprefix("estimate: ")
+    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 def head_of(folder: RunFolder) -> dict[str, str]:

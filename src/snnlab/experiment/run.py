@@ -21,6 +21,7 @@ from snnlab.experiment.warn import warn
 from snnlab.runs import RunFolder
 from snnlab.scores import interval_of_test
 from snnlab.training import seeds
+from snnlab.training.costs import Costs
 from snnlab.training.evaluation import Diverged, evaluate
 from snnlab.training.hooks import Hook, Moment
 from snnlab.training.loop import fit
@@ -110,11 +111,11 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     log = folder.logger()
     log.info("test with the parameters of epoch %s of %s", progress.best_epoch, progress.epoch)
     best = jax.tree.map(jax.numpy.asarray, this.best)
-    predictions = Predictions()
+    predictions, costs = Predictions(), Costs()
     try:
         test = evaluate(
             parts.programs, best, problem.test, progress.best_epoch, "test", problem.layer_names,
-            predictions,
+            predictions, costs,
         )  # fmt: skip
     except Diverged as error:
         raise UsageError(note_divergence(this, error)) from None
@@ -128,6 +129,7 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
         **{name: test[name] for name in ("firing_rates", "mean_outputs") if name in test},
         "test_loss": test["loss"],
         **decided.facts(),
+        "costs": parts.programs.cost_facts(best, costs),
     }
     folder.write_results(results)
     paths = decided.write(folder)

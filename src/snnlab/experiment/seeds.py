@@ -26,6 +26,7 @@ from snnlab.scores import Score
 from snnlab.training import seeds as together
 from snnlab.training.checkpoint_files import Place
 from snnlab.training.checkpoints import Reader
+from snnlab.training.costs import over_seeds
 from snnlab.training.evaluation import Diverged
 from snnlab.training.hooks import Moment
 from snnlab.training.placement import ALONE, Placement
@@ -114,6 +115,7 @@ def _summary(
         **{name: results[0].get(name) for name in ("bin_ms", "dt_ms")},
         "warnings": [f"seed {r['seed']}: {t}" for r in results for t in r.get("warnings", ())],
         "vmapped": any(r.get("vmapped") for r in results),
+        "costs": over_seeds([r["costs"] for r in results if r.get("costs")]),
     }  # fmt: skip
     folder.write_results(found)
     score = problem.score

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Objective, add
 from snnlab.learners.chunks import equal_parts, read_window
+from snnlab.learners.counting import Counts, StepCounter, samples, zeros
 from snnlab.learners.functional import Params, PureNetwork, PureSequence, get_params
 from snnlab.learners.graph import derivatives
-from snnlab.learners.graph.evaluate import Arrays, make_frame
+from snnlab.learners.graph.evaluate import make_frame
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.tuning import current
 from snnlab.models.base import Network, StepOutput
@@ -28,24 +29,61 @@ class Forward:
     def __init__(self, net: PureNetwork) -> None:
         self.graph = StepGraph(net, "sequence")
         self.start = net.initial
+        self.counter = StepCounter(self.graph)
 
     def measure(self, params: Params, stream: Stream, objective: Objective, batch: Any) -> Any:
         """The objective's metrics, summed over the steps of ``stream``."""
+        return self._measure(params, stream, objective, batch, None)[0]
+
+    def measure_and_count(
+        self, params: Params, stream: Stream, objective: Objective, batch: Any, wanted: jax.Array
+    ) -> tuple[Any, Counts]:
+        """The same, and what the connections took if ``wanted``; otherwise counts are 0.
+
+        Args:
+            batch: targets, whose ``mask (B,)`` is 0 for padding.
+        """
+        return self._measure(params, stream, objective, batch, wanted)
+
+    def _measure(
+        self, params: Params, stream: Stream, objective: Objective, batch: Any, wanted: Any
+    ) -> tuple[Any, Any]:
         length = stream.n_steps
         frame = make_frame(self.graph, params, length)
         size = equal_parts(length, min(current().bptt_block, length))
         n_full, rest = divmod(length, size)
 
-        def advance(h: Arrays, first: Any, k: int) -> tuple[Arrays, Any]:
+        def advance(at: Any, first: Any, k: int) -> tuple[Any, Any]:
+            h, last = at
             xs = read_window(stream, first, k)
             end, steps = derivatives.forward(frame, h, xs, first + jnp.arange(k))
-            return end, derivatives.observe(frame, steps, objective, batch)[1]
+            measured = derivatives.observe(frame, steps, objective, batch)[1]
+            if wanted is None:
+                return (end, last), (measured, ())
+
+            def count() -> Any:  # reads the input anew: elsewhere it may not be needed as an array
+                dense = stream.window(first, k)
+                return self.counter.activity(frame, steps, dense, last, batch.mask)
+
+            activity, last = jax.lax.cond(wanted, count, lambda: zeros(count))
+            return (end, last), (measured, activity)
 
         h = [jnp.asarray(v) for v in jax.tree.leaves(self.start)]
+        start = h, () if wanted is None else self.counter.rest()
         firsts = size * jnp.arange(n_full)
-        h, measured = jax.lax.scan(lambda h, first: advance(h, first, size), h, firsts)
-        total = jax.tree.map(lambda a: a.sum(0), measured)
-        return add(total, advance(h, size * n_full, rest)[1]) if rest else total
+        end, found = jax.lax.scan(lambda at, first: advance(at, first, size), start, firsts)
+        total = jax.tree.map(lambda a: a.sum(0), found)
+        if rest:
+            total = add(total, advance(end, size * n_full, rest)[1])
+        metrics, activity = total
+        if wanted is None:
+            return metrics, None
+
+        def connections() -> Any:
+            return self.counter.connections(frame, length)
+
+        made = jax.lax.cond(wanted, connections, lambda: zeros(connections))
+        return metrics, Counts(made, activity, samples(batch.mask))
 
 
 def response(network: Network, xs: Any) -> StepOutput:

@@ -92,6 +92,11 @@ class Pure:
             self._keys.append((False, name))
             self.initial[name] = state.value
 
+    @property
+    def constants(self) -> list[Any]:
+        """The arrays that are part of the function: masks, fixed weights and values, tables."""
+        return list(self._jaxpr.consts)
+
     def __call__(self, params: Params, carry: Carry, *args: Any) -> tuple[Carry, Any]:
         carry, _, out = self.call(params, carry, *args)
         return carry, out
@@ -179,6 +184,11 @@ class PureNetwork(PureStep):
             self._pure = Pure(network.update, (example,), param_states(network), _names(network))
         self.initial = self._pure.initial
 
+    @property
+    def constants(self) -> list[Any]:
+        """See :attr:`Pure.constants`."""
+        return self._pure.constants
+
     def params(self) -> Params:
         return get_params(self.network)
 
@@ -222,6 +232,11 @@ class PureSequence:
                 made = Pure(self.network.sequence, example, self._params, _names(self.network))
             self._pures[key] = made
         return self._pures[key]
+
+    @property
+    def constants(self) -> list[Any]:
+        """See :attr:`Pure.constants`; of a step."""
+        return self._pure(1).constants
 
     def run(
         self, params: Params, carry: Carry, xs: jax.Array, mask: jax.Array

@@ -11,6 +11,7 @@ import numpy as np
 from snnlab import processes
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
+from snnlab.training.costs import Costs
 from snnlab.training.predictions import Predictions
 from snnlab.training.programs import Programs
 from snnlab.training.seeds import SeedPrograms, member
@@ -42,28 +43,36 @@ class Diverged(Exception):
 def evaluate(
     programs: Programs, params: Params, batches: Iterable[Any], epoch: int, split: str,
     layer_names: tuple[str, ...] | None = None, decided: Predictions | None = None,
+    costs: Costs | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Loss, measures and firing rates of a split, as a row of ``metrics.jsonl``.
 
     Args:
         decided: what each sample was taken for is added to it.
+        costs: what the network took is added to it.
 
     Raises:
         Diverged: with ``layer_names``, if the network computes a value that is not finite;
             without, the row's loss is ``nan``.
     """
-    return evaluate_seeds(programs, params, batches, epoch, split, layer_names, decided)[0]
+    return evaluate_seeds(programs, params, batches, epoch, split, layer_names, decided, costs)[0]
 
 
 def evaluate_seeds(
     programs: Programs | SeedPrograms, params: Params, batches: Iterable[Any], epoch: int,
     split: str, layer_names: tuple[str, ...] | None = None, decided: Predictions | None = None,
+    costs: Costs | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """:func:`evaluate` with a row for each seed; ``decided`` is of one seed alone."""
+    """:func:`evaluate` with a row for each seed; ``decided``, ``costs`` are of one seed alone."""
     totals = programs.averages()
     for number, batch in enumerate(batches):
         processes.step()
-        numbers = programs.evaluate(params, batch.stream, batch.targets)
+        if costs is None:
+            numbers = programs.evaluate(params, batch.stream, batch.targets)
+        else:
+            assert isinstance(programs, Programs)
+            numbers, counts = programs.evaluate_and_count(params, batch.stream, batch.targets)
+            costs.add(counts)
         add(numbers, totals, programs, epoch, 0, layer_names)
         if decided is not None:
             decided.add(number, batch, numbers)

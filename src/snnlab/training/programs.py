@@ -18,10 +18,12 @@ import optax
 from snnlab import sharding
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Learner
+from snnlab.learners.counting import Counts, counted_sequence, over_shards
 from snnlab.learners.forward import Forward
-from snnlab.learners.functional import Params, PureNetwork, PureSequence
+from snnlab.learners.functional import Params, PureNetwork, PureSequence, get_params
 from snnlab.models.base import StepOutput
 from snnlab.training.averages import Averages
+from snnlab.training.costs import Costs
 from snnlab.training.objectives import Metrics, Objective, Targets
 from snnlab.training.optim import norms
 from snnlab.training.placement import ALONE, Placement, on_one
@@ -88,6 +90,8 @@ class Programs:
         self.n_steps = n_steps
         self.update_every = min(update_every or n_steps, n_steps)
         self.compile_seconds = 0.0
+        #: Operations of an evaluation that connect neurons and were not counted.
+        self.unknown: tuple[str, ...] = ()
         self._compiled: dict[Any, Any] = {}
 
     @property
@@ -109,8 +113,18 @@ class Programs:
 
     def evaluate(self, params: Params, stream: Stream, targets: Targets) -> dict[str, jax.Array]:
         """Loss, measures and rates of one batch."""
-        args = self.placement.same(params), *self.placement.batch(stream, targets)
-        return self.program("eval", self.placement.over(self.evaluate_fn), *args)(*args)
+        return self._evaluated(params, stream, targets, False)[0]
+
+    def evaluate_and_count(
+        self, params: Params, stream: Stream, targets: Targets
+    ) -> tuple[dict[str, jax.Array], Counts]:
+        """The same numbers, and what the batch took; the same program."""
+        return self._evaluated(params, stream, targets, True)
+
+    def _evaluated(self, params: Params, stream: Stream, targets: Targets, count: bool) -> Any:
+        same = self.placement.same((params, np.bool_(count)))
+        args = same, *self.placement.batch(stream, targets)
+        return self.program("eval", self.placement.over(self.count_fn), *args)(*args)
 
     def program(self, name: str, fun: Any, *args: Any) -> Any:
         """The executable of ``fun`` for the shapes of ``args``; compiled at first use."""
@@ -121,6 +135,11 @@ class Programs:
             self._compiled[key] = _compiled(fun, args, donate=name == "train")
             self.compile_seconds += time.perf_counter() - began
         return self._compiled[key]
+
+    def cost_facts(self, params: Params, costs: Costs) -> dict[str, Any]:
+        """``costs`` of ``results.json``: what was counted of the network with these parameters."""
+        mine = [params[name] for name in get_params(self.network.network)]
+        return costs.facts(mine, self.network.constants, self.n_steps, self.spiking, self.unknown)
 
     @property
     def n_compiled(self) -> int:
@@ -188,8 +207,27 @@ class Programs:
             metrics = self.forward.measure(params, stream, self.objective, targets)
         return self.objective.summarise(metrics.over_shards(), targets)
 
+    def count_fn(
+        self, same: tuple[Params, jax.Array], stream: Stream, targets: Targets
+    ) -> tuple[dict[str, jax.Array], Counts]:
+        """:meth:`evaluate_fn` of ``(params, wanted)``, and what it took if that is wanted."""
+        params, wanted = same
+        if self.forward is None:
+            run = lambda p, xs: self._of_sequence(self.evaluated, p, xs)  # noqa: E731
+            xs = stream.window(0, self.n_steps)
+            outs, counts, self.unknown = counted_sequence(run, params, xs, targets.mask, wanted)
+            metrics = self._observe(outs, targets)
+        else:
+            metrics, counts = self.forward.measure_and_count(
+                params, stream, self.objective, targets, wanted
+            )
+            self.unknown = self.forward.counter.unknown
+        return self.objective.summarise(metrics.over_shards(), targets), over_shards(counts)
+
     def _evaluate_layerwise(self, params: Params, stream: Stream, targets: Targets) -> Metrics:
-        _, outs = self._run_layerwise(self.evaluated, params, stream)
+        return self._observe(self._run_layerwise(self.evaluated, params, stream)[1], targets)
+
+    def _observe(self, outs: StepOutput, targets: Targets) -> Metrics:
         observe = jax.vmap(self.objective.step, (0, 0, None))
         _, metrics = observe(outs, jnp.arange(self.n_steps), targets)
         return jax.tree.map(lambda a: a.sum(0), metrics)
@@ -198,11 +236,15 @@ class Programs:
         self, network: Any, params: Params, stream: Stream
     ) -> tuple[jax.Array, StepOutput]:
         """Input and output of all steps of a batch; outside of training every sample counts."""
-        assert isinstance(network, PureSequence)
         xs = stream.window(0, self.n_steps)
+        return xs, self._of_sequence(network, params, xs)
+
+    @staticmethod
+    def _of_sequence(network: Any, params: Params, xs: jax.Array) -> StepOutput:
+        assert isinstance(network, PureSequence)
         everyone = jnp.ones(network.batch_size, jnp.float32)
         start = jax.tree.map(jnp.asarray, network.initial)
-        return xs, network.run(params, start, xs, everyone)[2]
+        return network.run(params, start, xs, everyone)[2]
 
     def record(
         self, params: Params, stream: Stream, which: np.ndarray
