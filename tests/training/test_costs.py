@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import warnings
@@ -16,7 +17,9 @@ import numpy as np
 import optax
 import pytest
 
-from snnlab.learners import PureNetwork, PureSequence, get_params
+from snnlab.data.stream import EventStream, Stream
+from snnlab.learners import PureNetwork, PureSequence, get_params, tuning
+from snnlab.learners.counting.base import total, whole
 from snnlab.models import LayeredNetwork, ModelConfig, Network, StepOutput, build_network
 from snnlab.models.baselines import BaselineLayer
 from snnlab.models.config import BalancedConfig
@@ -75,7 +78,9 @@ class Seen(NamedTuple):
     spiking: bool
 
 
-def evaluated(network: Network, xs: np.ndarray, spiking: bool = True) -> Seen:
+def evaluated(
+    network: Network, xs: np.ndarray, spiking: bool = True, stream: Stream | None = None
+) -> Seen:
     """Two batches of the same samples, one of which is padding."""
     whole = network.layerwise
     pure: Any = PureSequence(network, jnp.ones(BATCH)) if whole else PureNetwork(network, BATCH)
@@ -83,7 +88,8 @@ def evaluated(network: Network, xs: np.ndarray, spiking: bool = True) -> Seen:
     learner: Any = None
     programs = Programs(learner, optax.sgd(0.0), objective(layers), pure, len(xs))
     programs.spiking = spiking
-    params, stream = get_params(network), ArrayStream(jnp.asarray(xs))
+    params = get_params(network)
+    stream = ArrayStream(jnp.asarray(xs)) if stream is None else stream
     targets = make_targets(batch=BATCH)._replace(mask=jnp.asarray(MASK))
     costs = Costs()
     for _ in range(2):
@@ -235,6 +241,42 @@ def test_footprint() -> None:
     assert facts["parameter_bytes"] == 4 * (synapses + N * N_OUT)
     assert facts["buffer_bytes"] == 4 * (synapses + 2 * N)
     assert facts["footprint_bytes"] == facts["parameter_bytes"] + facts["buffer_bytes"]
+
+
+def events_of(xs: np.ndarray) -> EventStream:
+    """Ones of ``xs (T, B, i)`` as events, each of them twice."""
+    step, cell = np.nonzero(xs.reshape(len(xs), -1))
+    step, cell = np.repeat(step, 2), np.repeat(cell, 2).astype(np.int32)
+    bounds = np.searchsorted(step, np.arange(len(xs) + 1)).astype(np.int32)
+    cell = np.concatenate([cell, np.zeros(9, np.int32)])
+    return EventStream(cell, bounds, batch_size=BATCH, n_in=N_IN, binary=True, block=8)
+
+
+@pytest.mark.parametrize("events", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_chunks_and_lists_of_events_cost_the_same(events: bool) -> None:
+    """11 steps in three chunks; what a membrane was before a chunk is not forgotten.
+
+    In six steps nothing comes in, and membranes stay at rest: the first one updates all the same.
+    """
+    config = BalancedConfig(model="LIF", n_rec=N, n_layer=1)
+    xs = np.array(make_stream(steps=STEPS, batch=BATCH, rate=0.5).xs)
+    xs[:6] = 0
+    made, found = build_network(config, N_IN, N_OUT, "plain", 0), []
+    for size in (50, 4):
+        plan = dataclasses.replace(tuning.CPU, bptt_block=size, least_events=1)
+        with tuning.planned_for(plan):
+            stream = events_of(xs) if events and size == 4 else None
+            found.append(evaluated(made, xs, stream=stream).facts)
+    assert found[0] == found[1]
+    assert found[0]["membrane_updates"] == (STEPS - 5) * N
+    assert found[0]["synaptic_operations_effective_acs"] > 0
+
+
+def test_sums_beyond_32_bits() -> None:
+    rows = [jnp.full((3, 4), 2**31 - 1, jnp.int32), jnp.full((3, 4), 258, jnp.int32)]
+    parts = total(rows, jnp.asarray([1.0, 0.0, 1.0, 1.0]))
+    assert whole(parts).tolist() == [9 * (2**31 - 1), 9 * 258]
+    assert whole(total([], jnp.ones(4))).tolist() == []
 
 
 # ------------------------------------------------------------------ what cannot be said

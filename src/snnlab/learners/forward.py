@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from snnlab.data.stream import Stream
 from snnlab.learners.base import Objective, add
 from snnlab.learners.chunks import equal_parts, read_window
-from snnlab.learners.counting import Counts, StepCounter, samples, zeros
+from snnlab.learners.counting import Counts, StepCounter, counts, zeros
 from snnlab.learners.functional import Params, PureNetwork, PureSequence, get_params
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import make_frame
@@ -53,6 +53,13 @@ class Forward:
         size = equal_parts(length, min(current().bptt_block, length))
         n_full, rest = divmod(length, size)
 
+        def connections() -> Any:
+            return self.counter.connections(frame, length)
+
+        made = (
+            () if wanted is None else jax.lax.cond(wanted, connections, lambda: zeros(connections))
+        )
+
         def advance(at: Any, first: Any, k: int) -> tuple[Any, Any]:
             h, last = at
             xs = read_window(stream, first, k)
@@ -62,8 +69,8 @@ class Forward:
                 return (end, last), (measured, ())
 
             def count() -> Any:  # reads the input anew: elsewhere it may not be needed as an array
-                dense = stream.window(first, k)
-                return self.counter.activity(frame, steps, dense, last, batch.mask)
+                again = read_window(stream, first, k)
+                return self.counter.activity(frame, steps, again, made, last, batch.mask)
 
             activity, last = jax.lax.cond(wanted, count, lambda: zeros(count))
             return (end, last), (measured, activity)
@@ -79,11 +86,8 @@ class Forward:
         if wanted is None:
             return metrics, None
 
-        def connections() -> Any:
-            return self.counter.connections(frame, length)
-
-        made = jax.lax.cond(wanted, connections, lambda: zeros(connections))
-        return metrics, Counts(made, activity, samples(batch.mask))
+        spikes = [v.aval for v in self.graph.out.spikes]
+        return metrics, counts(made, activity, spikes, batch.mask)
 
 
 def response(network: Network, xs: Any) -> StepOutput:

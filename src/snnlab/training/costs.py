@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from snnlab.learners.counting import Counts
+from snnlab.learners.counting import Counts, whole
 
 #: Energy of an operation in pJ, 45 nm CMOS at 0.9 V, 32-bit floating point: an addition is an AC;
 #: with a multiplication (3.7 pJ) it is a MAC. Source: Horowitz 2014, ISSCC, 10-14.
@@ -49,7 +49,8 @@ class Costs:
 
     def add(self, counts: Counts) -> None:
         """Add those of a batch."""
-        found: Any = jax.tree.map(lambda a: np.asarray(a, np.int64), jax.device_get(counts))
+        found: Any = jax.device_get(counts)
+        found = found._replace(activity=jax.tree.map(whole, found.activity))
         if self._counts is not None:
             before = self._counts
             both = jax.tree.map(np.add, before.activity, found.activity)
@@ -112,12 +113,11 @@ def _measured(counts: Any, n: int, steps: int) -> dict[str, Any]:
     connections, activity = counts.connections, counts.activity
     weights = [len(c.fan_out) * int(c.n_out) for c in connections]
     dense = sum(size * int(c.times) for size, c in zip(weights, connections, strict=True))
-    pairs = zip(activity.active, connections, strict=True)
-    acs, macs = (int(k) / n for k in sum((a @ c.fan_out for a, c in pairs), np.zeros(2, np.int64)))
+    acs, macs = (int(k.sum()) / n for k in (activity.acs, activity.macs))
     there = sum(int(c.fan_out.sum()) for c in connections)
-    places = [n * steps * len(on) for on in activity.outputs]
-    on = [int(layer.sum()) for layer in activity.outputs]
-    updates = sum(int(layer.sum()) for layer in activity.updates) / n
+    places = [n * steps * int(size) for size in counts.units]
+    on = activity.outputs.tolist()
+    updates = int(activity.updates.sum()) / n
     return {
         "connection_sparsity": _share(sum(weights) - there, sum(weights)),
         "activation_sparsity": _share(sum(places) - sum(on), sum(places)),

@@ -13,11 +13,12 @@ from snnlab.learners.counting.base import (
     Activity,
     Connection,
     Counts,
-    active,
     connecting,
+    counts,
     fan_out,
     of_layers,
-    samples,
+    operations,
+    total,
     zeros,
 )
 from snnlab.learners.graph import jaxprs
@@ -50,16 +51,20 @@ def counted_sequence(
     )
     out = jax.tree.unflatten(jax.tree.structure(shape), flat)
     rest = tuple(jnp.full(v.shape[1:], jnp.nan, v.dtype) for v in out.membrane)
-    layers = taps.if_wanted(lambda: of_layers(out.spikes, out.membrane, rest, real))
+
+    def layers() -> list[jax.Array]:
+        return [total(rows, real) for rows in of_layers(out.spikes, out.membrane, rest)]
+
+    of_maps = [jnp.stack([t.parts[:, k] for t in tapped], axis=1) for k in (0, 1)]
     made = tuple(Connection(t.fan_out, jnp.int32(t.n_out), jnp.int32(t.times)) for t in tapped)
-    counts = Counts(made, Activity(tuple(t.active for t in tapped), *layers), samples(real))
-    return out, counts, tuple(dict.fromkeys(taps.unknown))
+    found = counts(made, Activity(*of_maps, *taps.if_wanted(layers)), out.spikes, real)
+    return out, found, tuple(dict.fromkeys(taps.unknown))
 
 
 class _Tapped(NamedTuple):
-    """What a connection did in a program."""
+    """What a connection did in a program; ``parts (4, 2)``: ACs and MACs."""
 
-    active: jax.Array
+    parts: jax.Array
     fan_out: jax.Array
     n_out: int
     times: int
@@ -108,8 +113,13 @@ class _Taps:
     def _tap(self, x: jax.Array, w: jax.Array) -> _Tapped:
         copies = x.shape[-2] // self.real.shape[0]  # two, of a bidirectional layer
         real = jnp.tile(self.real, copies)
-        acts, fan = self.if_wanted(lambda: (active(x, real), fan_out(w)))
-        return _Tapped(acts, fan, w.shape[1], copies * math.prod(x.shape[:-2]))
+
+        def count() -> Any:
+            fan = fan_out(w)
+            return total(operations(x, fan), real), fan
+
+        parts, fan = self.if_wanted(count)
+        return _Tapped(parts, fan, w.shape[1], copies * math.prod(x.shape[:-2]))
 
     def _scan(self, eqn: Any, values: list[Any], marks: list[bool]) -> Any:
         """A loop over steps, with counts beside what it makes. What it carries evolves."""
@@ -122,14 +132,14 @@ class _Taps:
             args = [*values[:first], *carry, *each]
             out, _, kept[:] = self.through(p["jaxpr"].jaxpr, p["jaxpr"].consts, args, moving)
             n = behind - first
-            return out[:n], (out[n:], [(t.active, t.fan_out) for t in kept])
+            return out[:n], (out[n:], [(t.parts, t.fan_out) for t in kept])
 
         end, (made, counted) = jax.lax.scan(
             body, values[first:behind], values[behind:], length=steps, reverse=p["reverse"]
         )
         tapped = [
-            _Tapped(act.sum(0), fan[0], t.n_out, t.times * steps)
-            for (act, fan), t in zip(counted, kept, strict=True)
+            _Tapped(parts.sum(0), fan[0], t.n_out, t.times * steps)
+            for (parts, fan), t in zip(counted, kept, strict=True)
         ]
         return [*end, *made], [True] * len(eqn.outvars), tapped
 

@@ -7,19 +7,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from snnlab.learners.counting.base import (
     Activity,
     Connection,
-    active,
     connecting,
     fan_out,
     of_layers,
+    operations,
+    total,
 )
 from snnlab.learners.graph import jaxprs
 from snnlab.learners.graph.derivatives import Steps
 from snnlab.learners.graph.evaluate import Arrays, Frame, run_given
 from snnlab.learners.graph.step import StepGraph
+from snnlab.learners.relations.inputs import Events, Input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +88,17 @@ class StepCounter:
         return tuple(jnp.full(v.aval.shape, jnp.nan, v.aval.dtype) for v in self.graph.out.membrane)
 
     def activity(
-        self, frame: Frame, steps: Steps, xs: jax.Array, last: tuple[jax.Array, ...],
-        real: jax.Array,
+        self, frame: Frame, steps: Steps, xs: Input, connections: tuple[Connection, ...],
+        last: tuple[jax.Array, ...], real: jax.Array,
     ) -> tuple[Activity, tuple[jax.Array, ...]]:  # fmt: skip
-        """Of a chunk with input ``xs (K, B, n_in)``; and the membranes after it."""
+        """Of a chunk with input ``xs (K, B, n_in)``; and the membranes after it.
+
+        Args:
+            frame, steps, xs: the chunk.
+            connections: of the segment.
+            last: membranes before it.
+            real: ``(B,)``, 0 for padding, else 1.
+        """
         graph = self.graph
 
         def one_step(x: jax.Array, h: Arrays, ys: Any, extra: Arrays) -> Any:
@@ -99,8 +109,26 @@ class StepCounter:
             return made, out.spikes, out.membrane
 
         _, h, ys, extra = steps.each
-        inputs, spikes, membrane = jax.vmap(one_step)(xs, h, ys, extra)
-        acts = tuple(active(x, real) for x in inputs)
-        return Activity(acts, *of_layers(spikes, membrane, last, real)), tuple(
-            v[-1] for v in membrane
-        )
+        inputs, spikes, membrane = jax.vmap(one_step)(xs.array, h, ys, extra)
+        acs, macs = [], []
+        for source, x, to in zip(self._sources, inputs, connections, strict=True):
+            known = isinstance(xs, Events) and source.x is graph.input_var
+            made = _listed(xs, to.fan_out, source.n_out) if known else None
+            both = operations(x, to.fan_out) if made is None else made
+            acs.append(both[0])
+            macs.append(both[1])
+        outputs, updates = of_layers(spikes, membrane, last)
+        sums = total([*acs, *macs, *outputs, *updates], real)
+        ends = np.cumsum([len(acs), len(macs), len(outputs)]).tolist()
+        return Activity(*jnp.split(sums, ends, axis=1)), tuple(v[-1] for v in membrane)
+
+
+def _listed(xs: Any, fan: jax.Array, n_out: int) -> tuple[jax.Array, jax.Array] | None:
+    """:func:`operations` of a list of events; ``None`` where it must be an array.
+
+    Its product is in float32, which is exact below 2^24.
+    """
+    if not xs.binary or len(fan) * n_out >= 2**24:
+        return None
+    every = xs.times(fan.astype(jnp.float32)[:, None])[..., 0].astype(jnp.int32)
+    return every, jnp.zeros_like(every)
