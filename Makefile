@@ -12,7 +12,7 @@ BIN  := $(VENV)/bin
 # Python compiles what it imports; all that is installed would take 180 MB more, and half the time.
 PIP  := -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # What the tests use; the main job needs none of them.
-EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat,nir,readers,neurobench
+EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat,nir,readers,neurobench,tensorboard
 CODE := src tests $(wildcard tasks examples docs/_site)
 
 .DEFAULT_GOAL := help

@@ -117,8 +117,9 @@ def test_what_a_run_says(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
             "--vmap_trials", "yes", "--filepath", str(tmp_path / "run")]  # fmt: skip
     kind = image_classification.ImageClassification
     command(kind, image_classification.build, prog="x", description="", argv=argv)
-    first = capsys.readouterr().out.splitlines()[0]
-    assert "nmnist, 10 steps of 31 ms recorded, 2 ms simulated, " in first
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "starting, expsm_diag, seeds 0 to 1"
+    assert "nmnist, 10 steps of 31 ms recorded, 2 ms simulated, " in second
     for name in ("", "seed-0", "seed-1"):
         results = json.loads((tmp_path / "run" / name / "results.json").read_text())
         assert (results["bin_ms"], results["dt_ms"]) == (31.0, 2.0)

@@ -51,6 +51,15 @@ def select_device(devices: str) -> str:
     return ""
 
 
+def check_devices(devices: str) -> None:
+    """Whether ``--devices`` can be read, without JAX.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    _wanted(devices)
+
+
 def chosen(devices: str) -> list[jax.Device]:
     """The devices that ``--devices`` names, each once; none: the one that JAX chooses itself.
 

@@ -337,12 +337,13 @@ def _performed(
     from snnlab import processes
     from snnlab.console import make_console
     from snnlab.devices import select_device
-    from snnlab.experiment.command import perform, settled
+    from snnlab.experiment.command import greet, perform, settled
 
     console = make_console(quiet=not (progress and processes.leads()))
     for line in configs.notes(asked, given):
         console.print(line)
     config: Any = settled(kind, asked, given, console)
+    greet(config, console)
     processes.start_jax()
     note = select_device(config.run.devices)
     if note:

@@ -15,9 +15,10 @@ from snnlab import config as configs
 from snnlab import processes, runs
 from snnlab.console import make_console
 from snnlab.data.share import share
-from snnlab.devices import select_device
+from snnlab.devices import check_devices, select_device
 from snnlab.errors import UsageError, shown
 from snnlab.experiment.compile_cache import keep_compiled
+from snnlab.experiment.loggers.registry import check_installed
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.training.checkpoint_files import places
 from snnlab.training.checkpoints import Reader
@@ -103,7 +104,7 @@ def settled(config_type: type, config: Any, given: configs.Given, console: Conso
         given: the options that the user set, of a resume.
 
     Raises:
-        UsageError: a resume that cannot be.
+        UsageError: a resume that cannot be, or a logger whose package is not installed.
     """
     if config.run.resume and config.run.load_exp_folder:
         raise UsageError(
@@ -115,6 +116,7 @@ def settled(config_type: type, config: Any, given: configs.Given, console: Conso
         seed = processes.shared(secrets.randbelow(2**31 - config.run.trials))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         console.print(f"--seed -1: {seed} drawn", highlight=False)
+    check_installed(config.run.log)
     return _from_anywhere(config)
 
 
@@ -169,12 +171,29 @@ def proceed(
         text = configs.to_yaml(config, defaults=defaults)
         console.print(text, markup=False, highlight=False, end="")
         return False
+    greet(config, console)
     keep_compiled()
     processes.start_jax()
     note = select_device(config.run.devices)
     if note:
         console.print(note, highlight=False)
     return True
+
+
+def greet(config: Any, console: Console) -> None:
+    """The first line, before JAX is imported and data are read: what begins, and its seeds.
+
+    Raises:
+        UsageError: ``--devices`` that are none.
+    """
+    run = config.run
+    check_devices(run.devices)
+    first, last = run.seed, run.seed + getattr(run, "trials", 1) - 1
+    seeds = f"seeds {first} to {last}" if last > first else f"seed {first}"
+    learner = getattr(config, "learner", None)
+    what = [] if learner is None or getattr(run, "mode", "train") != "train" else [learner.method]
+    where = [f"going on with {run.resume}"] if getattr(run, "resume", "") else ["starting"]
+    console.print(", ".join([*where, *what, seeds]), highlight=False, markup=False)
 
 
 def _from_anywhere(config: Any) -> Any:

@@ -138,7 +138,8 @@ class Progress(RunHook):
     def on_epoch(self, now: Moment) -> None:
         for i, this in self.going():
             best = this.progress.best_epoch == now.place.epoch
-            self._display.epoch(now.place.epoch, now.rows[i], best)
+            seed = f"seed {this.config.run.seed}: " if len(self.runs) > 1 else ""
+            self._display.epoch(now.place.epoch, now.rows[i], best, seed)
 
     def on_end(self, now: Moment, error: BaseException | None) -> None:
         self._display.__exit__()

@@ -15,6 +15,9 @@ from snnlab import interrupts, processes, runs
 from snnlab.console import this_command, typed_command
 from snnlab.errors import UsageError, by_keywords
 from snnlab.experiment.assembly import Assembly
+from snnlab.experiment.loggers.base import Started
+from snnlab.experiment.loggers.beside import Logs
+from snnlab.experiment.loggers.registry import named
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import pretrained
 from snnlab.experiment.state import Progressed, Run, on_host, stopped
@@ -80,12 +83,14 @@ def opened(
             if saved:
                 start = _resumed(this, console, at)
             else:
-                start = _begun(this, initial)
+                start = _begun(this, console, initial)
             yield this, start
     except Interrupted as error:
         raise Interrupted(error.signum, error.told or go_on(folder)) from None
     finally:
         if this is not None:
+            if this.logs is not None:
+                this.logs.close()
             with contextlib.suppress(OSError):
                 this.writer.close()
         folder.unlock()
@@ -109,11 +114,27 @@ def _facts(problem: Problem) -> dict[str, str]:
     return {**runs.provenance(), **problem.identity}
 
 
-def _begun(this: Run, initial: TrainState) -> Moment:
+def _log(this: Run, console: Console, resumed: bool = False) -> None:
+    """Open the loggers that ``--log`` names."""
+    names = named(this.config.run.log)
+    if not names or not processes.leads():
+        return
+
+    def tell(line: str) -> None:
+        this.folder.logger().warning("%s", line)
+        console.print(line, markup=False, highlight=False)
+
+    path, options = this.folder.path.absolute(), configs.flat(this.config)
+    run = Started(path, this.problem.task, options, this.progress.epoch, resumed)
+    this.logs = Logs(names, run, tell)
+
+
+def _begun(this: Run, console: Console, initial: TrainState) -> Moment:
     """A new run, or one that was ended before its first checkpoint."""
     facts = _facts(this.problem)
     this.folder.write_config(configs.to_yaml(this.config, facts))
     log_start(this, "started", facts)
+    _log(this, console)
     this.folder.metrics.write(())
     if this.problem.measure:
         measured = this.problem.measure(initial.params)
@@ -170,6 +191,7 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
     folder.write_config(configs.to_yaml(config, facts))
     this.writer.begin_at(place)
     log_start(this, f"resumed after {place}", facts)
+    _log(this, console, resumed=True)
     averages = meta["averages"]
     return Moment(state, place, None if averages is None else [Averages.of(averages)])
 

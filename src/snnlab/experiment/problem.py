@@ -12,6 +12,8 @@ import pydantic
 
 from snnlab.config import CommaText, NameText, Over, PathText, option, section
 from snnlab.data.batch import Splits
+from snnlab.errors import UsageError
+from snnlab.experiment.loggers.registry import LOGGERS, named
 from snnlab.processes import AUTO, place_of
 
 if TYPE_CHECKING:
@@ -126,9 +128,20 @@ class RunConfig:
         ge=0,
     )
 
+    log: CommaText = option(
+        default="",
+        only={"mode": ("train",)},
+        help="comma list of loggers that are told of every epoch, of results and figures, beside "
+        f"the run folder: {', '.join(LOGGERS.names())}",
+    )
+
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         place_of(self.distributed)
+        try:
+            named(self.log)
+        except UsageError as error:
+            raise ValueError(f"--log: {error}") from None
         if not self.load_exp_folder:
             for flag in ("use_pretrained_model", "only_do_testing"):
                 if getattr(self, flag):
@@ -202,5 +215,5 @@ FREE_ON_RESUME = (
     "mode", "devices", "shard", "distributed", "filepath", "exp_name", "resume",
     "max_to_keep", "n_show", "animate", "epochs", "data_path", "n_data_worker",
     "plot_epoch_freq", "load_exp_folder", "use_pretrained_model", "only_do_testing", "acc_th",
-    "pruning_epochs", "pruning_threshold", "checkpoint_every", "checkpoint_minutes",
+    "pruning_epochs", "pruning_threshold", "checkpoint_every", "checkpoint_minutes", "log",
 )  # fmt: skip

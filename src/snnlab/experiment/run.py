@@ -135,6 +135,8 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     paths = decided.write(folder)
     rate, interval = show_rates(test), interval_of_test(score, results)
     paths += draw(config, problem, parts, best, folder.figures, this.rows, progress.best_epoch)
+    if this.logs is not None:
+        this.logs.end(results, paths)
     console.print(
         f"test {score.words} {score.show(test[score.name])} ({interval}{'; ' * bool(interval)}"
         f"best epoch {progress.best_epoch} of {progress.epoch}, {rate}{', ' * bool(rate)}"

@@ -10,6 +10,7 @@ import numpy as np
 from snnlab import config as configs
 from snnlab import runs
 from snnlab.experiment.assembly import Assembly, n_parameters
+from snnlab.experiment.loggers.beside import Logs
 from snnlab.experiment.problem import Problem
 from snnlab.learners.functional import Params
 from snnlab.scores import Score
@@ -46,6 +47,7 @@ class Run:
         done: it needs no more training.
         pruned: because it was hopeless.
         given_up: why a hook found it hopeless.
+        logs: loggers beside the folder, if there are any.
         devices: how many seeds of which it is one are spread over, if they are.
     """
 
@@ -62,10 +64,13 @@ class Run:
     pruned: bool = False
     given_up: str = ""
     devices: int = 1
+    logs: Logs | None = None
 
     def note(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
         self.folder.metrics.append(row)
+        if self.logs is not None:
+            self.logs.row(row)
 
     def save(self, place: Place, state: TrainState, averages: Averages | None) -> None:
         """Write a checkpoint of ``place``; the state may be consumed when this returns."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from snnlab.scores import Score
 from snnlab.training.averages import Averages
@@ -21,10 +22,15 @@ def show_rates(row: Mapping[str, Any]) -> str:
     return "rate " + "/".join(f"{r:.1f}" if r >= 1 else f"{r:.2g}" for r in rates) + " Hz"
 
 
-class ProgressDisplay:
-    """A bar over all batches of the run, with running loss, score, rates and speed.
+#: Columns of a terminal from which on there is room for the bar, and for rates and speed beside it.
+BAR, ALL = 72, 100
 
-    On a terminal the bar is redrawn in place; otherwise only the lines of the epochs appear.
+
+class ProgressDisplay:
+    """A bar over all batches of the run, with running loss, score, rates, speed and time left.
+
+    On a terminal it is one line that is redrawn in place, with what there is room for, and lines of
+    epochs are short where the long ones would be broken. Otherwise there are only these, long.
 
     Args:
         epochs: last epoch.
@@ -47,9 +53,13 @@ class ProgressDisplay:
         self._first = first_epoch
         self._began: float | None = None
         self._done = 0
+        self._wide = console.width >= ALL
+        line = Column(no_wrap=True, overflow="ellipsis")
+        bar = [BarColumn(bar_width=24 if self._wide else 10)] if console.width >= BAR else []
         self._bar = Progress(
-            SpinnerColumn(), TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=24),
-            TextColumn("{task.fields[numbers]}"), TextColumn("left"), TimeRemainingColumn(),
+            SpinnerColumn(), TextColumn("epoch {task.fields[epoch]}"), *bar,
+            TextColumn("{task.fields[numbers]}", table_column=line), TextColumn("left"),
+            TimeRemainingColumn(compact=not self._wide),
             console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task(
@@ -72,24 +82,33 @@ class ProgressDisplay:
             self._done += 1
             speed = self._done * self._steps / max(time.perf_counter() - self._began, 1e-9)
         row = totals.row(epoch, "train")
-        numbers = (
-            f"loss {row['loss']:.3f}  {self._shown(row, 1)}  "
-            f"{show_rates(row).removeprefix('rate ')}  {speed:,.0f} steps/s"
-        )
+        numbers = f"loss {row['loss']:.3f}  {self._shown(row, 1)}"
+        if self._wide:
+            numbers += f"  {show_rates(row).removeprefix('rate ')}  {speed:,.0f} steps/s"
         done = (epoch - self._first) * self._batches + number
         self._bar.update(
             self._task, completed=done, epoch=f"{epoch}/{self._epochs}", numbers=numbers
         )
 
-    def epoch(self, epoch: int, rows: tuple[dict[str, Any], dict[str, Any]], best: bool) -> None:
+    def epoch(
+        self, epoch: int, rows: tuple[dict[str, Any], dict[str, Any]], best: bool, seed: str = ""
+    ) -> None:
+        """A line for an epoch; ``seed`` says of which seed, where there are several."""
         train, val = rows
-        mark, rate = " *" if best else "", show_rates(val)
-        self.console.print(
-            f"epoch {epoch:3d}/{self._epochs}  train loss {train['loss']:.4f} "
+        mark, rate = " *" * best, show_rates(val)
+        time_ = f"{val['seconds']:.1f} s{mark}"
+        line = (
+            f"{seed}epoch {epoch:3d}/{self._epochs}  train loss {train['loss']:.4f} "
             f"{self._shown(train)}  val loss {val['loss']:.4f} {self._shown(val)}"
-            f"  {rate}{'  ' * bool(rate)}{val['seconds']:.1f} s{mark}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f"  {rate}{'  ' * bool(rate)}{time_}"
+        )
+        if self.console.is_terminal and len(line) > self.console.width:
+            of = [
+                f"{split} {row['loss']:.4g} {self._score.show(row[self._score.name])}"
+                for split, row in (("train", train), ("val", val))
+            ]
+            line = " ".join([f"{seed}epoch {epoch}/{self._epochs}", *of, time_])
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def _shown(self, row: dict[str, Any], digits: int = 2) -> str:
         """``acc 98.61%``"""
