@@ -13,7 +13,7 @@ BIN  := $(VENV)/bin
 PIP  := -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # What the tests use; the main job needs none of them.
 EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat,nir,readers,neurobench,tensorboard
-CODE := src tests $(wildcard tasks examples docs/_site)
+CODE := src tests $(wildcard tasks examples docs/_site docs/notebooks)
 
 .DEFAULT_GOAL := help
 .PHONY: help browser run test test-slow test-newest newest coverage check format format-check lint types docs clean
@@ -108,8 +108,8 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 
-# mkdocs reads the sources and imports nothing; a broken link or docstring ends it (not with --quiet,
-# which drops the warnings before --strict counts them).
+# mkdocs reads the sources and imports nothing; the notebooks are run (NOTEBOOKS=0: not). A broken link
+# or docstring ends it (not with --quiet, which drops the warnings before --strict counts them).
 docs: $(VENV)/.installed-docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"

@@ -46,6 +46,7 @@ def test_the_navigation_names_every_page_once(pages: ModuleType) -> None:
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     named = list(entries(settings["nav"]))
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    there |= {f"notebooks/{path.stem}.md" for path in (DOCS / "notebooks").glob("*.py")}
     assert sorted(named) == sorted(there | set(pages.OUTSIDE.values()))
     assert all((ROOT / name).is_file() for name in pages.OUTSIDE)
 
@@ -60,6 +61,10 @@ def test_links_between_files_are_links_between_pages(pages: ModuleType) -> None:
         "[a](learners.md#symbols) ![b](figures/balanced.png) [c](contributing.md) "
         "`d` [e](https://example.org) [f](#g) [h](docs/not-there.md)\n"
         "```\n[a](docs/learners.md)\n```\n"
+    )
+    text = "[a](notebooks/first-run.py) [b](results.md)"
+    assert pages.relinked(text, DOCS / "library.md", "library.md") == (
+        "[a](notebooks/first-run.md) [b](results.md)"
     )
     source = DOCS / "guides" / "runs.md"
     assert pages.relinked("[a](../../README.md)", source, "guides/runs.md") == "[a](../index.md)"
@@ -106,26 +111,35 @@ def test_the_reference_has_what_pages_and_examples_import() -> None:
     assert not set(found) - {name.rpartition(".")[2] for name in reference()}
 
 
-def build(target: Path, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def build(
+    target: Path, root: Path = ROOT, notebooks: bool = False
+) -> subprocess.CompletedProcess[str]:
     """The site as ``make docs`` builds it; ``--quiet`` would hide warnings from ``--strict``."""
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", target],
-        cwd=root, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
-        check=False, timeout=300,
+        cwd=root, env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "NOTEBOOKS": str(int(notebooks))},
+        capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
 
 
 @pytest.fixture
 def mkdocs() -> None:
-    for package in ("mkdocs", "material", "mkdocstrings_handlers.python"):
+    for package in (
+        "mkdocs", "material", "mkdocstrings_handlers.python", "jupytext", "nbclient", "ipykernel",
+    ):  # fmt: skip
         pytest.importorskip(package, reason=f"{package} is not installed: extra 'docs'")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mkdocs")
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    done = build(tmp_path)
+    done = build(tmp_path, notebooks=True)
     assert done.returncode == 0, done.stderr
+    for name in ("first-run", "d-rtrl-and-bptt", "own-network", "endless-stream"):
+        page = (tmp_path / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert f'href="{name}.ipynb"' in page
+        assert f'src="{name}-1.png"' in page
+        assert (tmp_path / "notebooks" / f"{name}.ipynb").is_file()
     assert not re.findall(r"^(?:WARNING|ERROR).*", done.stdout + done.stderr, re.MULTILINE)
     page = (tmp_path / "reference" / "snnlab.html").read_text(encoding="utf-8")
     assert 'id="snnlab.load"' in page  # found in the sources

@@ -1,10 +1,12 @@
-"""Pages that are files outside ``docs/``; links and anchors as GitHub reads them."""
+"""Pages that are files outside ``docs/``, or notebooks; links and anchors as GitHub reads them."""
 
 from __future__ import annotations
 
+import importlib.util
 import posixpath
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,8 @@ def page_of(file: Path) -> str | None:
     """The page that a file of the repository becomes, if it becomes one (figures too)."""
     docs = ROOT / "docs"
     if file.is_relative_to(docs):
-        return file.relative_to(docs).as_posix()
+        page = file.relative_to(docs)
+        return page.with_suffix(".md" if file.suffix == ".py" else file.suffix).as_posix()
     return OUTSIDE.get(file.relative_to(ROOT).as_posix()) if file.is_relative_to(ROOT) else None
 
 
@@ -69,8 +72,26 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, page in OUTSIDE.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
+    made = _notebooks()
+    for path in made.sources():
+        page, beside = made.page_of(path)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, content in beside.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    return relinked(markdown, Path(page.file.abs_src_path), page.file.src_uri)
+    source = page.file.abs_src_path or ROOT / "docs" / page.file.src_uri
+    return relinked(markdown, Path(source), page.file.src_uri)
+
+
+def _notebooks() -> ModuleType:
+    """The module beside this one; mkdocs loads a hook by its path."""
+    path = Path(__file__).with_name("notebooks.py")
+    spec = importlib.util.spec_from_file_location("notebooks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
