@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
 from pathlib import Path
 
@@ -265,3 +266,37 @@ def test_what_a_run_left_may_be_damaged(tmp_path: Path) -> None:
     (tmp_path / "seed-x").mkdir()
     (tmp_path / "seed-1").touch()
     assert Outcome.of(tmp_path).rows
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "message"),
+    [
+        ("options: {lerning_rate: 0.1}", [], "run 'lr 0.1': unknown flag --lerning_rate"),
+        ("options: {beta: 2.0}", [], "run 'lr 0.1': --beta does not apply"),
+        ("config: own.yaml", [], "own.yaml"),
+        ("options: {}", ["--set", "epochs=none"], "--epochs"),
+        ("runs: {a: {}, b: {method: dig}}", [], "run 'b, lr 0.1': --method"),
+    ],
+)
+def test_what_a_task_refuses_is_told_once_before_the_first_run(
+    tmp_path: Path, text: str, argv: list[str], message: str
+) -> None:
+    from snnlab.cli import sweep as command
+
+    path, out = tmp_path / "mine.yaml", tmp_path / "out"
+    (tmp_path / "own.yaml").write_text("Learner: {lr_: 3}")
+    path.write_text(f"task: image-classification\n{text}\ngrid: {{lr: [0.1, 0.2]}}\n")
+    for more in ([], ["--list"]):
+        with pytest.raises(UsageError, match=re.escape(message)):
+            command.main("x", [str(path), f"--filepath={out}", *argv, *more])
+    assert not out.exists()
+
+
+def test_runs_that_are_done_are_not_checked_again(tmp_path: Path) -> None:
+    from snnlab.cli import sweep as command
+
+    path, out = tmp_path / "mine.yaml", tmp_path / "out"
+    path.write_text("task: image-classification\nruns: {old: {an_option_of_before: 1}}\n")
+    (out / "old").mkdir(parents=True)
+    (out / "old" / "results.json").write_text("{}")
+    assert command.main("x", [str(path), f"--filepath={out}", "--list"]) == 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from snnlab.experiment import sweeps
-from snnlab.problems.tasks import TASKS
+from snnlab.problems.tasks import TASKS, read
 from snnlab.search import command as search
 
 TITLE = (
@@ -20,4 +20,4 @@ def main(prog: str, argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given and not given[0].startswith("-"):
         given[:1] = ["--sweep", given[0]]
-    return sweeps.main(prog, TITLE, given, TASKS.names(), search.main)
+    return sweeps.main(prog, TITLE, given, TASKS.names(), search.main, read)

@@ -164,8 +164,31 @@ class Sweep:
         self.command = (
             ["-m", "snnlab", "run", file.task] if by_name else [str(self.root / file.task)]
         )
+        self.path, self.task = path, file.task if by_name else ""
         self.folder = folder_of(options, path)
         self.plan = self.folder / PLAN
+
+    def check(self, members: Iterable[Member], read: Callable[[str, Sequence[str]], Any]) -> None:
+        """Refuse a sweep with a run that its task would refuse; runs that are done are left out.
+
+        Args:
+            members: what is to be run.
+            read: (task, arguments) -> config. A script is not asked.
+
+        Raises:
+            UsageError: what is wrong with the first such run.
+        """
+        for member in members:
+            if not self.task or self.state_of(member) == "done":
+                continue
+            files = (self.root / name for name in member.configs)
+            placed = [str(p) if p.is_file() else n for p, n in zip(files, member.configs)]
+            own = dataclasses.replace(member, configs=tuple(placed))
+            try:
+                read(self.task, own.arguments)
+            except UsageError as error:
+                run = f"sweep {shown(self.path)}, run '{shown(member.name)}'"
+                raise UsageError(f"{run}: {error}") from None
 
     def chosen(self, options: Any) -> list[Member]:
         """What ``--only`` and ``--index`` leave.
@@ -248,6 +271,7 @@ def _free(folder: Path) -> Path:
 def main(
     prog: str, description: str, argv: Sequence[str] | None = None, tasks: Sequence[str] = (),
     search: Callable[[Any, Path, SweepFile, bool, Console], int] | None = None,
+    read: Callable[[str, Sequence[str]], Any] | None = None,
 ) -> int:  # fmt: skip
     """The command line of sweeps; 1 if a run failed.
 
@@ -256,6 +280,8 @@ def main(
         tasks: names of tasks that a file may ask for, beside scripts.
         search: what does a file with ``search``: (options, its path, what it says, whether to list
             only, console) -> exit code.
+        read: (task, arguments) -> config, so that a run with a wrong option is refused before the
+            first one begins.
     """
     config: Any
     config, dry_run = configs.parse(
@@ -270,6 +296,8 @@ def main(
         return search(options, path, file, dry_run, console)
     sweep = Sweep(options, path, file, tasks)
     chosen = sweep.chosen(options)
+    if read is not None and not options.collect:
+        sweep.check(chosen, read)
     if options.list or dry_run:
         for k, member in enumerate(sweep.members):
             console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)

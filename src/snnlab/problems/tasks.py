@@ -47,6 +47,18 @@ def changed(name: str, config: Any) -> dict[str, tuple[Any, Any]]:
     }  # fmt: skip
 
 
+def read(name: str, arguments: Sequence[str]) -> Any:
+    """The config of a command line of a task, as the command reads it.
+
+    Raises:
+        UsageError: an option or a value that the task does not take.
+    """
+    task = task_of(name)
+    return configs.parse(
+        task.config, arguments, prog=name, description="", adapt=task.adapt, files=task.files
+    )[0]
+
+
 def run_task(
     name: str, *, prog: str, description: str | None = None, argv: list[str] | None = None,
     hooks: Sequence[Hook] = (),

@@ -21,7 +21,7 @@ from snnlab.experiment.sweep_file import (
 )
 from snnlab.experiment.sweeps import home_of
 from snnlab.experiment.task import Task
-from snnlab.problems.tasks import TASKS
+from snnlab.problems.tasks import TASKS, read
 from snnlab.training.config import RegressionTraining
 
 #: Options that are not drawn: what they change is no better or worse network.
@@ -136,7 +136,7 @@ class Plan:
         if left:
             fault = self.fault({**self._point({}), left[0]: self.space[left[0]].ends[0]})
             raise UsageError(f"{where}, search.space.{left[0]} counts in no trial: {fault}")
-        self._check_run(_read(self.name, tuple(self.arguments(self._point({})))), where)
+        self._check_run(read(self.name, tuple(self.arguments(self._point({})))), where)
 
     def _point(self, wanted: Mapping[str, Value]) -> dict[str, Value]:
         """A trial with wanted values, and the first of every other option that counts."""
@@ -158,18 +158,10 @@ class Plan:
             )
 
 
-def _read(name: str, arguments: tuple[str, ...]) -> Any:
-    """The config of a command line, as the command reads it."""
-    task = TASKS[name]
-    return configs.parse(
-        task.config, arguments, prog=name, description="", adapt=task.adapt, files=task.files
-    )[0]
-
-
 @functools.lru_cache(maxsize=4096)
 def _fault(name: str, arguments: tuple[str, ...]) -> str:
     try:
-        _read(name, arguments)
+        read(name, arguments)
     except UsageError as error:
         return str(error)
     return ""
