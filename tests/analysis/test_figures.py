@@ -130,6 +130,12 @@ def test_long_names_do_not_meet(tmp_path: Path) -> None:
         assert words["fixation"].x1 < words["delay"].x0
     layer = [text.get_text() for text in fig.axes[3].texts]
     assert layer == ["E", "I"]
+    notes = [text.get_text() for text in fig.axes[-1].texts]
+    assert {"predicted", "true"} <= set(notes)
+    # Names leave the panels their room: two thirds of their column.
+    width = renderer.width / len(tops)
+    assert all(ax.get_window_extent(renderer).width > 0.6 * width for ax in fig.axes)
+    assert titles[-1].x1 <= renderer.width
 
 
 def test_two_points_are_two_points() -> None:

@@ -85,6 +85,8 @@ def test_periods_are_named_where_there_is_room(ax) -> None:
 def test_values_are_a_picture_and_counts_are_not(ax, rng) -> None:
     counts = rng.integers(0, 4, (30, 5)) * 2.5
     assert len(activity(ax, counts, 2.0)) == 1
+    levels = rng.integers(0, 17, (8, 8)) / 16  # of brightness: few, and no counts
+    np.testing.assert_array_equal(activity(ax, levels, 1.0, graded=True).get_array(), levels.T)
     values = rng.random((30, 5))
     image = activity(ax, values, 2.0)
     np.testing.assert_array_equal(image.get_array(), values.T)

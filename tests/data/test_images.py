@@ -244,6 +244,13 @@ def test_batches_are_functions_of_seed_epoch_and_number(tmp_path: Path) -> None:
         two.train.load_state_dict(one.train.state_dict())
 
 
+@pytest.mark.parametrize(("encoding", "graded"), [("sequence", True), ("latency", False)])
+def test_values_are_told_from_spikes(encoding: str, graded: bool, tmp_path: Path) -> None:
+    root = str(write_idx(tmp_path, 20, 10))
+    argv = ("--dataset", "mnist", "--data_path", root, "--encoding", encoding)
+    assert build_data(section(*argv, "--val_fraction", "0.2"), 0).graded is graded
+
+
 def test_sequential_digits() -> None:
     data = build_data(section("--dataset", "sequential-digits"), 0)
     assert (data.n_in, data.n_steps, data.counts["test"]) == (1, 64, 360)

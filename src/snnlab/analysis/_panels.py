@@ -59,20 +59,21 @@ def raster(
 
 
 def activity(
-    ax: Axes, values: np.ndarray, step_ms: float, **options: Any
+    ax: Axes, values: np.ndarray, step_ms: float, *, graded: bool = False, **options: Any
 ) -> list[Line2D] | AxesImage:
-    """A :func:`raster` of spikes or counts; a picture of values, of which there are many.
+    """A :func:`raster` of spikes or counts; a picture of values.
 
     Args:
         ax: drawn into.
         values: ``(T, n)``.
         step_ms: length of a step.
+        graded: they are known to be values; else many different ones are taken for such.
         options: of :func:`raster`.
 
     Returns:
         The marks, or the picture: x in ms, y the row, dark the largest.
     """
-    if len(np.unique(values)) <= MANY_VALUES:
+    if not graded and len(np.unique(values)) <= MANY_VALUES:
         return raster(ax, values, step_ms, **options)
     n_steps, n = values.shape
     image = ax.imshow(
@@ -283,6 +284,7 @@ def readout_traces(
     step_ms: float,
     running: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
+    named: bool = True,
     x: str = TIME,
     y: str = "readout",
 ) -> list[Line2D]:
@@ -301,6 +303,7 @@ def readout_traces(
         step_ms: length of a step.
         running: ``(T,)`` the decision so far, -1 for none; :func:`running_decisions` by default.
         limits: smallest and largest value of the axis; those of ``readout`` by default.
+        named: say beside the lines which class the true and the predicted one are.
         x, y: axis labels; an empty ``x`` hides the numbers too.
 
     Returns:
@@ -314,10 +317,10 @@ def readout_traces(
     colour[int(target)] = style.GREEN
     lines = []
     for c in range(n_classes):
-        named = colour[c] != style.FAINT
+        plain = colour[c] == style.FAINT
         lines += ax.plot(
-            at, readout[:, c], color=colour[c], zorder=3 if named else 2,
-            linewidth=1.5 if named else 0.7,
+            at, readout[:, c], color=colour[c], zorder=2 if plain else 3,
+            linewidth=0.7 if plain else 1.5,
         )  # fmt: skip
     low, high = limits or (float(readout.min()), float(readout.max()))
     span = _span(low, high)
@@ -331,7 +334,10 @@ def readout_traces(
     style.tidy(ax, x=x, y=y, time=True)
     ends = {int(prediction): "predicted", int(target): "true"}
     last = readout[-1]
-    notes = [(float(last[c]), f"{what} {names[c]}", colour[c]) for c, what in ends.items()]
+    notes = [
+        (float(last[c]), f"{what} {names[c]}" if named else what, colour[c])
+        for c, what in ends.items()
+    ]
     foot = ax.get_ylim()[0] + 0.075 * np.ptp(ax.get_ylim())
     style.notes_right(ax, [*notes, (float(foot), "decision so far", style.INK)])
     return lines

@@ -26,6 +26,8 @@ from snnlab.scores import NMSE
 
 #: Letters of a title in one line: as many as a column of several has room for.
 LONGEST_TITLE = 38
+#: Letters of a class beside its line, where they take room from the panel: the title has them too.
+LONGEST_NOTE = 12
 
 
 def sample_figure(
@@ -106,7 +108,9 @@ def _column(
     inputs, dt = rec.inputs[:, index], rec.step_ms
     if "image" in axes:
         _frames(axes["image"], rec, index, n_frames)
-    activity(axes["input"], inputs, dt, groups=rec.groups, x="", y=named("input"))
+    activity(
+        axes["input"], inputs, dt, graded=rec.graded, groups=rec.groups, x="", y=named("input")
+    )
     for k, spikes in enumerate(rec.spikes):
         own = rec.populations[k] if rec.populations else ()
         activity(
@@ -152,9 +156,10 @@ def _readout(
         error = np.sum((readout - wanted)[counts] ** 2) / np.sum(wanted[counts] ** 2)
         return f"{NMSE.words} {NMSE.show(float(error))}", True
     target, prediction = int(rec.targets[index]), int(rec.predictions[index])
+    short = all(len(rec.name(label)) <= LONGEST_NOTE for label in (target, prediction))
     readout_traces(
         ax, readout, target, prediction, rec.class_names, rec.scored, step_ms=rec.step_ms,
-        limits=limits, x=x, y=y,
+        limits=limits, named=short, x=x, y=y,
     )  # fmt: skip
     title = f"true {rec.name(target)}, predicted {rec.name(prediction)}"
     if len(title) > LONGEST_TITLE:

@@ -48,6 +48,7 @@ class Recording:
         populations: per hidden layer its named populations, ``n`` together, or nothing; empty: no
             layer has any.
         periods: named periods of the trial, T steps together; empty: it has none.
+        graded: inputs are values, no spikes or counts of them.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -68,6 +69,7 @@ class Recording:
     input_groups: Parts = ()
     populations: tuple[Parts, ...] = ()
     periods: Parts = ()
+    graded: bool = False
 
     def __post_init__(self) -> None:
         lead = self.inputs.shape[:2]

@@ -96,6 +96,7 @@ class Splits:
             simulated step of the network).
         sensor: (height, width, polarities) of recorded input, whose index is
             ``(polarity * height + y) * width + x``. ``None`` where there is none.
+        graded: inputs are values (brightness, energy), no spikes or counts of them, for figures.
         class_names: of the readout units; their numbers where empty.
         input_groups: names and sizes of the groups of inputs, for figures; empty: they are one.
         periods: names and steps of the periods of a trial, for figures; empty: there are none.
@@ -115,6 +116,7 @@ class Splits:
     n_steps: int
     bin_ms: float | None = None
     sensor: tuple[int, int, int] | None = None
+    graded: bool = False
     class_names: tuple[str, ...] = ()
     input_groups: tuple[tuple[str, int], ...] = ()
     periods: tuple[tuple[str, int], ...] = ()

@@ -221,6 +221,7 @@ def build_features(name: str, config: DataConfig, seed: int) -> Data:
     ]
     return Data(
         dataset=name, n_in=BANDS, n_out=len(corpus.keys), n_steps=n_steps, bin_ms=HOP_MS,
+        graded=True,
         train=train, val=FeatureLoader(store, val, n_steps, size, seed),
         test=FeatureLoader(store, test, n_steps, size, seed), counts=counts,
         class_names=corpus.keys, facts=facts_of(counts, lost, corpus.keys),

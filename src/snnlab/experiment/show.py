@@ -147,7 +147,7 @@ def record(
         dt_ms=network.dt_ms, sensor=sensor, scored=scored, class_names=problem.class_names,
         thresholds=thresholds_of(network, params), bin_ms=problem.bin_ms,
         input_groups=problem.input_groups, populations=network.populations,
-        periods=problem.periods,
+        periods=problem.periods, graded=problem.graded,
     )  # fmt: skip
     return recording, list(range(len(seen)))
 

@@ -115,7 +115,8 @@ def build_images(config: ImageData, seed: int) -> Data:
     counts = {"train": len(fit), "val": len(val), "test": len(test)}
     return Data(
         dataset=name, n_in=encoding.n_in, n_out=10, n_steps=encoding.n_steps,
-        sensor=encoding.sensor, train=train, val=loader(val, False), test=loader(test, False),
+        sensor=encoding.sensor, graded=kind == "sequence",
+        train=train, val=loader(val, False), test=loader(test, False),
         counts=counts, class_names=images.class_names,
         facts=facts_of(counts, {}, images.class_names),
         identity={"recordings": f"{name} sha256 {content}", "transform": str(encoding)},
