@@ -103,10 +103,16 @@ class Run:
             return configs.build(kind, saved)
 
     @property
+    def _own_config(self) -> Any:
+        """The config of this folder, whose copies of files count."""
+        run = dataclasses.replace(self.config.run, resume=str(self.path))
+        return dataclasses.replace(self.config, run=run)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the recurrent layers, in the order of :class:`Record`."""
         names = task_of(self.task).layers
-        return () if names is None else names(self.config)
+        return () if names is None else names(self._own_config)
 
     @functools.cached_property
     def seeds(self) -> list[Run]:
@@ -195,8 +201,9 @@ class Run:
         make = task_of(self.task).network
         if make is None:
             raise UsageError(f"the task {self.task} does not say how its network is made")
-        sizes = Sizes(**meta["sizes"]) if "sizes" in meta else sizes_of(make, self.config, weights)
-        made = make(self.config, sizes, "plain")
+        config = self._own_config
+        sizes = Sizes(**meta["sizes"]) if "sizes" in meta else sizes_of(make, config, weights)
+        made = make(config, sizes, "plain")
         for name, value in get_params(made).items():
             if name not in weights or weights[name].shape != value.shape:
                 raise UsageError(f"the weights of {self.path} are not those of its config: {name}")

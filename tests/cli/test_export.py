@@ -68,8 +68,10 @@ def test_from_a_run_and_back(
                          filepath=tmp_path / "whole")  # fmt: skip
     half = snnlab.train("image-classification", progress=False, **more, epochs=1,
                         filepath=tmp_path / "half")  # fmt: skip
+    Path(file).rename(tmp_path / "moved.nir")  # a run has a copy of it
     snnlab.train("image-classification", progress=False, resume=half.path, epochs=2)
     assert_same(half.path, whole.path)
+    assert (half.path / "network.nir").read_bytes() == (tmp_path / "moved.nir").read_bytes()
     assert whole.layers == ("layer0.neuron",)
     assert whole.weights.keys() == first.weights.keys()
     moved = {k: float(np.abs(w - first.weights[k]).max()) for k, w in whole.weights.items()}
@@ -82,6 +84,7 @@ def test_from_a_run_and_back(
     np.testing.assert_array_equal(
         get_params(again.network)["readout.map.weight"], whole.weights["readout.map.weight"]
     )
+    more["network"] = file = str(whole.path / "network.nir")
     with pytest.raises(snnlab.UsageError, match="has 162 inputs and 10 outputs; the data have"):
         snnlab.train("pattern-generation", progress=False, model="nir", network=file, epochs=1,
                      filepath=tmp_path / "other")  # fmt: skip

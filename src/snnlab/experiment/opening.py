@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,8 @@ def opened(
             if leads:
                 processes.shared(str(folder.path.absolute()))
             writer = Writer(folder.checkpoints, config.run.max_to_keep) if leads else NoWriter()
+            if leads:
+                keep(folder, problem.files)
             this = Run(config, problem, parts, folder, writer, on_host(initial.params))
             if saved:
                 start = _resumed(this, console, at)
@@ -94,6 +98,31 @@ def opened(
             with contextlib.suppress(OSError):
                 this.writer.close()
         folder.unlock()
+
+
+def keep(folder: runs.RunFolder, files: Mapping[str, Path]) -> None:
+    """Copy what a network is made of into a run's folder, so that it goes on without the originals.
+
+    Args:
+        folder: of the run.
+        files: by the name of the copy, which is left as it is if it is there.
+
+    Raises:
+        UsageError: a file cannot be copied, or another one has the name.
+    """
+    for name, path in files.items():
+        target, part = folder.path / name, folder.path / f".{name}.part"
+        try:
+            if not target.exists():
+                shutil.copyfile(path, part)
+                part.replace(target)
+            elif not filecmp.cmp(path, target, shallow=False):
+                raise UsageError(
+                    f"{target} is another file than {path}, of which the run keeps a copy there; "
+                    "choose another --filepath"
+                )
+        except OSError as error:
+            raise UsageError(f"cannot copy {path} to {target}: {error.strerror}") from None
 
 
 def go_on(folder: runs.RunFolder) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -171,6 +171,7 @@ class Problem(Splits):
             ``probe.json``.
         measure: further numbers of a network for the validation row of an epoch, and of the
             untrained one for a row ``initial`` of epoch 0: parameters -> numbers.
+        files: what the network is made of, by the names of the copies that a run folder keeps.
         renew: what replaces the parameters after every epoch, or ``None``.
     """
 
@@ -184,6 +185,7 @@ class Problem(Splits):
     probe: Callable[[Any, Path, Console], dict[str, Any]] | None = None
     measure: Callable[[Any], dict[str, Any]] | None = None
     renew: Callable[[Any], Any] | None = None
+    files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     @property
     def score(self) -> Score:

@@ -17,7 +17,7 @@ from snnlab.analysis import figures
 from snnlab.devices import chosen, memory
 from snnlab.errors import UsageError
 from snnlab.experiment.assembly import assemble
-from snnlab.experiment.opening import go_on, opened
+from snnlab.experiment.opening import go_on, keep, opened
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.run import announce, finish, train
 from snnlab.experiment.state import Run, facts_of, note_divergence, stopped
@@ -71,6 +71,7 @@ def _run_all(
     config: Any, build: Callable[[Any], Problem], first: Problem, folder: runs.RunFolder,
     console: Console,
 ) -> dict[str, Any]:  # fmt: skip
+    keep(folder, first.files)
     folder.write_config(configs.to_yaml(config, {**runs.provenance(), **first.identity}))
     seeds = range(config.run.seed, config.run.seed + config.run.trials)
     results: dict[int, dict[str, Any]] = {}
@@ -84,7 +85,8 @@ def _run_all(
         begun = str(path) if runs.RunFolder(path).holds_a_run else ""
         own = dataclasses.replace(config.run, seed=seed, trials=1, filepath=str(path), resume=begun)
         member = dataclasses.replace(config, run=own)
-        left[seed] = member, build(member)
+        source = dataclasses.replace(own, resume=begun or config.run.resume)  # who keeps the files
+        left[seed] = member, build(dataclasses.replace(config, run=source))
     if not left and folder.results.is_file():
         raise UsageError(
             f"{folder.path} has finished its {len(results)} seeds; a higher --epochs would "

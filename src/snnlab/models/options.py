@@ -4,7 +4,8 @@ A class here declares options (:func:`snnlab.config.option`), and what of them `
 name: name -> options that must not be 0 for it, since nothing would depend on it otherwise. Models
 choose such classes (:mod:`snnlab.models.registry`), so an option is declared once, and is refused
 with models that did not choose it. ``check(config)`` raises ``ValueError`` for values that do not
-fit together.
+fit together. ``kept`` says which options name a file, of which a run folder keeps a copy: option ->
+name of the copy.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Options:
     """Base of classes that declare options."""
 
     trains: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    kept: ClassVar[Mapping[str, str]] = {}
 
     @staticmethod
     def check(config: Any) -> None:

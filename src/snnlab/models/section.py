@@ -100,6 +100,11 @@ class ModelSection:
         text = getattr(self, flag)
         return of.FixedPoint(text, flag) if text else None
 
+    @property
+    def kept(self) -> dict[str, str]:
+        """Options that name a file which a run folder keeps, and the name of the copy there."""
+        return {name: copy for kind in self.kind.options for name, copy in kind.kept.items()}
+
     def in_force(self) -> Any:
         """The section with the default for every option that has no effect."""
         kind = type(self)
@@ -133,7 +138,7 @@ def model_section(
         def take(kinds: Iterable[type[of.Options]], names: Iterable[str], who: str) -> None:
             for kind in kinds:
                 for name, hint in typing.get_type_hints(kind).items():
-                    if name == "trains":
+                    if name in ("trains", "kept"):
                         continue
                     declared = getattr(kind, name)
                     if found.setdefault(name, (hint, declared))[1] is not declared:

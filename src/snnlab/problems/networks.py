@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import UsageError
@@ -84,9 +86,17 @@ def check_model(learner: LearnerConfig, model: Any) -> None:
         require_maps_alone(learner, ["what a refit renews"], "leave out --balance_refit")
 
 
+def placed(config: Any) -> Any:
+    """The model section with the files that the network is made of: of a run that goes on, the
+    copies that its folder keeps, whatever became of the originals."""
+    model, folder = config.model, config.run.resume
+    copies = {o: Path(folder).expanduser() / name for o, name in model.kept.items() if folder}
+    return dataclasses.replace(model, **{o: str(p) for o, p in copies.items() if p.is_file()})
+
+
 def layers(config: Any) -> tuple[str, ...]:
     """Names of the layers of a config's network."""
-    model = config.model
+    model = placed(config)
     if model.kind.network:
         found: tuple[str, ...] = load(model.kind.network)(model).layers
         return found
@@ -97,14 +107,17 @@ def network(config: Any, sizes: Sizes, operator: Operator = "plain") -> Network:
     """The network of a config."""
     from snnlab.models import build_network
 
-    return build_network(config.model, sizes.n_in, sizes.n_out, operator, config.run.seed)
+    return build_network(placed(config), sizes.n_in, sizes.n_out, operator, config.run.seed)
 
 
 def parts_of(config: Any, sizes: Sizes) -> dict[str, Any]:
     """What a :class:`~snnlab.experiment.Problem` is told of the network: fields by name."""
     from snnlab.models.kinds.rlif import refit_program
 
+    model = placed(config)
+    files = {name: Path(getattr(model, o)).expanduser() for o, name in model.kept.items()}
     return {
+        "files": files,
         "make_network": functools.partial(network, config, sizes), "layer_names": layers(config),
         "renew": refit_program(config.model),
     }  # fmt: skip

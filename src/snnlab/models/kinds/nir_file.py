@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from snnlab.config import option
 from snnlab.models.kinds.readouts import Leaky
@@ -13,6 +14,7 @@ from snnlab.options import PathText
 class NIRFile(Options):
     """A file, and how its equations become steps."""
 
+    kept: ClassVar[Mapping[str, str]] = {"network": "network.nir"}
     network: PathText = option(
         basic=True, default="", help="NIR file of --model nir (snnlab import shows what it holds)"
     )
