@@ -209,7 +209,7 @@ def test_several_seeds(folder: Path, compiled_once: None) -> None:
     assert a.shape == b.shape
     assert not np.array_equal(a, b)
     assert run.seeds[1].record(np.ones((3, 100))).spikes[0].shape == (3, 10)
-    with pytest.raises(snnlab.UsageError, match=r"holds 2 seeds: take one of run\.seeds"):
+    with pytest.raises(snnlab.UsageError, match=r"seed-0 \(from Python: run\.seeds\)"):
         _ = run.weights
 
 

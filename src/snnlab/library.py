@@ -183,7 +183,10 @@ class Run:
         from snnlab.training.checkpoints import Reader
 
         if self.seeds:
-            raise UsageError(f"{self.path} holds {len(self.seeds)} seeds: take one of run.seeds")
+            raise UsageError(
+                f"{self.path} holds {len(self.seeds)} seeds: take one, such as "
+                f"{self.seeds[0].path} (from Python: run.seeds)"
+            )
         return Reader(self._folder.checkpoints, _warn).weights()
 
     # ------------------------------------------------------------------ the network at work

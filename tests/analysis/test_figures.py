@@ -181,6 +181,27 @@ def test_readouts_that_follow_targets(tmp_path: Path) -> None:
     figures.save(fig, tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.00178, 0.00449), (2.1, 4.9), (0.1, 0.3), (8e-4, 0.02), (1e-4, 0.1), (1e-6, 9)],
+)
+def test_a_logarithmic_axis_has_numbers_however_narrow_it_is(low: float, high: float) -> None:
+    fig = style.figure(2.5, 2.1)
+    ax = fig.subplots()
+    ax.plot([low, high], [1, 2])
+    ax.set_xscale("log")
+    style.log_ticks(ax.xaxis)
+    FigureCanvasAgg(fig).draw()
+    at = ax.xaxis.get_majorticklocs()
+    shown = [f"{x:g}" for x in at if ax.get_xlim()[0] <= x <= ax.get_xlim()[1]]
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert set(shown) <= set(labels)
+    assert 2 <= len(shown) <= 8
+    boxes = [text.get_window_extent() for text in ax.get_xticklabels() if text.get_text() in shown]
+    boxes = sorted((box for box in boxes if box.width), key=lambda box: box.x0)
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
 def test_curves_of_an_error_are_logarithmic() -> None:
     rows = [{"epoch": e, "split": s, "nmse": 2.0**-e + (s == "val") * (e == 3)}
             for e in (1, 2, 3) for s in ("train", "val")]  # fmt: skip

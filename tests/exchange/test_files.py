@@ -156,6 +156,14 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         read(tmp_path / "x.h5")
     with pytest.raises(UsageError, match=r"cannot write .*: it is a folder"):
         write(tmp_path, graph())
+    (tmp_path / "a.py").write_text("import this")
+    with pytest.raises(UsageError, match="it is no HDF5 file, which NIR files are"):
+        read(tmp_path / "a.py")
+    with pytest.raises(UsageError, match=r"a\.py/net\.nir: (Not a directory|File exists)$"):
+        write(tmp_path / "a.py" / "net.nir", graph())
+    if Path("/proc/self").is_dir():  # where no file can be made, by anybody
+        with pytest.raises(UsageError, match=r"cannot write /proc/net\.nir: No such file"):
+            write("/proc/net.nir", graph())
 
 
 def test_without_the_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from snnlab.analysis import style
 from snnlab.scores import Score, score_of
@@ -75,9 +75,7 @@ def learning_curves(
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         if name == score.name and not score.rises:
             ax.set_yscale("log")  # an error falls by factors
-            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter(NullFormatter())
+            style.log_ticks(ax.yaxis)
         else:
             ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
         ax.margins(x=0.03)

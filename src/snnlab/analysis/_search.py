@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from snnlab.analysis import style
 
@@ -124,10 +124,11 @@ def _slice(ax: Any, part: Slice, dots: Sequence[Dot], scale: float) -> None:
         return
     if part.log:
         ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(NullFormatter())
     else:
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
     _dots(ax, dots, [float(d.point[part.name]) for d in dots], scale)
+    if part.log:
+        style.log_ticks(ax.xaxis)
 
 
 def _dots(ax: Any, dots: Sequence[Dot], at: Sequence[float], scale: float) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
 DPI = 150
 TITLE_PT, LABEL_PT, TICK_PT, NOTE_PT = 9.0, 8.0, 7.0, 6.5
@@ -78,6 +81,16 @@ def tidy(ax: Axes, *, x: str = "", y: str = "", title: str = "", time: bool = Fa
     if title:
         ax.set_title(title, fontsize=TITLE_PT, color=INK, loc="left", pad=4)
     return ax
+
+
+def log_ticks(axis: Axis) -> None:
+    """At least two numbers on an axis of logarithms, however narrow what it shows is."""
+    low, high = axis.get_view_interval()
+    decades = float(np.log10(high / low))
+    few: Locator = LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=7)
+    axis.set_major_locator(MaxNLocator(nbins=4) if decades < 1.0 else few)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def notes_right(ax: Axes, notes: Iterable[tuple[float, str, str]]) -> None:

@@ -38,6 +38,7 @@ def write(path: str | Path, graph: nir.NIRGraph) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder")
+        scratch.touch()  # the system's own words, where a file cannot be made
         package.write(scratch, graph)
         scratch.replace(path)
     except OSError as error:
@@ -62,6 +63,9 @@ def read(path: str | Path) -> nir.NIRGraph:
         what = "it is no plain file" if path.exists() else "there is no such file"
         raise UsageError(f"cannot read {name}: {what}")
     try:
+        if not h5py.is_hdf5(path):
+            path.open("rb").close()  # the reason, where it cannot be read at all
+            raise UsageError(f"{name}: it is no HDF5 file, which NIR files are")
         with h5py.File(path, "r", locking=False) as file:
             if not isinstance(file.get("node"), h5py.Group) or "version" not in file:
                 raise UsageError(f"{name}: it holds no graph of NIR")
