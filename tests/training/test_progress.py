@@ -71,6 +71,11 @@ def test_a_line_fits_the_terminal(width: int) -> None:
 def test_lines_of_epochs() -> None:
     assert LONG in shown(110)
     assert "epoch 2/1000 train 0.1235 98.61% val 12.35 50.00% 1.3 s *" in shown(70)
+    assert "seed 3: epoch 2/1000 train 0.123 98.61% val 12.3 50.00% 1.3 s *\n" in shown(
+        64, seed="seed 3: "
+    )
+    assert "seed 13: epoch 2/1000 val 12.3 50.00% 1.3 s *\n" in shown(60, seed="seed 13: ")
+    assert max(map(len, lines(shown(60, seed="seed 123: ")))) <= 60
     named = shown(120, seed="seed 3: ")
     assert "seed 3: " + LONG in named
 

@@ -7,6 +7,7 @@ data, references and objects are refused; nothing in a file is ever run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def write(path: str | Path, graph: nir.NIRGraph) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write {shown(path, 200)}: {shown(_reason(error))}") from None
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink()
     return path
 
 

@@ -30,7 +30,7 @@ class ProgressDisplay:
     """A bar over all batches of the run, with running loss, score, rates, speed and time left.
 
     On a terminal it is one line that is redrawn in place, with what there is room for, and lines of
-    epochs are short where the long ones would be broken. Otherwise there are only these, long.
+    epochs are as short as they must be not to be broken. Otherwise there are only these, long.
 
     Args:
         epochs: last epoch.
@@ -97,17 +97,19 @@ class ProgressDisplay:
         train, val = rows
         mark, rate = " *" * best, show_rates(val)
         time_ = f"{val['seconds']:.1f} s{mark}"
-        line = (
+        forms = [
             f"{seed}epoch {epoch:3d}/{self._epochs}  train loss {train['loss']:.4f} "
             f"{self._shown(train)}  val loss {val['loss']:.4f} {self._shown(val)}"
             f"  {rate}{'  ' * bool(rate)}{time_}"
-        )
-        if self.console.is_terminal and len(line) > self.console.width:
+        ]
+        for digits, parts in ((4, ("train", "val")), (3, ("train", "val")), (3, ("val",))):
             of = [
-                f"{split} {row['loss']:.4g} {self._score.show(row[self._score.name])}"
-                for split, row in (("train", train), ("val", val))
-            ]
-            line = " ".join([f"{seed}epoch {epoch}/{self._epochs}", *of, time_])
+                f"{split} {row['loss']:.{digits}g} {self._score.show(row[self._score.name])}"
+                for split, row in zip(("train", "val"), rows) if split in parts
+            ]  # fmt: skip
+            forms.append(" ".join([f"{seed}epoch {epoch}/{self._epochs}", *of, time_]))
+        room = self.console.width if self.console.is_terminal else len(forms[0])
+        line = next((form for form in forms if len(form) <= room), forms[-1])
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def _shown(self, row: dict[str, Any], digits: int = 2) -> str:
