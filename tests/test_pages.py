@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from snnlab.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -56,6 +59,35 @@ def test_every_page_can_be_found() -> None:
             if found.suffix == ".md" and found.is_file() and found not in seen:
                 left.append(found)
     assert not {name(page) for page in PAGES} - {name(page) for page in seen} - {"CHANGELOG.md"}
+
+
+def blocks(kind: str) -> list[str]:
+    """The code of a kind in all pages."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+RUNS = sorted({
+    line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()
+    if line.startswith("snnlab run ") and not re.search(r"--resume|[$&\\]", line)
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_a_run_of_a_page_is_one(line: str, capsys: pytest.CaptureFixture) -> None:
+    """Its options and configs are there, and belong together."""
+    assert cli.main([*shlex.split(line)[1:], "--dry_run"]) == 0
+    assert "\nlearner:\n" in capsys.readouterr().out
+
+
+def test_a_search_of_a_page_is_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    files = [block for block in blocks("yaml") if "\nsearch:" in block]
+    assert files
+    for text in files:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        assert cli.main(["sweep", str(path), "--list", f"--filepath={tmp_path / 'out'}"]) == 0
+        assert "trials of" in capsys.readouterr().out
 
 
 def test_the_readme_is_short() -> None:
