@@ -85,7 +85,8 @@ def test_a_run_that_is_trained_is_in_use(tmp_path: Path) -> None:
 def test_compare_says_what_was_asked_otherwise(tmp_path: Path) -> None:
     one = run_folder(tmp_path / "one", (1, 0), results=DONE, lr=0.1)
     other = {**DONE, "test_accuracy": 0.5}
-    two = run_folder(tmp_path / "two", results=other, method="expsm_diag")
+    two = run_folder(tmp_path / "two", results=other, method="expsm_diag", model="alif-delta",
+                     beta=2.0)  # fmt: skip
     lines = [f"compare {one} {two}", f"compare {one}", f"compare {one} {tmp_path / 'three'}"]
     both, alone, missing = without_jax("snnlab", lines)
     assert (both[0], both[2]) == (0, "")
@@ -94,7 +95,8 @@ def test_compare_says_what_was_asked_otherwise(tmp_path: Path) -> None:
     assert ["option", "one", "two"] in text
     assert ["method", "bptt", "expsm_diag"] in text
     assert ["lr", "0.1", "0.002"] in text
-    assert ["vjp_method", "-", "single-step"] in text
+    assert ["beta", "-", "2.0"] in text
+    assert not {"vjp_method", "tau_a"} & {row[0] for row in text if row}, "nobody asked for these"
     assert "90.0" in both[1]
     assert "50.0" in both[1]
     assert "seed " not in both[1], "equal options are left out"

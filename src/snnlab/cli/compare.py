@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from snnlab.errors import UsageError, shown
 from snnlab.experiment import comparison, info
 from snnlab.flags import Parser
+from snnlab.library import Run
+from snnlab.problems.tasks import changed
 from snnlab.runs import RunFolder
 
 #: Most characters of a value.
@@ -49,7 +51,7 @@ def main(prog: str, argv: Sequence[str]) -> int:
         raise UsageError(f"one run, {shown(paths[0])}: two or more are compared")
     names = _names(paths)
     options = {name: info.options_of(RunFolder(path)) for name, path in names.items()}
-    differing = comparison.differing(options)
+    differing = comparison.differing(options, asked=_asked(paths))
     found = {name: comparison.Outcome.of(path) for name, path in names.items()}
     numbers = {name: outcome.numbers() for name, outcome in found.items()}
     print(aligned(comparison.table(found, numbers)))
@@ -65,6 +67,18 @@ def main(prog: str, argv: Sequence[str]) -> int:
         written = comparison.compare(compared, Path(given.filepath).expanduser())
         print(f"\nwritten {', '.join(map(str, written))}")
     return 0
+
+
+def _asked(paths: Sequence[Path]) -> set[str] | None:
+    """The options that are not the defaults of some run; ``None`` where that cannot be told."""
+    found: set[str] = set()
+    for path in paths:
+        run = Run(path)
+        try:
+            found |= set(changed(run.task, run.config))
+        except UsageError:
+            return None
+    return found
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:

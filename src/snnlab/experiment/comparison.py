@@ -164,18 +164,29 @@ COLUMNS = {
 
 
 def differing(
-    options: Mapping[str, Mapping[str, Any]], ignore: Collection[str] = PLACES
+    options: Mapping[str, Mapping[str, Any]],
+    ignore: Collection[str] = PLACES,
+    asked: Collection[str] | None = None,
 ) -> dict[str, list[str]]:
     """Option -> its value for each run, of the options in which runs differ.
 
     Args:
         options: run -> its options; one that it does not have is shown as ``-``.
         ignore: options that are no difference.
+        asked: options that somebody has set. Another one that counts in some runs alone, with one
+            value, follows from those, and is left out; ``None``: all are shown.
     """
+
+    def tells(option: str) -> bool:
+        values = {repr(own[option]) for own in options.values() if option in own}
+        return len(values) > 1 or asked is None or option in asked
+
     return {
         option: [shown_value(own.get(option, "-")) for own in options.values()]
         for option in dict.fromkeys(o for own in options.values() for o in own)
-        if option not in ignore and len({repr(own.get(option)) for own in options.values()}) > 1
+        if option not in ignore
+        and len({repr(own.get(option)) for own in options.values()}) > 1
+        and tells(option)
     }
 
 

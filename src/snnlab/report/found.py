@@ -259,8 +259,8 @@ def _key(experiment: Experiment) -> Any:
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
     """Option -> its value for each experiment, of those that differ; first what somebody asked."""
     options = {str(k): one.first.options for k, one in enumerate(experiments)}
-    found = comparison.differing(options, SAME)
     asked = {option for one in experiments for option in one.first.asked}
+    found = comparison.differing(options, SAME, asked)
     return dict(sorted(found.items(), key=lambda item: item[0] not in asked))
 
 
