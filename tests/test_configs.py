@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from snnlab.cli import run
 from snnlab.config import parse
+from snnlab.config_files import is_of
+from snnlab.experiment.published import check_published
 from snnlab.experiment.sweep_file import members_of, read_sweep
+from snnlab.experiment.task import Task
 from snnlab.problems.tasks import TASKS
 from snnlab.search.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 FILES = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
-#: Folder of ``configs/`` -> config type.
-TYPES = {
-    "balanced": "balanced:BalancedRSNN",
-    "coba-ei": "evidence:CobaEI",
-    "image-classification": "image_classification:ImageClassification",
-    "long-term-dependency": "delayed_match:LongTermDependency",
-    "pattern-generation": "pattern_generation:PatternGeneration",
-}
+
+
+def task_of(path: Path) -> Task:
+    """The task of a file."""
+    return next(task for _, task in TASKS.items() if is_of(path, task.files))
 
 
 def read(path: Path, *argv: str) -> tuple[type, Any]:
-    """The config type of a file's folder, and the config of a command."""
-    name, _, kind = TYPES[path.relative_to(ROOT / "configs").parts[0]].partition(":")
-    module = importlib.import_module(f"snnlab.problems.{name}")
-    adapt = getattr(module, "defaults", getattr(module, "adapt", None))
-    config, _ = parse(getattr(module, kind), [*argv], prog="test", description="", adapt=adapt)
-    return getattr(module, kind), config
+    """The config type of a file's task, and the config of a command."""
+    task = task_of(path)
+    config, _ = parse(task.config, [*argv], prog="test", description="", adapt=task.adapt)
+    return task.config, config
 
 
 def test_there_are_configs() -> None:
@@ -44,6 +43,20 @@ def test_config_loads_and_has_a_head(path: Path) -> None:
     kind, config = read(path, "--config", str(path))
     assert isinstance(config, kind)
     has_a_head(path)
+
+
+def test_every_published_command_has_a_config() -> None:
+    """With ``published: true``, and what the command says; the table of its task holds for it."""
+    files = [path for path in FILES if path.parent.name == "published"]
+    of = Counter(task_of(path).files for path in files)
+    assert of == {"image-classification": 9, "long-term-dependency": 3}
+    for path in files:
+        _, config = read(path, "--config", str(path))
+        table = task_of(path).published
+        assert config.run.published
+        check_published(table, config)
+        assert not table.differing(config)
+        assert run._task_of(["--config", f"published/{path.stem}"]) == task_of(path).files
 
 
 def has_a_head(path: Path) -> None:

@@ -14,6 +14,8 @@ from snnlab.errors import UsageError, nearest, shown
 
 #: Folder of sweep files, which are no configs of a run.
 SWEEPS = "sweeps"
+#: Folder of the published commands of all tasks: a file's name begins with a task's folder.
+PUBLISHED = "published"
 
 
 @functools.cache
@@ -48,6 +50,13 @@ def offered(folder: str) -> dict[str, Path]:
 
 def _order(path: Path) -> tuple[str, str]:
     return path.parent.name, path.stem
+
+
+def is_of(path: Path, folder: str) -> bool:
+    """Whether a file is of the task whose files are in ``folder``."""
+    if path.parent.name == PUBLISHED:
+        return path.stem.startswith(f"{folder}-")
+    return path.parent.name == folder
 
 
 def title(path: Path) -> str:

@@ -325,6 +325,7 @@ def _train(
     recordings: EventStore | None,
 ) -> Run:  # fmt: skip
     from snnlab.experiment.command import together
+    from snnlab.experiment.published import check_published
 
     task = task_of(name)
     kind, adapt = task.config, task.adapt
@@ -334,6 +335,7 @@ def _train(
             raise UsageError("recordings belong to image-classification, without a dataset")
         adapt, build = None, functools.partial(build, recordings=recordings)
     asked: Any = configs.resolve(kind, given, adapt=adapt)
+    check_published(task.published, asked)
     with together(asked) as config:
         path = _performed(name, kind, config, given, build, progress, hooks)
     return load(path)

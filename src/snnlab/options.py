@@ -290,7 +290,7 @@ def _unmet(conditions: Sequence[Condition], values: Mapping[str, Any]) -> str:
     """What keeps an option from having an effect, if something does: ``to --model lif-delta``."""
     first = ""
     for condition in conditions:
-        name = next((n for n, wanted in condition.items() if not _met(values[n], wanted)), "")
+        name = next((n for n, wanted in condition.items() if not met(values[n], wanted)), "")
         if not name:
             return ""
         off = f"without --{name}" if condition[name] == SET else ""
@@ -329,7 +329,7 @@ def void_by(given: Mapping[str, Any], known: Mapping[str, Entry]) -> list[str]:
     def fails(name: str, wanted: Any) -> bool:
         if name in void:
             return True
-        return name in given and not _met(given[name], wanted)
+        return name in given and not met(given[name], wanted)
 
     while True:
         more = [
@@ -342,7 +342,7 @@ def void_by(given: Mapping[str, Any], known: Mapping[str, Entry]) -> list[str]:
         void += more
 
 
-def _met(value: Any, wanted: Any) -> bool:
+def met(value: Any, wanted: Any) -> bool:
     """Whether a value is one for which an option counts."""
     if isinstance(wanted, Over):
         return value > wanted.bound

@@ -20,7 +20,7 @@ from snnlab.experiment import assemble
 from snnlab.experiment.command import command
 from snnlab.experiment.run import run
 from snnlab.learners import get_params
-from snnlab.problems.evidence import CobaEI, Evidence, build, task_of
+from snnlab.problems.evidence import CobaEI, Evidence, build, defaults, task_of
 
 SEED_COMMAND = (
     "--tau_neu 200 --tau_syn 10 --tau_I2 2000 --ff_scale 4.0 --rec_scale 2.0 --method esd-rtrl "
@@ -100,8 +100,10 @@ def test_rates_of_the_four_groups(batch) -> None:
 @pytest.mark.parametrize("net", ["coba", "cuba"])
 def test_the_seed_style_command_parses(net: str, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [*SEED_COMMAND.split(), "--net", net, "--dry_run"]
-    assert command(CobaEI, build, prog="coba", description="", argv=argv) == 0
-    assert "epoch_batches: 20" in capsys.readouterr().out
+    assert command(CobaEI, build, prog="coba", description="", argv=argv, adapt=defaults) == 0
+    text = capsys.readouterr().out
+    assert "lr_step: 20 " in text
+    assert "lr_gamma: 0.9" in text
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,27 @@ def test_what_does_not_count_has_no_gradient(kind: type, steps: np.ndarray | Non
     np.testing.assert_array_equal(np.abs(gradient).sum(-1) > 0, counted(steps) > 0)
 
 
+def test_regularisers_of_a_layer_as_published() -> None:
+    """(mean over samples and neurons - target)^2, and (mean of the excess)^2, in every step."""
+    spikes = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    membrane = jnp.asarray([[2.0, 0.0, -3.0], [1.5, 0.0, 0.0], [9.0, 9.0, 9.0]])
+    out = StepOutput(jnp.zeros((3, C)), (spikes,), (membrane,))
+    targets = Targets(np.zeros(3, np.int32), np.array([1, 1, 0], np.float32))
+    excess = ((2.0 - 1.4) ** 2 + (3.0 - 1.0) ** 2 + (1.5 - 1.4) ** 2) / 6
+
+    def penalty(**options: Any) -> float:
+        config = TrainingConfig(spk_reg_rate=100.0, v_reg_low=-1.0, **options)
+        goal = Classification(C, 1, 0, 2.0, config)
+        return float(goal.step(out, jnp.int32(0), targets)[1].penalty)
+
+    of_layer = penalty(spk_reg_factor=3.0, spk_reg_of="population")
+    assert of_layer == pytest.approx(3 * (0.5 - 0.2) ** 2)
+    of_each = ((0.5 - 0.2) ** 2 + (0.0 - 0.2) ** 2 + (1.0 - 0.2) ** 2) / 3
+    assert penalty(spk_reg_factor=3.0) == pytest.approx(3 * of_each)
+    assert penalty(v_reg_factor=2.0) == pytest.approx(2 * excess)
+    assert penalty(v_reg_factor=2.0, v_reg_square=True) == pytest.approx(2 * excess**2)
+
+
 def test_a_score_of_batches_is_that_of_all_samples() -> None:
     """Also where the last batch is mostly padding."""
     goal = Regression(C, 1, WARM, 1.0, RegressionTraining())

@@ -23,7 +23,7 @@ def first_update(**changes) -> np.ndarray:
     return np.asarray(updates["w"])
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "momentum", "rmsprop"])
 def test_every_optimizer_descends_a_parabola(name: str) -> None:
     rule = make_optimizer(TrainingConfig(optimizer=name, lr=0.05, clip_norm=0.0), 10)
     params, state = PARAMS, rule.init(PARAMS)
@@ -38,6 +38,47 @@ def test_clipping_is_to_the_global_norm() -> None:
     assert np.linalg.norm(first_update(optimizer="sgd", lr=1.0, clip_norm=0.1)) == pytest.approx(
         0.1
     )
+
+
+def test_a_mean_over_steps_is_taken_before_clipping() -> None:
+    """Of 4 steps that count; the norm of the sum, 0.5, would be clipped to 0.2."""
+    config = TrainingConfig(optimizer="sgd", lr=1.0, clip_norm=0.2, loss_reduction="mean")
+    rule = make_optimizer(config, 10, n_scored=4)
+    found, _ = rule.update(GRADS, rule.init(PARAMS), PARAMS)
+    assert np.allclose(found["w"], [-0.075, -0.1, 0.0])
+
+
+@pytest.mark.parametrize(("reduction", "at", "times"), [
+    ("sum", "update", 1), ("sum", "step", 4), ("mean", "step", 1), ("mean", "update", 1),
+])  # fmt: skip
+def test_an_l1_penalty_of_each_step(reduction: str, at: str, times: int) -> None:
+    config = TrainingConfig(
+        optimizer="sgd", lr=1.0, clip_norm=0.0, weight_L1=0.01, weight_L1_at=at,
+        loss_reduction=reduction,
+    )  # fmt: skip
+    rule = make_optimizer(config, 10, n_scored=4)
+    zero = {"w": jnp.zeros(3)}
+    found, _ = rule.update(zero, rule.init(PARAMS), PARAMS)
+    assert np.allclose(found["w"], [-0.01 * times, 0.01 * times, -0.01 * times])
+
+
+def test_the_rate_falls_after_every_so_many_batches() -> None:
+    """As published: the rate of batch i is lr 0.9^(i // k); two updates a batch here."""
+    rate = learning_rate(TrainingConfig(lr=0.1, lr_step=3, lr_gamma=0.9), 10, updates_per_batch=2)
+    found = [float(rate(2 * batch)) for batch in range(7)]
+    assert np.allclose(found, [0.1, 0.1, 0.1, 0.09, 0.09, 0.09, 0.081])
+    with pytest.raises(ValueError, match="are two schedules"):
+        TrainingConfig(lr_step=3, lr_milestones="1")
+    with pytest.raises(ValueError, match="needs --lr_step"):
+        TrainingConfig(lr_schedule="step")
+
+
+def test_a_plateau_ends_at_the_smallest_rate() -> None:
+    plateau = Plateau(TrainingConfig(lr=0.1, lr_schedule="plateau", lr_patience=0, lr_min=0.02))
+    state = plateau.init()
+    for _ in range(4):
+        state = plateau.observe(state, 0.5)
+    assert float(state.scale) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("size", [0.1, 10.0])

@@ -83,7 +83,9 @@ def _task_of(argv: Sequence[str]) -> str:
     if not given.config:
         return ""
     path = Path(config_files.find(given.config[0])).resolve()
-    fit = [name for name, task in TASKS.items() if task.files and task.files == path.parent.name]
+    fit = [
+        name for name, task in TASKS.items() if task.files and config_files.is_of(path, task.files)
+    ]
     if not fit:
         raise UsageError(
             f"--config {shown(given.config[0])}: it does not say which task; snnlab run TASK "

@@ -70,7 +70,7 @@ class DataConfig:
     bins: Literal["window", "recording"] = option(
         default="window",
         help="what the time bins divide: the time window of the dataset, or each recording's own "
-        "span, as tonic's ToFrame with n_time_bins (published N-MNIST and DVS Gesture)",
+        "span, as tonic's ToFrame with n_time_bins (published: --published)",
     )
     data_length: int = option(
         basic=True,

@@ -119,9 +119,12 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
         learner = make_learner(config.learner, make_network, size, objective, config.run.seed)
     placement.check(learner)
     every = min(config.learner.update_every or problem.n_steps, problem.n_steps)
-    per_epoch = len(problem.train) * -(-problem.n_steps // every)
+    per_batch = -(-problem.n_steps // every)
     values = {n for n, s in param_states(plain).items() if isinstance(s, NeuronValue)}
-    optimizer = make_optimizer(config.training, per_epoch, values)
+    optimizer = make_optimizer(
+        config.training, len(problem.train) * per_batch, values, per_batch,
+        problem.n_steps - objective.warmup,
+    )  # fmt: skip
     plateau = Plateau(config.training, objective.score)
     if config.run.mode == "train":
         needed = training_bytes(learner, optimizer, get_params(plain), every)

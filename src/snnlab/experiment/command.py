@@ -20,6 +20,8 @@ from snnlab.errors import UsageError, shown
 from snnlab.experiment.compile_cache import keep_compiled
 from snnlab.experiment.loggers.registry import check_installed
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
+from snnlab.experiment.published import Published, check_published
+from snnlab.experiment.published import line as published_line
 from snnlab.training.checkpoint_files import places
 from snnlab.training.checkpoints import Reader
 from snnlab.yaml_files import parse_yaml
@@ -44,6 +46,7 @@ def command(
     examples: Mapping[str, str] | None = None,
     files: str = "",
     hooks: Sequence[Hook] = (),
+    published: Published | None = None,
 ) -> int:
     """The whole command line of a task: parse, build, run.
 
@@ -56,6 +59,7 @@ def command(
         adapt: defaults that depend on other options.
         examples, files: for ``--help``, see :func:`snnlab.config.parse`.
         hooks: what else is done beside training.
+        published: what ``--published`` chooses.
     """
     config: Any
     notes: list[str] = []
@@ -63,6 +67,7 @@ def command(
         config_type, argv, prog=prog, description=description, adapt=adapt, note=notes.append,
         examples=examples, files=files,
     )  # fmt: skip
+    check_published(published, config)
     given, defaults = configs.Given(), None
     if dry_run or config.run.resume:
         given, _ = configs.given_values(config_type, argv, prog=prog, folder=files)
@@ -72,8 +77,9 @@ def command(
             console.print(line)
         config = settled(config_type, config, given, console)
         if dry_run:
-            defaults = configs.defaults_beside(config_type, given, adapt=adapt)
-        if proceed(config, dry_run, console, defaults):
+            own = {name: value for name, value in given.items() if name != "published"}
+            defaults = configs.defaults_beside(config_type, own, adapt=adapt)
+        if proceed(config, dry_run, console, defaults, published_line(published, config)):
             perform(config, build, console, hooks)
     return 0
 
@@ -156,8 +162,9 @@ def shared_out(problem: Problem) -> Problem:
 
 
 def proceed(
-    config: Any, dry_run: bool, console: Console, defaults: Mapping[str, Any] | None = None
-) -> bool:
+    config: Any, dry_run: bool, console: Console, defaults: Mapping[str, Any] | None = None,
+    also: str = "",
+) -> bool:  # fmt: skip
     """Print the config of a dry run, or choose the device; whether there is more to do.
 
     Args:
@@ -165,13 +172,14 @@ def proceed(
         dry_run: print it, with what differs from ``defaults`` (of its options) marked.
         console: where.
         defaults: option -> default.
+        also: what the first line says beside.
     """
     if dry_run:
         defaults = configs.defaults_beside(type(config), {}) | dict(defaults or {})
         text = configs.to_yaml(config, defaults=defaults)
         console.print(text, markup=False, highlight=False, end="")
         return False
-    greet(config, console)
+    greet(config, console, also)
     keep_compiled()
     processes.start_jax()
     note = select_device(config.run.devices)
@@ -180,7 +188,7 @@ def proceed(
     return True
 
 
-def greet(config: Any, console: Console) -> None:
+def greet(config: Any, console: Console, also: str = "") -> None:
     """The first line, before JAX is imported and data are read: what begins, and its seeds.
 
     Raises:
@@ -193,7 +201,8 @@ def greet(config: Any, console: Console) -> None:
     learner = getattr(config, "learner", None)
     what = [] if learner is None or getattr(run, "mode", "train") != "train" else [learner.method]
     where = [f"going on with {run.resume}"] if getattr(run, "resume", "") else ["starting"]
-    console.print(", ".join([*where, *what, seeds]), highlight=False, markup=False)
+    said = ", ".join([*where, *what, seeds]) + (f"; {also}" if also else "")
+    console.print(said, highlight=False, markup=False)
 
 
 def _from_anywhere(config: Any) -> Any:

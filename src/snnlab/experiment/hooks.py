@@ -55,6 +55,7 @@ class Metrics(RunHook):
             progress.epoch = now.place.epoch
             score, before = this.problem.score, progress.best_score
             mine, loss = val[score.name], val["loss"]
+            progress.trained(this.config.training, rows[0][score.name])
             if before is None or score.rank(mine, loss) > score.rank(before, progress.best_loss):
                 progress.best_epoch = progress.epoch
                 progress.best_score, progress.best_loss = mine, loss

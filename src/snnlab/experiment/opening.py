@@ -22,7 +22,7 @@ from snnlab.experiment.loggers.beside import Logs
 from snnlab.experiment.loggers.registry import named
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import pretrained
-from snnlab.experiment.state import Progressed, Run, on_host, stopped
+from snnlab.experiment.state import Progressed, Run, on_host, reached_by, stopped
 from snnlab.interrupts import Interrupted
 from snnlab.training.averages import Averages
 from snnlab.training.checkpoint_files import START, SUMS, Place, places, sum_of
@@ -202,9 +202,7 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
     processes.agree({f"checkpoint {place.name}": sum_of(folder.checkpoints / place.name / SUMS)})
     this.progress, this.rows = Progressed(**meta["progress"]), meta["rows"]
     this.best, this.saved = on_host(best), place
-    stop = stopped(
-        config.training, this.problem.score, this.progress.epoch, this.progress.best_score
-    )
+    stop = stopped(config.training, this.problem.score, this.progress)
     if place.batch == 0 and (stop or place.epoch >= config.training.epochs):
         if folder.finished and place == max(places(folder.checkpoints)):
             raise UsageError(_has_finished(this, place, stop))
@@ -233,12 +231,12 @@ def _has_finished(this: Run, place: Place, stop: str) -> str:
             "continue it"
         )
     if stop == "goal":
-        score, best = this.problem.score, progress.best_score
+        score, best = this.problem.score, reached_by(training, progress)
         assert best is not None
+        better = "higher" if score.rises else "lower"
         return (
-            f"{path} has finished: its validation {score.words} of {score.show(best)} reached "
-            f"--acc_th {training.acc_th:g}; a {'higher' if score.rises else 'lower'} --acc_th, or "
-            "0, would continue it"
+            f"{path} has finished: its {training.goal_of} {score.words} of {score.show(best)} "
+            f"reached --acc_th {training.acc_th:g}; a {better} --acc_th, or 0, would continue it"
         )
     return (
         f"{path} was given up after epoch {place.epoch} (--pruning_epochs); "

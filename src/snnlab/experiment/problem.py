@@ -46,6 +46,12 @@ class RunConfig:
         ge=-1,
         lt=2**31,
     )
+    published: bool = option(
+        basic=True,
+        default=False,
+        help="all settings as in the experiment that the task's commands come from; flags and "
+        "files beside it go before them (docs/fidelity.md lists them)",
+    )
     devices: CommaText = option(
         basic=True,
         default="0",

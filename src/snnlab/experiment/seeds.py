@@ -20,7 +20,7 @@ from snnlab.experiment.assembly import assemble
 from snnlab.experiment.opening import go_on, keep, opened
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.run import announce, finish, train
-from snnlab.experiment.state import Run, facts_of, note_divergence, stopped
+from snnlab.experiment.state import Progressed, Run, facts_of, note_divergence, stopped
 from snnlab.interrupts import Interrupted
 from snnlab.scores import Score
 from snnlab.training import seeds as together
@@ -144,7 +144,7 @@ def _result(config: Any, score: Score, path: Path) -> dict[str, Any]:
         return found
     if not folder.finished or "seed" not in found:
         return {}
-    best = found.get(f"val_{score.name}")
+    best = found.get("goal_score", found.get(f"val_{score.name}"))
     enough = found.get("pruned") or score.reached(best, config.training.acc_th)
     enough = enough or config.run.only_do_testing
     return found if enough or found.get("epochs", 0) >= config.training.epochs else {}
@@ -258,11 +258,10 @@ def _common(members: list[Member]) -> list[Place | None] | None:
         if not mine:
             return None
         newest, meta = reader.newest()
-        progress = meta["progress"]
-        if not progress["vmapped"]:
+        progress = Progressed(**meta["progress"])
+        if not progress.vmapped:
             return None
-        best = progress["best_score"]
-        if stopped(config.training, problem.score, progress["epoch"], best):
+        if stopped(config.training, problem.score, progress):
             found.append(newest)
             continue
         found.append(None)

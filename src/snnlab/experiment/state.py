@@ -22,10 +22,18 @@ from snnlab.training.config import TrainingConfig
 from snnlab.training.evaluation import Diverged
 from snnlab.training.programs import TrainState
 
+#: Share of what was in a smoothed score.
+SMOOTHING = 0.8
+
 
 @dataclasses.dataclass
 class Progressed:
-    """What a run has reached; saved with every checkpoint."""
+    """What a run has reached; saved with every checkpoint.
+
+    Attributes:
+        training_score: of the last epoch, if ``--acc_th`` is compared with it; of ``--goal_of
+            smoothed`` over epochs.
+    """
 
     epoch: int = 0
     best_epoch: int = 0
@@ -34,6 +42,14 @@ class Progressed:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     vmapped: bool = False
+    training_score: float | None = None
+
+    def trained(self, training: TrainingConfig, value: float) -> None:
+        """Note the training score of an epoch."""
+        before = self.training_score
+        if training.goal_of == "smoothed" and before is not None:
+            value = SMOOTHING * before + (1 - SMOOTHING) * value
+        self.training_score = None if training.goal_of == "validation" else value
 
 
 @dataclasses.dataclass
@@ -90,9 +106,7 @@ class Run:
 
     def note_stop(self) -> None:
         """Look whether it needs no more training."""
-        progress = self.progress
-        score, training = self.problem.score, self.config.training
-        stop = stopped(training, score, progress.epoch, progress.best_score)
+        stop = stopped(self.config.training, self.problem.score, self.progress)
         self.done, self.pruned = bool(stop), stop == "pruned"
 
     def warnings(self) -> list[str]:
@@ -105,12 +119,19 @@ def on_host(params: Params) -> dict[str, Any]:
     return {name: np.array(value, copy=True) for name, value in params.items()}
 
 
-def stopped(training: TrainingConfig, score: Score, epoch: int, best: float | None) -> str:
+def stopped(training: TrainingConfig, score: Score, progress: Progressed) -> str:
     """Why a run that got this far needs no more training: ``goal``, ``pruned``, or nothing."""
-    if score.reached(best, training.acc_th):
+    best = progress.best_score
+    if score.reached(reached_by(training, progress), training.acc_th):
         return "goal"
-    given_up = 0 < training.pruning_epochs <= epoch
+    given_up = 0 < training.pruning_epochs <= progress.epoch
     return "pruned" if given_up and not score.reached(best, training.pruning_threshold) else ""
+
+
+def reached_by(training: TrainingConfig, progress: Progressed) -> float | None:
+    """The score that ``--acc_th`` is compared with."""
+    validation = training.goal_of == "validation"
+    return progress.best_score if validation else progress.training_score
 
 
 def facts_of(this: Run) -> dict[str, Any]:
@@ -119,6 +140,7 @@ def facts_of(this: Run) -> dict[str, Any]:
     return {
         "score": problem.score.name,
         f"val_{problem.score.name}": progress.best_score,
+        **({} if progress.training_score is None else {"goal_score": progress.training_score}),
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "batches": progress.epoch * len(problem.train),

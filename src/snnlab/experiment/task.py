@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from snnlab.config import Adapt
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
+from snnlab.experiment.published import Published
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +46,7 @@ class Task:
         files: folder of ``configs/`` with its config files.
         network: (config, sizes, operator) -> network, by which a run is used without its data.
         layers: config -> names of the recurrent layers.
+        published: settings of the experiment that its commands come from, for ``--published``.
         held_out: whether validation and test have other samples than training.
     """
 
@@ -57,6 +59,7 @@ class Task:
     network: Callable[[Any, Sizes, Operator], Network] | None = None
     layers: Callable[[Any], tuple[str, ...]] | None = None
     held_out: bool = True
+    published: Published | None = None
 
 
 def sizes_of(make: Any, config: Any, weights: Mapping[str, NDArray[Any]]) -> Sizes:

@@ -75,7 +75,7 @@ class Threshold(Options):
         help="a spike subtracts the threshold (soft) or sets the membrane to rest (hard)",
     )
     V_th: float = option(default=1.0, help="firing threshold above rest", unit="mV", gt=0)
-    trains = {"bias": (), "V_th": ()}  # noqa: RUF012
+    trains = {"bias": (), "map_bias": (), "V_th": ()}  # noqa: RUF012
 
 
 class MembraneTime(Options):
@@ -183,7 +183,7 @@ class Spiking(Options):
     )
     fix_tau_rec: bool = option(default=False, help="do not train the layers' time constants")
     quantize_adc: str = option(default="", help="fixed-point format BITS.FRAC of the drive")
-    trains = {"V_th": (), "bias": ()}  # noqa: RUF012
+    trains = {"V_th": (), "bias": (), "map_bias": ()}  # noqa: RUF012
 
     @staticmethod
     def check(config: Any) -> None:

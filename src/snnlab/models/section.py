@@ -68,6 +68,11 @@ class ModelSection:
         return tuple(name for name in there if name in given)
 
     @property
+    def trains_bias(self) -> bool:
+        """Whether the layers have trained biases."""
+        return not {"bias", "map_bias"}.isdisjoint(self.trained)
+
+    @property
     def is_spiking(self) -> bool:
         return self.kind.spiking
 
@@ -205,8 +210,8 @@ def _trainable(readout: str) -> Any:
         default="",
         help="comma list of what is trained beside the weights, with a value for each neuron: "
         f"{', '.join(names)} (of those that the model has); time constants, thresholds and "
-        "strengths start where they are without it and keep their sign, biases (the readout's too) "
-        "start at 0",
+        "strengths start where they are without it and keep their sign, biases (map_bias: of the "
+        "layers; bias: the readout's too) start at 0",
     )
 
 

@@ -9,8 +9,10 @@ from snnlab.config import option, section
 from snnlab.data.periods import Period, n_steps, named, period_steps, steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
+from snnlab.experiment.published import Published, Setting, with_published
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
+from snnlab.learners.config import ONLINE
 from snnlab.models.config import GIFConfig
 from snnlab.models.section import model_defaults
 from snnlab.problems.networks import check_model, layers, network, parts_of
@@ -156,9 +158,27 @@ def task_of(config: Any) -> DelayedMatch:
     return task
 
 
+#: Wang et al. 2026, Nature Communications 17:1745: their later program, in epochs of 100 batches.
+PUBLISHED = Published(
+    (
+        Setting("out_scale", 2.0),
+        Setting("trainable", "map_bias"),
+        Setting("loss_reduction", "mean", {"method": ("bptt",)}),
+        Setting("loss_reduction", "sum", {"method": ONLINE}),
+        Setting("acc_th", 0.95),
+        Setting("goal_of", "training"),
+        Setting("weight_L1_at", "step"),
+        Setting("spk_reg_of", "population"),
+        Setting("v_reg_square", True),
+    ),
+    {"model": ("gif",)},
+)
+
+
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Defaults of the model that ``values`` names."""
-    return model_defaults(GIFConfig, values)
+    own = model_defaults(GIFConfig, values)
+    return with_published(PUBLISHED, LongTermDependency, values, own)
 
 
 def build(config: LongTermDependency) -> Problem:
@@ -185,5 +205,5 @@ TASK = Task(
         "--method diag --t_delay 100 --epochs 2": "a short delay under D-RTRL",
         "--resume runs/NAME --mode probe": "what a trained network keeps over longer delays",
     },
-    files="long-term-dependency", network=network, layers=layers,
+    files="long-term-dependency", network=network, layers=layers, published=PUBLISHED,
 )  # fmt: skip

@@ -171,8 +171,9 @@ def task_of(config: Any) -> Evidence:
 
 
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Defaults of the model that ``values`` names."""
-    return model_defaults(EIConfig, values)
+    """Defaults of the model that ``values`` names; ``--epoch_per_step`` falls as published."""
+    own = model_defaults(EIConfig, values)
+    return own | {"lr_gamma": 0.9} if values.get("lr_step") else own
 
 
 def build(config: CobaEI) -> Problem:

@@ -43,7 +43,6 @@ class PatternConfig:
     noise_rate: float = option(default=10.0, help="rate of the noise", unit="Hz", gt=0, le=1000)
     epoch_batches: int = option(
         basic=True, default=50, help="optimiser updates of an epoch, the trial once for each", gt=0,
-        aliases=("epoch_per_step",),
     )  # fmt: skip
 
     @property

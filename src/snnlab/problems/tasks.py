@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from snnlab import config as configs
 from snnlab.experiment.command import command
 from snnlab.experiment.info import PLACES
+from snnlab.experiment.published import check_published
 from snnlab.experiment.task import Task
 from snnlab.registry import Registry
 
@@ -54,9 +55,11 @@ def read(name: str, arguments: Sequence[str]) -> Any:
         UsageError: an option or a value that the task does not take.
     """
     task = task_of(name)
-    return configs.parse(
+    config: Any = configs.parse(
         task.config, arguments, prog=name, description="", adapt=task.adapt, files=task.files
     )[0]
+    check_published(task.published, config)
+    return config
 
 
 def run_task(
@@ -76,4 +79,5 @@ def run_task(
     return command(
         task.config, task.build, prog=prog, description=description or task.title, argv=argv,
         adapt=task.adapt, examples=task.examples, files=task.files, hooks=hooks,
+        published=task.published,
     )  # fmt: skip

@@ -23,7 +23,6 @@ class TrialConfig:
         basic=True,
         default=100,
         help="training batches of an epoch, all of new trials; one optimiser update each",
-        aliases=("epoch_per_step",),
         gt=0,
     )
     val_batches: int = option(

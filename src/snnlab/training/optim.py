@@ -16,42 +16,55 @@ from snnlab.scores import ACCURACY, Score
 from snnlab.training.config import TrainingConfig
 
 
-def learning_rate(config: TrainingConfig, updates_per_epoch: int) -> Any:
+def learning_rate(
+    config: TrainingConfig, updates_per_epoch: int, updates_per_batch: int = 1
+) -> Any:  # fmt: skip
     """Learning rate as a number or as an optax schedule of the update count."""
     if config.schedule == "milestones":
         steps = {m * updates_per_epoch: config.lr_gamma for m in config.milestones}
         return optax.piecewise_constant_schedule(config.lr, steps)
+    if config.schedule == "step":
+        return optax.exponential_decay(
+            config.lr, config.lr_step * updates_per_batch, config.lr_gamma, staircase=True
+        )
     if config.schedule == "cosine":
         return optax.cosine_decay_schedule(config.lr, config.epochs * updates_per_epoch)
     return config.lr
 
 
 def make_optimizer(
-    config: TrainingConfig, updates_per_epoch: int, no_weights: Collection[str] = ()
-) -> optax.GradientTransformation:
-    """Penalties, then clipping to a global norm, then the optimiser.
+    config: TrainingConfig, updates_per_epoch: int, no_weights: Collection[str] = (),
+    updates_per_batch: int = 1, n_scored: int = 1,
+) -> optax.GradientTransformation:  # fmt: skip
+    """The mean over steps, penalties, then clipping to a global norm, then the optimiser.
+
+    With ``loss_reduction`` mean, gradients are divided by ``n_scored``, the steps that count.
 
     Updates of all parameters but the readout's are multiplied by ``lr_rec_factor``.
     ``weight_L1 * sum |w|`` and ``weight_L2 * sum w^2`` enter as gradients of the loss;
     ``weight_decay`` is decoupled (adamw). The parameters ``no_weights`` are left out of the three:
-    values of neurons, of which 0 is no natural size.
+    values of neurons, of which 0 is no natural size. ``weight_L1_at`` step is the penalty in each
+    step's loss: of a sum over steps ``n_scored`` times as strong.
     """
 
     def are_weights(params: Params) -> dict[str, bool]:
         return {name: name not in no_weights for name in params}
 
     of = are_weights if no_weights else None
-    rate = learning_rate(config, updates_per_epoch)
+    rate = learning_rate(config, updates_per_epoch, updates_per_batch)
+    of_mean = config.loss_reduction == "mean"
     momentum = config.momentum or None
     rules = {
         "adam": lambda: optax.adam(rate),
         "adamw": lambda: optax.adamw(rate, weight_decay=config.weight_decay, mask=of),
+        "momentum": lambda: optax.sgd(rate, momentum=0.9),
         "sgd": lambda: optax.sgd(rate, momentum=momentum),
         "rmsprop": lambda: optax.rmsprop(rate, momentum=momentum),
     }
-    steps = []
+    steps = [optax.scale(1.0 / n_scored)] if of_mean else []
     if config.weight_L1 > 0:
-        steps.append(_l1_penalty(config.weight_L1, no_weights))
+        times = 1 if of_mean or config.weight_L1_at == "update" else n_scored
+        steps.append(_l1_penalty(times * config.weight_L1, no_weights))
     if config.weight_L2 > 0:
         steps.append(optax.add_decayed_weights(2.0 * config.weight_L2, mask=of))
     if config.clip_norm > 0:
@@ -120,7 +133,10 @@ class Plateau:
     def __init__(self, config: TrainingConfig, score: Score = ACCURACY) -> None:
         self.score = score
         self.active = config.schedule == "plateau"
-        self._rule = reduce_on_plateau(factor=config.lr_gamma, patience=config.lr_patience + 1)
+        self._rule = reduce_on_plateau(
+            factor=config.lr_gamma, patience=config.lr_patience + 1,
+            min_scale=min(config.lr_min / config.lr, 1.0),
+        )  # fmt: skip
 
     def init(self) -> Any:
         return self._rule.init(jnp.zeros(()))

@@ -116,7 +116,7 @@ def single(draw: Draw, n_in: int) -> Any:
             pathways.exponential_current(n, c.tau_syn, "tau_syn" in trained)
             if "exp" in synapse else None
         ),
-        bias="bias" in trained,
+        bias=c.trains_bias,
     )  # fmt: skip
     return pathways.PathwayLayer(_neuron(neuron, draw), [pathway])
 
@@ -146,7 +146,7 @@ def conductance(draw: Draw, n_in: int) -> Any:
     paths = [path(True, slice(0, n_exc), n_exc, E_EXC)]
     if n > n_exc:
         paths.append(path(False, slice(n_exc, n), n - n_exc, E_INH))
-    return pathways.PathwayLayer(neuron, paths, bias="bias" in c.trained)
+    return pathways.PathwayLayer(neuron, paths, bias=c.trains_bias)
 
 
 def _neuron(kind: str, draw: Draw) -> Any:

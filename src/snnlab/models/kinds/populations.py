@@ -115,7 +115,7 @@ def gif(draw: Draw, n_in: int) -> Any:
     )
     synapse = pathways.exponential_current(n, c.tau_syn, "tau_syn" in c.trained)
     dense = maps.DenseMap(weight, draw.operator)
-    pathway = pathways.Pathway(dense, synapse=synapse, bias="bias" in c.trained)
+    pathway = pathways.Pathway(dense, synapse=synapse, bias=c.trains_bias)
     return pathways.PathwayLayer(neuron, [pathway])
 
 
@@ -155,7 +155,7 @@ def ei(draw: Draw, n_in: int) -> Any:
         pathway(n_exc, c.rec_scale, c.E_exc, slice(0, n_exc)),
         pathway(n - n_exc, c.rec_scale * c.w_ei_ratio, c.E_inh, slice(n_exc, n)),
     ]
-    layer = pathways.PathwayLayer(neuron, paths, bias="bias" in c.trained)
+    layer = pathways.PathwayLayer(neuron, paths, bias=c.trains_bias)
     layer.populations = (("E", n_exc), ("I", n - n_exc))
     return layer
 

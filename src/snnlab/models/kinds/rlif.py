@@ -124,7 +124,7 @@ def rlif(draw: Draw, n_in: int) -> Any:
         draw.values(values, c.fix_tau_rec, renewed=c.balance_refit),
         v=draw.map(recurrent, c.fix_w_rec, mask, c.balance_refit),
         v_slow=slow if c.slow_dynamics else None, norm=draw.norm(n), single=c.single_spike,
-        adc=draw.adc(), bias="bias" in c.trained,
+        adc=draw.adc(), bias=c.trains_bias,
     )  # fmt: skip
 
 

@@ -67,6 +67,8 @@ class Objective(abc.ABC):
     Regularisers act at every scored step, so that each learner can use them:
     ``spk_reg_factor * mean_n (mean_b s_t[b, n] - rate step)^2`` and
     ``v_reg_factor * mean_{b,n} (relu(v - high)^2 + relu(low - v)^2)``, summed over layers.
+    With ``spk_reg_of`` population a mean over neurons is squared, not its parts; with
+    ``v_reg_square`` the second mean is squared.
 
     Args:
         n_out: readout units.
@@ -217,11 +219,15 @@ class Objective(abc.ABC):
             target = c.spk_reg_rate * self.step_ms / 1000.0
             for s in out.spikes:
                 rate = sharding.total(weight @ s)
+                rate = jnp.mean(rate) if c.spk_reg_of == "population" else rate
                 total += sharding.once(c.spk_reg_factor * jnp.mean((rate - target) ** 2))
         if c.v_reg_factor > 0:
             for v in out.membrane:
                 excess = jax.nn.relu(v - c.v_reg_high) ** 2 + jax.nn.relu(c.v_reg_low - v) ** 2
-                total += c.v_reg_factor * jnp.sum(weight * excess.mean(-1))
+                mean = jnp.sum(weight * excess.mean(-1))
+                if c.v_reg_square:
+                    mean = sharding.once(sharding.total(mean) ** 2)
+                total += c.v_reg_factor * mean
         return total
 
 
