@@ -94,16 +94,20 @@ def test_the_help_names_every_command_and_its_examples_are_ones() -> None:
 def test_a_sweep_of_a_task_by_name_runs_it_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its runs are ``snnlab run``, configs by name included; what a run refuses is that run's."""
+    """Its runs are ``snnlab run``, configs by name included; what they would refuse is told first,
+    what goes wrong in a run is that run's."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "own.yaml"
-    path.write_text("task: coba-ei\nconfig: two-cores\ngrid: {n_cue: [4]}\n")
+    path.write_text("task: coba-ei\nconfig: two-cores\noptions: {devices: x}\ngrid: {n_cue: [3]}\n")
     done = subprocess.run(
         [sys.executable, "-m", "snnlab", "sweep", str(path)], capture_output=True, text=True,
         check=False, timeout=120,
     )  # fmt: skip
-    assert "snnlab: error: --n_cue 4: must be odd" in done.stderr
+    assert done.stderr.startswith("snnlab: error: --devices")
     assert done.returncode == 1
+    path.write_text("task: coba-ei\nconfig: two-cores\ngrid: {n_cue: [3, 4]}\n")
+    with pytest.raises(UsageError, match=r"own\.yaml, run 'n_cue 4': --n_cue 4: must be odd"):
+        cli.main(["sweep", str(path)])
     path.write_text("task: coba-e\ngrid: {n_cue: [3]}\n")
     with pytest.raises(UsageError, match="did you mean 'coba-ei'"):
         cli.main(["sweep", str(path)])

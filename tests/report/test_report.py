@@ -101,7 +101,7 @@ def test_the_page_says_how_the_runs_differ_then_what_they_found(made: tuple[Path
         "0.25",
     )
     assert "seed" not in columns
-    run = {row[0]: row for row in page.tables["What was run"]}
+    run = {row[0]: row for row in page.tables["Experiments"]}
     assert run["trials"][4:] == ["0, 1, 2, 3", "3 of 4 finished, 1 failed"]
     assert run["diag"][4:] == ["0, 1", "2 of 2 finished"]
     assert run["never"][5] == "not run"

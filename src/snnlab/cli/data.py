@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from snnlab.flags import Parser
 
@@ -12,13 +13,16 @@ TITLE = "Datasets of --dataset; recordings of your own."
 def arguments(parser: Parser) -> None:
     """Declare the arguments."""
     words = parser.add_subparsers(dest="what", metavar="list|prepare|check", required=True)
-    words.add_parser("list", help="datasets, what they need, what is prepared")
-    one = words.add_parser("prepare", help="make the cache of a dataset, downloading if need be")
+
+    def word(name: str, text: str) -> Any:
+        return words.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    word("list", "datasets, what they need, what is prepared")
+    one = word("prepare", "make the cache of a dataset, downloading if need be")
     one.add_argument("name", help="of list")
     one.add_argument("--data_path", "--data-path", metavar="DIR", default="",
                      help="folder of the recordings; empty: the cache, downloaded to")  # fmt: skip
-    look = words.add_parser("check", help="recordings, classes, events, durations, units, and "
-                            "what is wrong")  # fmt: skip
+    look = word("check", "recordings, classes, events, durations, units, and what is wrong")
     look.add_argument("path", metavar="PATH", nargs="+", help=".bin, .npz, .h5, AEDAT, WAV, "
                       "FLAC, images; files, folders, zips")  # fmt: skip
 

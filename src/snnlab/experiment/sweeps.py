@@ -35,9 +35,9 @@ from snnlab.yaml_files import read_yaml_file, write_yaml
 
 #: For ``--help``.
 EXAMPLES = {
-    "--sweep balanced": "all its runs; a second time, those that are not done",
-    "--sweep balanced --list": "what they are, and what became of them",
-    "--sweep balanced --set 'epochs=1 samples=30'": "the same, small",
+    "balanced": "all its runs; a second time, those that are not done",
+    "balanced --list": "what they are, and what became of them",
+    "balanced --set 'epochs=1 samples=30'": "the same, small",
 }
 
 

@@ -41,7 +41,7 @@ def asked(experiments: Sequence[Experiment]) -> Section:
         rows.append([one.name, first.task or "-", shown(method), shown(dataset),
                      ", ".join(seed.seed for seed in one.seeds), _state(one)])  # fmt: skip
     blocks: list[object] = [
-        Table("What was run", ["run", "task", "method", "dataset", "seeds", "state"], rows)
+        Table("Experiments", ["run", "task", "method", "dataset", "seeds", "state"], rows)
     ]
     blocks[:0] = _differing(experiments)
     commands = [(one.name, command_of(one.first)) for one in experiments]

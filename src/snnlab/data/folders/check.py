@@ -85,7 +85,8 @@ def _parts(layout: Layout) -> list[Part]:
                 part.problems.append(str(error))
     last = next(reversed(parts.values()))
     if wrong > MOST_TOLD:
-        last.problems.append(f"{layout.root}: and {wrong - MOST_TOLD} files more")
+        more = wrong - MOST_TOLD
+        last.problems.append(f"{layout.root}: and {more} more file{'s' * (more > 1)}")
     if len(common.units) > 1:
         last.problems.append(f"times are in several units, {', '.join(common.units)}: --time_unit")
     if common.n_events:
