@@ -118,6 +118,15 @@ def test_what_is_prepared_is_listed(
     assert told.strip().endswith(line.rpartition(" ")[2])
 
 
+def test_of_several_paths_all_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    nmnist(tmp_path / "good", [10, 20_000, 299_000])
+    paths = [str(tmp_path / name) for name in ("nothing", "good")]
+    assert cli.main(["data", "check", *paths]) == 1
+    told = capsys.readouterr().out
+    assert f"{paths[0]}\n  problem: {paths[0]} cannot be read" in told
+    assert f"use: --dataset nmnist --data_path {paths[1]}" in told
+
+
 def test_a_folder_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no recordings in"):
         examine(tmp_path)

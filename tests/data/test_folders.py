@@ -346,7 +346,11 @@ def test_a_check_tells_everything_and_goes_on(tmp_path: Path, own_cache) -> None
         "1 other files are passed over",
     ):  # fmt: skip
         assert text in told, text
+    few = by_class(tmp_path / "few", ".npz", n=1)  # which a run refuses
+    (found,) = examine(few)
+    assert found.problems == [f"{few}: no class has a second recording, for the test split"]
     (one,) = examine(root / "right" / "r2.npz")
+    assert not one.problems
     assert one.kind == "a recording, numpy's .npz"
 
 

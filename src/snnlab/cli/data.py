@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from snnlab.errors import UsageError
 from snnlab.flags import Parser
 
 TITLE = "Datasets of --dataset; recordings of your own."
@@ -33,7 +34,7 @@ def main(prog: str, argv: Sequence[str]) -> int:
     arguments(parser)
     given = parser.parse_args(argv)
     if given.what == "check":
-        return max(check(path) for path in given.path)
+        return max(_checked(path, alone=len(given.path) == 1) for path in given.path)
     from snnlab.data import prepared
 
     if given.what == "prepare":
@@ -50,6 +51,17 @@ def main(prog: str, argv: Sequence[str]) -> int:
         if needs and not stores:
             print(f"{'':{wide}}needs {needs}")
     return 0
+
+
+def _checked(path: str, alone: bool) -> int:
+    """:func:`check`; of several paths one that is nothing does not keep the others from it."""
+    try:
+        return check(path)
+    except UsageError as error:
+        if alone:
+            raise
+        print(f"{path}\n  problem: {error}")
+        return 1
 
 
 def check(path: str) -> int:

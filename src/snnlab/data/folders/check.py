@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def look(path: Path) -> Iterator[Found]:
             raise
     text = f"{kind}, {_WORDS[layout.kind]}"
     parts = _heard(layout) if layout.kind == "sound" else _parts(layout)
+    if all(part.name != _SPLITS[TEST] for part in parts):
+        most = Counter(label for part in parts for label in part.labels).most_common(1)
+        if most and most[0][1] < 2:
+            parts[-1].problems.append(
+                f"{path}: no class has a second recording, for the test split"
+            )
     yield Found(text, f"--dataset {use} --data_path {path}", parts)
 
 
