@@ -113,6 +113,12 @@ def test_compare_writes_where_it_is_asked(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["compare", str(tmp_path / "runs"), "--filepath", str(tmp_path / "out")]) == 0
     assert "asked the same" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"table.md", "results.csv"}
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for folder in (file, file / "below"):
+        with pytest.raises(UsageError, match=rf"cannot write to {folder}: "):
+            cli.main(["compare", str(tmp_path / "runs"), "--filepath", str(folder)])
+    assert file.read_text() == "mine"
     with pytest.raises(UsageError, match="given twice"):
         cli.main(["compare", str(tmp_path / "runs"), str(tmp_path / "runs" / "a")])
     assert cli.main(["compare", *(str(tmp_path / f / "a") for f in ("runs", "more"))]) == 0

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from snnlab.errors import UsageError
 from snnlab.lazy import lazy
 from snnlab.options import shown_value
 from snnlab.runs import RunFolder
@@ -199,13 +200,19 @@ def compare(runs: Mapping[str, tuple[Named, Path]], folder: Path) -> list[Path]:
 
     Returns:
         The files written.
+
+    Raises:
+        UsageError: there they cannot be written.
     """
     found = {name: Outcome.of(path) for name, (_, path) in runs.items()}
     numbers = {name: outcome.numbers() for name, outcome in found.items()}
-    folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "table.md", folder / "results.csv"]
-    write_atomically(written[0], table(found, numbers))
-    write_atomically(written[1], _csv(runs, numbers))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(written[0], table(found, numbers))
+        write_atomically(written[1], _csv(runs, numbers))
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     drawn = {n: o.rows for n, o in found.items() if any(_epochs(r) for r in o.rows)}
     figure = None
     if _axis(runs):
