@@ -271,6 +271,13 @@ def _saved_options(folder: runs.RunFolder, config_type: type, console: Console) 
         void = {} if strangers else configs.void_options(configs.build(config_type, found))
         needed = [name for name in known if name not in FREE_ON_RESUME]
         lost = [name for name in needed if name not in found and name not in void]
+        if lost:  # or an earlier version had no such option, as the checkpoints of its seeds tell
+            seeds = sorted(folder.path.glob("seed-*/checkpoints"))
+            of_seed = next((Reader(path).newest()[1] for path in seeds if places(path)), None)
+            if of_seed is not None:
+                text = parse_yaml(of_seed["config"], "the config of the checkpoint")
+                there = configs.renamed(runs.options_of(text), known)
+                lost = [name for name in lost if name in there]
         if found and lost and not strangers:
             raise UsageError(
                 f"{folder.config} is damaged: it lacks the option {lost[0]}, and there is no "
