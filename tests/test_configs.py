@@ -49,7 +49,7 @@ def test_every_published_command_has_a_config() -> None:
     """With ``published: true``, and what the command says; the table of its task holds for it."""
     files = [path for path in FILES if path.parent.name == "published"]
     of = Counter(task_of(path).files for path in files)
-    assert of == {"image-classification": 9, "long-term-dependency": 3}
+    assert of == {"coba-ei": 3, "image-classification": 9, "long-term-dependency": 3}
     for path in files:
         _, config = read(path, "--config", str(path))
         table = task_of(path).published

@@ -121,7 +121,12 @@ def test_a_published_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     """It stops at its goal on training batches, and has then finished."""
     run = str(tmp_path / "r")
     flags = ("--devices", "cpu", "--filepath", run)
-    assert call("match", *flags, "--published", "--acc_th", "0.05", "--trials", "2") == 0
+    assert (
+        call(
+            "match", *flags, "--published", "--acc_th", "0.05", "--out_scale", "1", "--trials", "2"
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     first = out.splitlines()[0]
     assert first.endswith("seeds 0 to 1; 1 setting differs from the published experiment "
@@ -129,6 +134,6 @@ def test_a_published_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     found = json.loads((tmp_path / "r" / "seed-1" / "results.json").read_text())
     assert found["epochs"] == 1
     assert 0.05 <= found["goal_score"] <= 1.0
-    assert "out_scale: 2.0" in (tmp_path / "r" / "seed-0" / "config.yaml").read_text()
+    assert "trainable: map_bias" in (tmp_path / "r" / "seed-0" / "config.yaml").read_text()
     with pytest.raises(UsageError, match="has finished its 2 seeds"):
         call("match", "--devices", "cpu", "--resume", run)

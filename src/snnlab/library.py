@@ -15,6 +15,7 @@ import numpy as np
 from snnlab import config as configs
 from snnlab import runs
 from snnlab.errors import UsageError, as_keywords, missing, nearest, shown
+from snnlab.experiment.task import of_earlier
 from snnlab.problems.tasks import TASKS, task_of
 from snnlab.yaml_files import parse_yaml
 
@@ -99,8 +100,7 @@ class Run:
         with as_keywords():
             kind = task_of(self.task).config
             saved = configs.renamed(self.options, configs.entries(kind))
-            saved = getattr(kind, "of_earlier", dict)(saved)
-            return configs.build(kind, saved)
+            return configs.build(kind, of_earlier(kind, saved))
 
     @property
     def _own_config(self) -> Any:

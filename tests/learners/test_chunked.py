@@ -186,12 +186,15 @@ def test_block_bptt_is_bptt(model: str, block: int, remat: bool) -> None:
 
 
 @pytest.mark.parametrize("method", ["diag", pytest.param("expsm_diag", marks=pytest.mark.slow)])
-def test_excitatory_inhibitory_network(method: Any) -> None:
+@pytest.mark.parametrize("form", [
+    {}, pytest.param({"dale": "sums", "Ath": 1.0, "V_init": "uniform"}, marks=pytest.mark.slow),
+], ids=["weights", "published"])  # fmt: skip
+def test_excitatory_inhibitory_network(method: Any, form: dict[str, Any]) -> None:
     """Sign-constrained sparse maps, one of them fed by the input alone; states that interact."""
-    config = EIConfig(
-        n_rec=20, net="coba", sparsity=0.5, ff_scale=60.0, tau_mem=20.0, tau_syn=5.0, A1=0.1,
-        Ath=0.05,
-    )  # fmt: skip
+    config = EIConfig(**{
+        "n_rec": 20, "net": "coba", "sparsity": 0.5, "ff_scale": 60.0, "tau_mem": 20.0,
+        "tau_syn": 5.0, "A1": 0.1, "Ath": 0.05, **form,
+    })  # fmt: skip
 
     def make(operator: Any) -> Network:
         return build_network(config, N_IN, N_OUT, operator, 1)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import brainstate
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import assemble
 from snnlab.experiment.command import command
 from snnlab.experiment.run import run
+from snnlab.experiment.task import of_earlier
 from snnlab.learners import get_params
 from snnlab.problems.evidence import CobaEI, Evidence, build, defaults, task_of
 
@@ -190,6 +193,40 @@ def test_after_spike_current_and_threshold_are_states_on_demand() -> None:
     assert not hasattr(plain.layers[0].neuron, "I1")
     assert full.layers[0].neuron.I1.value.shape == (2, 20)
     assert full.layers[0].neuron.theta.value.shape == (2, 20)
+
+
+def test_projections_as_published() -> None:
+    """|x W + b| of free, sparse weights that nothing divides; membranes start within threshold."""
+    flags = ("--sparsity", "0.1", "--dale", "sums", "--weight_scale", "plain", "--trainable",
+             "map_bias", "--n_rec", "400", "--V_init", "uniform", "--tau_I2_of", "all")  # fmt: skip
+    network = build(tiny(*flags)).make_network("plain")
+    layer = network.layers[0]
+    excitatory = layer.pathways[1].map.effective_weight()
+    there = np.asarray(excitatory[excitatory != 0])
+    assert abs(np.mean(np.asarray(excitatory) != 0) - 0.1) < 0.01
+    assert abs(np.mean(there > 0) - 0.5) < 0.02
+    assert there.std() == pytest.approx(np.sqrt(2.0 / 320), rel=0.02)  # N(0, rec_scale / inputs)
+    network.init_states(2)
+    start = np.asarray(layer.membrane)
+    assert 0 <= start.min() < 0.02
+    assert 0.98 < start.max() < 1
+    assert np.array_equal(start[0], start[1])
+    assert np.unique(layer.neuron.tau_I2.to_decimal(u.ms)) == 100.0
+    layer.pathways[2].bias.value = jnp.full(400, -0.5)
+    x, spikes = jnp.zeros((2, 20)), jnp.zeros((2, 400)).at[:, 330].set(1.0)
+    with brainstate.environ.context(dt=1.0 * u.ms):
+        layer.pathways[2](x, spikes)
+    sums = -0.5 + np.asarray(layer.pathways[2].map.effective_weight())[10]
+    found = u.get_magnitude(layer.pathways[2].synapse.g.value)
+    np.testing.assert_allclose(found[0], np.abs(sums), rtol=1e-5)
+
+
+def test_an_earlier_run_keeps_its_meaning() -> None:
+    saved = {"A1": 0.2, "Ath": 0.1, "method": "diag"}
+    assert of_earlier(CobaEI, saved) == {
+        "A1": -0.2, "Ath": 0.1, "method": "diag", "Ath_acts": "spikes",
+    }  # fmt: skip
+    assert of_earlier(CobaEI, {**saved, "published": False})["A1"] == 0.2
 
 
 # ---------------------------------------------------------------------- training

@@ -22,6 +22,7 @@ from snnlab.experiment.loggers.registry import check_installed
 from snnlab.experiment.problem import FREE_ON_RESUME, Problem
 from snnlab.experiment.published import Published, check_published
 from snnlab.experiment.published import line as published_line
+from snnlab.experiment.task import of_earlier
 from snnlab.training.checkpoint_files import places
 from snnlab.training.checkpoints import Reader
 from snnlab.yaml_files import parse_yaml
@@ -233,7 +234,7 @@ def _resumed_config(config_type: type, config: Any, given: configs.Given, consol
             f"--resume {config.run.resume} holds a run of another task "
             f"(option {(stranger or missing)[0]} does not belong to both)"
         )
-    saved = getattr(config_type, "of_earlier", dict)(saved)
+    saved = of_earlier(config_type, saved)
     wanted = "" if "filepath" in given.files else given.get("filepath", "")
     if wanted and Path(wanted).expanduser().resolve() != folder.path.resolve():
         raise UsageError(

@@ -24,11 +24,14 @@ class Setting:
         option: its name.
         value: the published one.
         when: options and values with which it is published, as in ``only`` of an option.
+        free: it is the default of a flag of the published program, so that another value is no
+            deviation.
     """
 
     option: str
     value: Any
     when: Condition = dataclasses.field(default_factory=dict)
+    free: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +53,16 @@ class Published:
     def differing(self, config: Any) -> dict[str, tuple[Any, Any]]:
         """Option -> (value, published value) where a config is otherwise than published.
 
-        Options without effect are left out. Of a config that no published experiment is like,
-        nothing differs.
+        Options without effect, and free ones, are left out. Of a config that no published
+        experiment is like, nothing differs.
         """
         options, void = configs.flat(config), configs.void_options(config)
         if not holds(self.only, options):
             return {}
+        free = {setting.option for setting in self.settings if setting.free}
         return {
             name: (options[name], value) for name, value in self.values(options).items()
-            if options[name] != value and name not in void
+            if options[name] != value and name not in void and name not in free
         }  # fmt: skip
 
 

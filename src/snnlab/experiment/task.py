@@ -10,6 +10,7 @@ from snnlab.config import Adapt
 from snnlab.errors import UsageError
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.published import Published
+from snnlab.models.section import of_earlier as models_of_earlier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +61,12 @@ class Task:
     layers: Callable[[Any], tuple[str, ...]] | None = None
     held_out: bool = True
     published: Published | None = None
+
+
+def of_earlier(config_type: type, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a saved run, perhaps of an earlier version, in today's meaning."""
+    found = models_of_earlier(saved)
+    return getattr(config_type, "of_earlier", dict)(found)
 
 
 def sizes_of(make: Any, config: Any, weights: Mapping[str, NDArray[Any]]) -> Sizes:

@@ -41,11 +41,12 @@ class PerfectIF(brainpy.state.IF):
 class GIF(brainpy.state.Neuron):
     """Generalised integrate and fire; states ``(V, I2)``, and on demand ``I1`` and ``theta``.
 
-    On a spike ``V -= V_th - V_rest``, ``I2 -= A2``, ``I1 -= A1`` and ``theta += Ath``; then
-    ``dI/dt = -I / tau_I`` for both currents, ``dtheta/dt = -theta / tau_th`` and
+    On a spike ``V -= V_th + theta - V_rest``, ``I2 -= A2``, ``I1 += A1`` and ``theta += Ath``;
+    then ``dI/dt = -I / tau_I`` for both currents, ``dtheta/dt = -theta / tau_th`` and
     ``tau dV/dt = -V + V_rest + R (I1 + I2 + I)``, all by exponential Euler (V with the new
-    currents). A spike is ``V >= V_th + theta``. Source: Mihalas & Niebur 2009 (Neural Comput.
-    21:704), eq. 2.1, without its coupling of threshold and membrane.
+    currents). A spike is ``V >= V_th + theta``; no gradient flows through theta there. Source:
+    Mihalas & Niebur 2009 (Neural Comput. 21:704), eq. 2.1, without its coupling of threshold and
+    membrane, in the form of Wang et al. 2026 (Nature Communications 17:1745).
 
     ``brainpy.state.Gif`` is the same kind of neuron with all four states always there; here
     ``A1 = 0`` leaves out I1 and ``Ath = 0`` the moving threshold, since every state lengthens
@@ -58,7 +59,10 @@ class GIF(brainpy.state.Neuron):
         Ath: jump of the threshold, mV.
         R: membrane resistance, ohm.
         V_th, V_rest: mV.
-        spk_fun: spike function of ``(V - V_th - theta) / (V_th - V_rest)``.
+        V_init: mV, where sequences start; V_rest if it is ``None``.
+        whole_theta: if not, theta acts on the spike alone: it is not subtracted, divides nothing,
+            and gradients flow through it.
+        spk_fun: spike function of ``(V - V_th - theta) / (V_th + theta - V_rest)``.
         spk_reset: ``"soft"`` (subtract) or ``"hard"`` (to V_rest).
     """
 
@@ -77,6 +81,8 @@ class GIF(brainpy.state.Neuron):
         A1: Any = 0.0 * u.mA,
         tau_th: Any = 100.0 * u.ms,
         Ath: Any = 0.0 * u.mV,
+        V_init: Any = None,
+        whole_theta: bool = True,
     ) -> None:
         super().__init__(
             in_size, spk_fun=spk_fun or braintools.surrogate.ReluGrad(), spk_reset=spk_reset
@@ -93,13 +99,15 @@ class GIF(brainpy.state.Neuron):
         self.R = braintools.init.param(R, self.varshape)
         self.V_th = braintools.init.param(V_th, self.varshape)
         self.V_rest = braintools.init.param(V_rest, self.varshape)
+        self.V_init = self.V_rest if V_init is None else V_init
+        self.whole_theta = whole_theta and self.has_theta
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
         def zero(unit: Any) -> Any:
             start = braintools.init.Constant(0.0 * unit)
             return braintools.init.param(start, self.varshape, batch_size)
 
-        self.V = brainstate.HiddenState(zero(u.mV) + self.V_rest)
+        self.V = brainstate.HiddenState(zero(u.mV) + self.V_init)
         self.I2 = brainstate.HiddenState(zero(u.mA))
         if self.has_I1:
             self.I1 = brainstate.HiddenState(zero(u.mA))
@@ -108,19 +116,27 @@ class GIF(brainpy.state.Neuron):
 
     def get_spike(self, V: Any = None) -> Any:
         v = self.V.value if V is None else V
+        if self.whole_theta:
+            return self.spk_fun(self.above(v))
         top = self.V_th + self.theta.value if self.has_theta else self.V_th
         return self.spk_fun((v - top) / (self.V_th - self.V_rest))
+
+    def above(self, V: Any) -> Any:
+        """``(V - V_th - theta) / (V_th + theta - V_rest)``, without gradients through theta."""
+        top = self.V_th + jax.lax.stop_gradient(self.theta.value)
+        return (V - top) / jax.lax.stop_gradient(top - self.V_rest)
 
     def update(self, x: Any = 0.0 * u.mA) -> Any:
         last_v, last_i2 = self.V.value, self.I2.value
         spike = self.get_spike(last_v)
-        top = self.V_th if self.spk_reset == "soft" else jax.lax.stop_gradient(last_v)
+        top = self.V_th + self.theta.value if self.whole_theta else self.V_th
+        top = top if self.spk_reset == "soft" else jax.lax.stop_gradient(last_v)
         v = last_v - (top - self.V_rest) * spike
         # Currents are stored as copies, apart from the values that drive V (layers.settle).
         after = _decayed(last_i2 - self.A2 * spike, self.tau_I2)
         self.I2.value = after * 1.0
         if self.has_I1:
-            first = _decayed(self.I1.value - self.A1 * spike, self.tau_I1)
+            first = _decayed(self.I1.value + self.A1 * spike, self.tau_I1)
             self.I1.value = first * 1.0
             after = after + first
         if self.has_theta:

@@ -56,6 +56,11 @@ class Layer(brainstate.nn.Module):
         raise NotImplementedError
 
     @property
+    def above(self) -> jax.Array:
+        """``(B, n)``, the membrane less the threshold, if there is one."""
+        return self.membrane if self.threshold is None else self.membrane - self.threshold
+
+    @property
     def threshold(self) -> Any:
         """Of the membrane, a number or ``(n,)``; ``None`` for units without spikes."""
         return None

@@ -123,42 +123,39 @@ class LayeredNetwork(Network):
             if currents is not None:
                 currents.append(layer.currents(x, before))
             outs.append(y)
-            x = self._shown(k, y, layer.membrane)
+            x = jax.nn.standardize(layer.above, axis=-1) if self._reads(k) else y
             x = self.dropout[k](x) if self.dropout else x
         membrane = tuple(layer.membrane for layer in self.layers)
         return StepOutput(self.readout(x), tuple(outs), membrane)
 
-    def _shown(self, k: int, outputs: jax.Array, membrane: jax.Array) -> jax.Array:
-        """What comes after layer ``k`` sees of it."""
-        if self.reads == "spikes" or k < len(self.layers) - 1:
-            return outputs
-        layer = self.layers[k]
-        above = membrane if layer.threshold is None else membrane - self._threshold(layer)
-        return jax.nn.standardize(above, axis=-1)
+    def _reads(self, k: int) -> bool:
+        """Whether what comes after layer ``k`` sees its membrane, and not its spikes."""
+        return self.reads == "membrane" and k == len(self.layers) - 1
 
     def sequence(self, xs: jax.Array, weight: jax.Array) -> StepOutput:
         outs, membrane = [], []
         with brainstate.environ.context(dt=self.dt_ms * u.ms):
             for k, layer in enumerate(self.layers):
-                ys, us = self._through(layer, xs, weight)
+                ys, us, above = self._through(layer, xs, weight, self._reads(k))
                 outs.append(ys)
                 membrane.append(us)
-                xs = self._shown(k, ys, us)
+                xs = ys if above is None else jax.nn.standardize(above, axis=-1)
                 xs = self.dropout[k].sequence(xs) if self.dropout else xs
             drive = self.readout.drive(xs, weight)
             readout = brainstate.transform.for_loop(self.readout.advance, drive)
         return StepOutput(readout, tuple(outs), tuple(membrane))
 
     def _through(
-        self, layer: Layer, xs: jax.Array, weight: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Outputs and membranes ``(T, B, n)`` of a layer, of both copies ``(T, B, 2n)``."""
+        self, layer: Layer, xs: jax.Array, weight: jax.Array, reads: bool
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """Outputs and membranes ``(T, B, n)`` of a layer, of both copies ``(T, B, 2n)``; if the
+        readout reads it, the membranes above the threshold too."""
         if self.bidirectional:
             xs = jnp.concatenate([xs, xs[::-1]], axis=1)
             weight = jnp.concatenate([weight, weight])
 
-        def step(drive: Any) -> tuple[jax.Array, jax.Array]:
-            return layer.advance(drive), layer.membrane
+        def step(drive: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+            return layer.advance(drive), layer.membrane, layer.above if reads else None
 
         found = brainstate.transform.for_loop(step, layer.drive(xs, weight))
         return jax.tree.map(self._join, found) if self.bidirectional else found

@@ -45,6 +45,7 @@ class Pathway(brainstate.nn.Module):
         output: brainpy.state COBA for conductances, else ``None``.
         bias: whether a trained bias is added to the map's output, ``y = x @ W + b``: mV in every
             step for a delta synapse, mA for a current synapse, which sums it as it sums spikes.
+        sign: of ``sign |y|``, which then takes the place of y; 0: y is what it is.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class Pathway(brainstate.nn.Module):
         synapse: brainpy.state.Expon | None = None,
         output: brainpy.state.COBA | None = None,
         bias: bool = False,
+        sign: float = 0.0,
     ) -> None:
         super().__init__()
-        self.map = dense
+        self.map, self.sign = dense, sign
         self.takes_input = takes_input
         self.own = own
         self.plasticity = plasticity
@@ -75,6 +77,8 @@ class Pathway(brainstate.nn.Module):
         y = self.map(jnp.concatenate([x, own], axis=-1) if self.takes_input else own)
         if self.bias is not None:
             y = y + self.bias.value
+        if self.sign:
+            y = self.sign * jnp.abs(y)
         if self.synapse is None:
             return y * u.mV
         drive = self.synapse(y * self.synapse_unit)
@@ -151,6 +155,13 @@ class PathwayLayer(Layer):
     def threshold(self) -> Any:
         """Firing threshold in mV: a number, ``(n,)`` where it is trained."""
         return self.neuron.V_th.to_decimal(u.mV)
+
+    @property
+    def above(self) -> jax.Array:
+        """Relative to a threshold that moves, where one acts on all (:class:`GIF`)."""
+        if getattr(self.neuron, "whole_theta", False):
+            return self.neuron.above(self.neuron.V.value)
+        return super().above
 
 
 def exponential_current(n: int, tau_ms: float, trained: bool = False) -> brainpy.state.Expon:

@@ -20,6 +20,18 @@ from snnlab.models import options as of
 from snnlab.models.registry import MODELS, READOUTS, Model
 from snnlab.options import without_void
 
+
+def of_earlier(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a saved run in today's meaning.
+
+    Before ``--published``, a spike took A1 away, and a moving threshold acted on spikes alone.
+    """
+    if "published" in saved:
+        return dict(saved)
+    jump = {"A1": -saved["A1"]} if "A1" in saved else {}
+    return {**saved, **jump, **({"Ath_acts": "spikes"} if saved.get("Ath") else {})}
+
+
 #: Earlier names of what ``--trainable`` may name.
 EARLIER = {"tau_neu": "tau_mem", "theta": "V_th"}
 

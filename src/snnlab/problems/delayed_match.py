@@ -165,7 +165,7 @@ PUBLISHED = Published(
         Setting("trainable", "map_bias"),
         Setting("loss_reduction", "mean", {"method": ("bptt",)}),
         Setting("loss_reduction", "sum", {"method": ONLINE}),
-        Setting("acc_th", 0.95),
+        Setting("acc_th", 0.95, free=True),
         Setting("goal_of", "training"),
         Setting("weight_L1_at", "step"),
         Setting("spk_reg_of", "population"),

@@ -10,8 +10,10 @@ from snnlab.config import option, section
 from snnlab.data.periods import GROUPS, Period, n_steps, named, period_steps, steps_of
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
+from snnlab.experiment.published import Published, Setting, with_published
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners import LearnerConfig
+from snnlab.learners.config import ONLINE
 from snnlab.models.config import EIConfig
 from snnlab.models.kinds.populations import n_excitatory
 from snnlab.models.section import model_defaults
@@ -170,10 +172,35 @@ def task_of(config: Any) -> Evidence:
     return task
 
 
+#: Wang et al. 2026, Nature Communications 17:1745: their program, whose epochs are batches.
+PUBLISHED = Published(
+    (
+        *(
+            Setting(option, value, free=True) for option, value in {
+                "n_rec": 200, "ff_scale": 1.0, "rec_scale": 0.5, "tau_mem": 100.0,
+                "tau_I2": 1000.0, "epochs": 10_001, "lr_step": 5, "acc_th": 0.9,
+            }.items()
+        ),
+        *(
+            Setting(option, value) for option, value in {
+                "sparsity": 0.1, "weight_scale": "plain", "dale": "sums", "trainable": "map_bias",
+                "out_scale": 2.0, "tau_I2_of": "all", "A1": 0.01, "tau_I1": 50.0, "Ath": 1.0,
+                "Ath_acts": "all", "V_init": "uniform", "epoch_batches": 1, "lr_gamma": 0.9,
+                "goal_of": "smoothed", "weight_L1_at": "step",
+            }.items()
+        ),
+        Setting("loss_reduction", "mean", {"method": ("bptt",)}),
+        Setting("loss_reduction", "sum", {"method": ONLINE}),
+    ),
+    {"model": ("ei",), "net": ("coba",)},
+)  # fmt: skip
+
+
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Defaults of the model that ``values`` names; ``--epoch_per_step`` falls as published."""
     own = model_defaults(EIConfig, values)
-    return own | {"lr_gamma": 0.9} if values.get("lr_step") else own
+    own |= {"lr_gamma": 0.9} if values.get("lr_step") else {}
+    return with_published(PUBLISHED, CobaEI, values, own)
 
 
 def build(config: CobaEI) -> Problem:
@@ -226,5 +253,5 @@ TASK = Task(
         "--net coba --method expsm_diag --etrace_decay 0.99": "conductances under ES-D-RTRL",
         "--net cuba --n_rec 200 --method diag": "currents, a small network, under D-RTRL",
     },
-    files="coba-ei", network=network, layers=layers,
+    files="coba-ei", network=network, layers=layers, published=PUBLISHED,
 )  # fmt: skip

@@ -37,12 +37,29 @@ class Population(Options):
         default=10.0, help="time constant of a second, fast after-spike current", unit="ms", gt=0,
         only={"A1": "set"},
     )  # fmt: skip
-    A1: float = option(default=0.0, help="its jump; 0 leaves it out", unit="mA")
+    A1: float = option(
+        default=0.0, help="what a spike adds to it (of A2: takes away); 0 leaves it out", unit="mA"
+    )
+    tau_I2_of: Literal["each", "all"] = option(
+        default="each", only={"A2": "set"},
+        help="--tau_I2 is the scale of time constants that are drawn for each neuron, or that of "
+        "all",
+    )  # fmt: skip
+    V_init: Literal["rest", "uniform", "threshold"] = option(
+        default="rest",
+        help="the membrane that sequences start with; uniform: between rest and threshold, drawn "
+        "once for each neuron",
+    )
     tau_th: float = option(
         default=100.0, help="time constant of the moving threshold", unit="ms", gt=0,
         only={"Ath": "set"},
     )  # fmt: skip
     Ath: float = option(default=0.0, help="its jump at a spike; 0 leaves it out", unit="mV", ge=0)
+    Ath_acts: Literal["all", "spikes"] = option(
+        default="all", only={"Ath": "set"},
+        help="on spikes, reset, what --reads membrane sees and the surrogate's slope, which are "
+        "relative to the moving threshold; or on spikes alone",
+    )  # fmt: skip
     trains = {"tau_I1": ("A1",), "A1": ("A1",), "tau_th": ("Ath",), "Ath": ("Ath",)}  # noqa: RUF012
 
     @staticmethod
@@ -75,6 +92,16 @@ class Projections(Options):
         help="Kaiming scale of the inhibitory weights over that of the excitatory ones",
         gt=0,
     )
+    dale: Literal["weights", "sums"] = option(
+        default="weights",
+        help="what keeps its sign: each weight, or the sum of all inputs of a neuron from a "
+        "projection, |x W + b|",
+    )
+    weight_scale: Literal["drive", "plain"] = option(
+        default="drive", only={"net": ("coba",)},
+        help="drive: weights are divided by their reversal potential, and by the root of "
+        "--sparsity, so that the drive does not depend on these; plain: they are not",
+    )  # fmt: skip
     E_exc: float = option(
         default=5.0, help="excitatory reversal potential above rest (coba)", unit="mV", gt=0,
         only={"net": ("coba",)},
@@ -126,23 +153,30 @@ def ei(draw: Draw, n_in: int) -> Any:
     (cuba) the inhibitory sign is -1; with conductances (coba) all are +1 and the sign is that of
     the driving force ``E - V``; there weights are divided by ``|E|``, so that a spike moves a
     resting membrane as far as in the current model. A sparse projection has its weights divided
-    by ``sqrt(sparsity)``: the variance of the drive stays. A trained bias is a current of each
-    neuron, for both kinds of synapses.
+    by ``sqrt(sparsity)``: the variance of the drive stays. ``--weight_scale plain`` divides by
+    neither. A trained bias is a current of each neuron, for both kinds of synapses.
+
+    With ``--dale sums`` weights are free and a projection gives ``sign |x W + b|``, with a trained
+    bias b of its own, if there is one.
     """
     c, n, n_exc = draw.config, draw.config.n_rec, n_excitatory(draw.config)
-    coba = c.net == "coba"
+    coba, sums = c.net == "coba", c.dale == "sums"
+    plain = coba and c.weight_scale == "plain"
     synapse = pathways.exponential_conductance if coba else pathways.exponential_current
 
     def pathway(n_from: int, scale: float, reversal: float, own: slice | None) -> Any:
-        weight = maps.kaiming_normal(n_from, n, scale / c.sparsity)
+        weight = maps.kaiming_normal(n_from, n, scale if plain else scale / c.sparsity)
         mask = None
         if c.sparsity < 1:
             mask = np.asarray(brainstate.random.rand(n_from, n)) < c.sparsity
-        sign = np.ones(n_from) if coba or reversal > 0 else -np.ones(n_from)
-        if coba:
+        sign = 1.0 if coba or reversal > 0 else -1.0
+        of_weights = None if sums else np.full(n_from, sign)
+        if coba and not plain:
             weight = weight / abs(reversal)
         return pathways.Pathway(
-            maps.DenseMap(weight, draw.operator, sign=sign, mask=mask),
+            maps.DenseMap(weight, draw.operator, sign=of_weights, mask=mask),
+            bias=sums and c.trains_bias,
+            sign=sign if sums else 0.0,
             takes_input=own is None,
             own=own or slice(0, 0),
             synapse=synapse(n, c.tau_syn, "tau_syn" in c.trained),
@@ -155,7 +189,7 @@ def ei(draw: Draw, n_in: int) -> Any:
         pathway(n_exc, c.rec_scale, c.E_exc, slice(0, n_exc)),
         pathway(n - n_exc, c.rec_scale * c.w_ei_ratio, c.E_inh, slice(n_exc, n)),
     ]
-    layer = pathways.PathwayLayer(neuron, paths, bias=c.trains_bias)
+    layer = pathways.PathwayLayer(neuron, paths, bias=c.trains_bias and not sums)
     layer.populations = (("E", n_exc), ("I", n - n_exc))
     return layer
 
@@ -164,6 +198,12 @@ def _neurons(c: Any) -> Any:
     """The population; time constants of the after-spike current are drawn."""
     low, high = TAU_I2_MIN_MS, 1.5 * c.tau_I2
     drawn = low + (high - low) * np.asarray(brainstate.random.rand(c.n_rec))
+    if c.tau_I2_of == "all":
+        drawn = np.full(c.n_rec, c.tau_I2)
+    start = None
+    if c.V_init != "rest":
+        share = np.asarray(brainstate.random.rand(c.n_rec)) if c.V_init == "uniform" else 1.0
+        start = jnp.asarray(c.V_th * share, jnp.float32) * u.mV
     kind: Any = brainpy_neurons.GIF
     kind = kind if c.diff_spike else brainpy_neurons.detach_reset(kind)
     kind = trained.training(kind, *(OF_NEURON[k] for k in c.trained if k in OF_NEURON))
@@ -179,4 +219,6 @@ def _neurons(c: Any) -> Any:
         A1=c.A1 * u.mA,
         tau_th=c.tau_th * u.ms,
         Ath=c.Ath * u.mV,
+        V_init=start,
+        whole_theta=c.Ath_acts == "all",
     )
