@@ -49,14 +49,16 @@ def test_every_published_command_has_a_config() -> None:
     """With ``published: true``, and what the command says; the table of its task holds for it."""
     files = [path for path in FILES if path.parent.name == "published"]
     of = Counter(task_of(path).files for path in files)
-    assert of == {"coba-ei": 3, "image-classification": 9, "long-term-dependency": 3}
+    assert of == {
+        "balanced": 5, "coba-ei": 3, "image-classification": 9, "long-term-dependency": 3,
+    }  # fmt: skip
     for path in files:
         _, config = read(path, "--config", str(path))
         table = task_of(path).published
         assert config.run.published
         check_published(table, config)
         assert not table.differing(config)
-        assert run._task_of(["--config", f"published/{path.stem}"]) == task_of(path).files
+        assert run._task_of(["--config", f"published/{path.stem}"]) in TASKS
 
 
 def has_a_head(path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from snnlab.config import option, section
 from snnlab.errors import UsageError
 from snnlab.experiment import Problem, RunConfig
+from snnlab.experiment.published import Published, Setting, is_set, with_published
 from snnlab.experiment.task import Sizes, Task
 from snnlab.learners.config import ONLINE, WHOLE, LearnerConfig
 from snnlab.models.config import BalancedConfig
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from snnlab.models import Network
     from snnlab.models.maps import Operator
 
-N_TRACKED = 5  # samples of which the balance is measured, as in the source
+N_TRACKED = 5  # samples of which the balance is measured
 
 
 @section("Training")
@@ -92,8 +93,22 @@ class BalancedRSNN:
         return {**saved, **{name: chosen[name] for name in names if name in chosen}}
 
 
+#: Stadtmann, Paessens & Gemmeke 2024, the commands of their repository.
+PUBLISHED = Published(
+    (
+        Setting("lr_min", 1e-6, {"lr_schedule": ("plateau",)}),
+        Setting("binary_bins", False, {"dataset": ("shd", "ssc")}),
+    ),
+    {"dataset": ("cue", "shd", "ssc"), "method": ("bptt",)},
+)
+
+
 def defaults(values: dict[str, Any]) -> dict[str, Any]:
     """The source's training, where it differs from the suite's; ``values`` are those given."""
+    return with_published(PUBLISHED, BalancedRSNN, values, _own_defaults(values))
+
+
+def _own_defaults(values: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "lr": 0.01, "lr_schedule": "plateau", "lr_gamma": 0.7, "lr_patience": 1, "epochs": 5,
         "clip_norm": 0.0, **model_defaults(BalancedConfig, values),
@@ -103,23 +118,23 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
         found["batch_size"] = 128
     if str(values.get("dataset")) == "hd":
         found["data_length"] = 140  # 1.4 s, as SHD
-    if _is_set(values, "use_regularizers"):
+    if is_set(values.get("use_regularizers")):
         found["backend"] = "layerwise"
     if str(values.get("method", "bptt")).lower() != "bptt":
         return found | {"loss_of": "linear", "loss_steps": "each"}
-    stepwise = _is_set(values, "remat") or str(values.get("checkpoint_block", 0)) != "0"
+    stepwise = is_set(values.get("remat")) or str(values.get("checkpoint_block", 0)) != "0"
     if recorded and not stepwise:
         found["backend"] = "layerwise"  # a short sequence fits into memory
     backend = values.get("backend", found.get("backend", "auto"))
-    whole = _is_set(values, "bidirectional") or values.get("normalization") == "batchnorm"
-    if not recorded and not whole and not _is_set(values, "remat") and backend in ("auto", "plain"):
+    whole = is_set(values.get("bidirectional")) or values.get("normalization") == "batchnorm"
+    if (
+        not recorded
+        and not whole
+        and not is_set(values.get("remat"))
+        and backend in ("auto", "plain")
+    ):
         found["checkpoint_block"] = 100
     return found
-
-
-def _is_set(values: dict[str, Any], name: str) -> bool:
-    """Whether a switch is given and on, from a flag or a file."""
-    return str(values.get(name, False)).lower() in ("true", "1", "yes", "y", "on", "t")
 
 
 def network(config: BalancedRSNN, sizes: Sizes, operator: Operator = "plain") -> Network:
@@ -186,5 +201,5 @@ TASK = Task(
         "--model LIF --method expsm_diag --fix_tau_rec --fix_tau_out": "an online learner",
         "--dataset shd --data_path FOLDER --model RadLIF": "spoken digits under BPTT",
     },
-    "balanced", network, layers,
+    "balanced", network, layers, published=PUBLISHED,
 )  # fmt: skip
