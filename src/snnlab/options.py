@@ -14,7 +14,16 @@ import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 
 import pydantic
 import pydantic.dataclasses
@@ -82,17 +91,23 @@ def _several(only: Condition | Sequence[Condition]) -> tuple[Condition, ...]:
 
 @dataclass_transform(field_specifiers=(option,), frozen_default=True)
 def section(
-    title: str, only: Mapping[str, Condition | Sequence[Condition]] | None = None
-) -> Callable[[type[T]], type[T]]:
+    title: str, only: Mapping[str, Condition | Sequence[Condition]] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Callable[[type[T]], type[T]]:  # fmt: skip
     """Class decorator: a frozen, strictly keyed and validated section with a help title.
 
     Args:
         title: of its part of ``--help``.
         only: option -> condition, or several, in the place of those of its declaration (of
             inherited ones).
+        fixed: inherited options that it does not have -> the value that they always have, or a
+            property that says it.
     """
 
     def wrap(cls: type[T]) -> type[T]:
+        for name, value in (fixed or {}).items():
+            cls.__annotations__[name] = ClassVar[Any]
+            setattr(cls, name, value)
         made = pydantic.dataclasses.dataclass(
             frozen=True,
             config=pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False),

@@ -28,6 +28,7 @@ from snnlab.analysis._panels import (
 from snnlab.analysis._samples import sample_figure, samples_figure
 from snnlab.analysis._scaling import Panel, exponent, scaling_figure
 from snnlab.analysis._search import Dot, Slice, search_figure
+from snnlab.analysis._stream import stream_figure
 
 __all__ = [
     "Dot",
@@ -51,6 +52,7 @@ __all__ = [
     "save",
     "scaling_figure",
     "search_figure",
+    "stream_figure",
 ]
 
 

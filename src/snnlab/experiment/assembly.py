@@ -23,6 +23,7 @@ from snnlab.models.maps import Operator
 from snnlab.models.normalization import RunningStatistic
 from snnlab.models.trained import NeuronValue
 from snnlab.training.config import TrainingConfig
+from snnlab.training.endless import EndlessPrograms
 from snnlab.training.optim import Plateau, make_optimizer
 from snnlab.training.placement import ALONE, Columns, Placement
 from snnlab.training.programs import Programs, TrainState
@@ -147,7 +148,8 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
             return PureSequence(plain, objective.example(size).mask)
         return PureNetwork(plain, size)
 
-    programs = Programs(
+    kind = EndlessPrograms if problem.endless else Programs
+    programs = kind(
         learner, optimizer, objective, evaluated(problem.batch_size), problem.n_steps,
         config.learner.update_every, placement,
         evaluated(size) if size != problem.batch_size else None,
@@ -155,7 +157,7 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
     programs.spiking = getattr(getattr(config, "model", None), "is_spiking", True)
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
-    return Assembly(programs, plateau, state, plain)
+    return Assembly(programs, plateau, programs.started(state), plain)
 
 
 def _check_split(config: LearnerConfig, n: int) -> None:

@@ -99,8 +99,9 @@ def together(config: Any) -> Iterator[Any]:
     if where:
         options = {f"--{n}": str(v) for n, v in configs.flat(config).items() if n not in OWN}
         facts = {**options, **runs.versions()}
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, distributed=""))
     with processes.joined(where, facts):
-        yield dataclasses.replace(config, run=dataclasses.replace(config.run, distributed=""))
+        yield config
 
 
 def settled(config_type: type, config: Any, given: configs.Given, console: Console) -> Any:
@@ -243,8 +244,8 @@ def _resumed_config(config_type: type, config: Any, given: configs.Given, consol
     merged = {**saved, **{k: v for k, v in given.items() if k in FREE_ON_RESUME}}
     merged["filepath"] = str(folder.path)
     merged["resume"] = config.run.resume
-    merged["mode"] = given.get("mode", "train")
-    merged["distributed"] = ""  # who makes it is this command's, as it was for the saved run
+    of_command = {"mode": given.get("mode", "train"), "distributed": ""}  # not the saved run's
+    merged |= {name: value for name, value in of_command.items() if name in known}
     result: Any = configs.build(config_type, merged)
     asked: Any = configs.build(config_type, {**saved, **given}, given)
     changed = configs.differences(asked, result, ignore=FREE_ON_RESUME)

@@ -43,6 +43,8 @@ def state_of(folder: RunFolder, options: dict[str, Any]) -> State:
         return State(f"drawn, not trained (--mode {options['mode']})")
     if "error" in results:
         return State(f"failed: {one_line(str(results['error']))}", bool(saved))
+    if "epochs" not in options and "steps" in options:
+        return _of_stream(folder, options["steps"], results, place)
     epochs = options.get("epochs", "?")
     if folder.finished:
         told = one_line(str(results.get("given_up", "--pruning_epochs")))
@@ -53,6 +55,19 @@ def state_of(folder: RunFolder, options: dict[str, Any]) -> State:
     if place == Place(place.epoch) and place.epoch == epochs:
         return State(f"trained for {epochs} epochs, not tested yet", True)
     return State(f"interrupted after {place}, of {epochs} epochs", True)
+
+
+def _of_stream(
+    folder: RunFolder, steps: int, results: Mapping[str, Any], place: Place | None
+) -> State:
+    """How a run on an endless stream stands; its end is ``steps``, 0 for none."""
+    if place is None:
+        return State("ended before its first checkpoint", True)
+    if steps and results.get("steps") == steps:
+        return State(f"finished after {steps:,} steps")
+    known = [row["step"] for row in folder.metrics.rows() if isinstance(row.get("step"), int)]
+    end = f"{steps:,} steps" if steps else "no end"
+    return State(f"interrupted after {max(known, default=0):,} steps or more, of {end}", True)
 
 
 def checkpoints(folder: RunFolder) -> list[str]:
@@ -83,6 +98,12 @@ def found(results: dict[str, Any]) -> str:
             interval = interval_of_test(score, results) if split == "test" else ""
             more += f" ({interval})" if interval else ""
             parts.append(f"{words} {score.words} {score.show(value)}{more}")
+    if isinstance(results.get("moving_accuracy"), float):
+        parts.append(
+            f"accuracy {results['moving_accuracy']:.2%} over the last {results['window']:,} steps"
+        )
+    if results.get("changes"):
+        parts.append(f"recovered from {results['recovered']} of {results['changes']} changes")
     if "best_epoch" in results and parts:
         parts.append(f"best epoch {results['best_epoch']}")
     seconds = results.get("seconds")

@@ -201,7 +201,7 @@ def _resumed(this: Run, console: Console, at: Place | None) -> Moment:
         )
     processes.agree({f"checkpoint {place.name}": sum_of(folder.checkpoints / place.name / SUMS)})
     this.progress, this.rows = Progressed(**meta["progress"]), meta["rows"]
-    this.best, this.saved = on_host(best), place
+    this.best, this.saved, this.memory = on_host(best), place, meta.get("memory", {})
     stop = stopped(config.training, this.problem.score, this.progress)
     if place.batch == 0 and (stop or place.epoch >= config.training.epochs):
         if folder.finished and place == max(places(folder.checkpoints)):

@@ -179,6 +179,8 @@ class Problem(Splits):
             untrained one for a row ``initial`` of epoch 0: parameters -> numbers.
         files: what the network is made of, by the names of the copies that a run folder keeps.
         renew: what replaces the parameters after every epoch, or ``None``.
+        endless: ``train`` is a stream, on which states and traces go on from batch to batch; there
+            are no other splits. :mod:`snnlab.experiment.endless` runs it.
     """
 
     task: str
@@ -192,6 +194,7 @@ class Problem(Splits):
     measure: Callable[[Any], dict[str, Any]] | None = None
     renew: Callable[[Any], Any] | None = None
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    endless: bool = False
 
     @property
     def score(self) -> Score:
@@ -223,5 +226,5 @@ FREE_ON_RESUME = (
     "mode", "devices", "shard", "distributed", "filepath", "exp_name", "resume",
     "max_to_keep", "n_show", "animate", "epochs", "data_path", "n_data_worker",
     "plot_epoch_freq", "load_exp_folder", "use_pretrained_model", "only_do_testing", "acc_th",
-    "pruning_epochs", "pruning_threshold", "checkpoint_every", "checkpoint_minutes", "log",
+    "pruning_epochs", "pruning_threshold", "steps", "checkpoint_every", "checkpoint_minutes", "log",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from snnlab import interrupts
 from snnlab.errors import UsageError
+from snnlab.experiment import endless
 from snnlab.experiment import hooks as own
 from snnlab.experiment.assembly import Assembly, assemble, n_parameters
 from snnlab.experiment.decided import Decided
@@ -43,6 +44,8 @@ def run(
     Returns:
         What ``results.json`` holds.
     """
+    if problem.endless:
+        return endless.run(config, problem, console, hooks)
     parts = assemble(config, problem)
     if config.run.mode == "sim":
         return simulate(config, problem, parts, console)

@@ -63,6 +63,7 @@ class Run:
         done: it needs no more training.
         pruned: because it was hopeless.
         given_up: why a hook found it hopeless.
+        memory: what hooks keep, JSON-able; saved with every checkpoint.
         logs: loggers beside the folder, if there are any.
         devices: how many seeds of which it is one are spread over, if they are.
     """
@@ -80,6 +81,7 @@ class Run:
     pruned: bool = False
     given_up: str = ""
     devices: int = 1
+    memory: dict[str, Any] = dataclasses.field(default_factory=dict)
     logs: Logs | None = None
 
     def note(self, row: dict[str, Any]) -> None:
@@ -93,6 +95,7 @@ class Run:
         meta = {
             "progress": dataclasses.asdict(self.progress),
             "rows": self.rows,
+            **({"memory": self.memory} if self.memory else {}),
             "averages": None if averages is None else averages.state_dict(),
             "loader": self.problem.train.state_dict(),
             "config": configs.to_yaml(self.config),

@@ -21,6 +21,7 @@ TASKS = Registry("task", "snnlab.tasks", Task, {
     "coba-ei": "snnlab.problems.evidence:TASK",
     "balanced-rsnn": "snnlab.problems.balanced:TASK",
     "pattern-generation": "snnlab.problems.pattern_generation:TASK",
+    "stream": "snnlab.problems.stream:TASK",
 })  # fmt: skip
 
 

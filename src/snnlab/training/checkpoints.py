@@ -120,8 +120,6 @@ class Reader:
         import jax
         import orbax.checkpoint as ocp
 
-        from snnlab.training.programs import TrainState
-
         with self._copied(place) as (path, meta, where):
             wanted, saved = {"best": like.params, **like._asdict()}, _saved(path)
             today = _new_names(saved.get("params", {}), like.params)
@@ -131,7 +129,7 @@ class Reader:
             found = _handler().restore(path, args=ocp.args.StandardRestore(target))
             found = _renamed(found, today)
             best = found.pop("best")
-            return TrainState(**found), best, meta
+            return type(like)(**found), best, meta
 
     def best_params(self, like: Params) -> Params:
         """The best parameters so far, whatever optimiser they were trained with.

@@ -28,7 +28,7 @@ class Moment:
         place: epochs done, and batches of the next one.
         averages: of these batches, for every seed; ``None`` between epochs.
         batches: of an epoch.
-        rows: after an epoch, its rows of training and validation for every seed.
+        rows: after an epoch, its rows of training and (if there is one) validation for every seed.
         evaluated: after an epoch, the parameters that validation saw.
         given_up: why a hook finds the run hopeless, set by it in ``on_start`` or ``on_epoch``: the
             run ends with this epoch, and its results say so.
@@ -38,7 +38,7 @@ class Moment:
     place: Place = START
     averages: list[Averages] | None = None
     batches: int = 0
-    rows: list[tuple[Row, Row]] = dataclasses.field(default_factory=list)
+    rows: list[tuple[Row, ...]] = dataclasses.field(default_factory=list)
     evaluated: Params = dataclasses.field(default_factory=dict)
     given_up: str = ""
 

@@ -25,7 +25,7 @@ def fit(
     programs: Programs | SeedPrograms,
     now: Moment,
     train: Loader,
-    val: Loader,
+    val: Loader | None,
     hooks: Sequence[Hook],
     *,
     epochs: int,
@@ -40,7 +40,8 @@ def fit(
     Args:
         programs: compiled; those of several seeds have a leading axis of seeds everywhere.
         now: where to start; its state is consumed.
-        train, val: loaders; ``train`` stands behind the batches that ``now.place`` counts.
+        train, val: loaders; ``train`` stands behind the batches that ``now.place`` counts. Without
+            ``val`` (a stream) an epoch is judged by what was decided in it, before each update.
         hooks: what to do beside training, in this order.
         epochs: last epoch.
         plateau: learning-rate rule that sees the validation score.
@@ -60,7 +61,9 @@ def fit(
             began = time.perf_counter()
             train.set_epoch(epoch)
             _batches(programs, now, train, hooks, layer_names)
-            vals = evaluate_seeds(programs, now.state.params, val, epoch, "val", layer_names)
+            vals = None
+            if val is not None:
+                vals = evaluate_seeds(programs, now.state.params, val, epoch, "val", layer_names)
             _close_epoch(programs, now, vals, plateau, renew, began)
             wished = any([hook.on_epoch(now) for hook in hooks])  # noqa: C419 (all are called)
             if any(processes.gathered(wished)):
@@ -105,20 +108,21 @@ def _read(
 
 
 def _close_epoch(
-    programs: Any, now: Moment, vals: list[dict[str, Any]], plateau: Plateau,
+    programs: Any, now: Moment, vals: list[dict[str, Any]] | None, plateau: Plateau,
     renew: Callable[[Params], Params] | None, began: float,
 ) -> None:  # fmt: skip
     """All that changes the state between two epochs, and the rows of the one that ends."""
     epoch, totals = now.place.epoch + 1, now.averages or []
-    scores = [val[plateau.score.name] for val in vals]
+    rows = [total.row(epoch, "train") for total in totals]
+    scores = [row[plateau.score.name] for row in (rows if vals is None else vals)]
     rule = observe(plateau, now.state.plateau, scores, programs.n_seeds)
     now.evaluated = params = now.state.params
     if renew is not None:
         params = (renew if programs.n_seeds is None else jax.vmap(renew))(on_one(params))
     now.state = now.state._replace(plateau=rule, params=params)
     seconds, scales = time.perf_counter() - began, np.atleast_1d(np.asarray(rule.scale))
-    now.rows = [(total.row(epoch, "train"), val) for total, val in zip(totals, vals, strict=True)]
-    for rows, scale in zip(now.rows, scales, strict=True):
-        for row in rows:
+    now.rows = [(row,) for row in rows] if vals is None else list(zip(rows, vals, strict=True))
+    for these, scale in zip(now.rows, scales, strict=True):
+        for row in these:
             row |= {"seconds": round(seconds, 3), "lr_scale": float(scale)}
     now.place, now.averages = Place(epoch), None

@@ -146,6 +146,20 @@ class Programs:
         """How many programs were compiled so far."""
         return len(self._compiled)
 
+    # -- where a batch begins
+
+    def started(self, state: TrainState) -> Any:
+        """The state of a new run, from that of its parts."""
+        return state
+
+    def begun(self, state: Any) -> Any:
+        """The learner's carry before a batch: at rest."""
+        return sharding.columns(self.learner.fresh(sharding.numbered(state.key)))
+
+    def ended(self, state: Any, carry: Any) -> Any:
+        """The state after a batch that has left a carry."""
+        return state
+
     # -- the functions that are compiled
 
     def train_fn(
@@ -170,7 +184,7 @@ class Programs:
             bad = {n: (~jnp.isfinite(size)).astype(jnp.int32) for n, size in each.items()}
             return params, opt_state, segment.carry, (metrics, norm, bad)
 
-        carry = sharding.columns(self.learner.fresh(sharding.numbered(state.key)))
+        carry = self.begun(state)
         params, opt_state = state.params, state.opt_state
         if self.updates_per_batch == 1:
             params, opt_state, carry, (metrics, norm, bad) = part(
@@ -198,7 +212,8 @@ class Programs:
         numbers["broken_gradients"] = jax.tree.map(lambda b: b > 0, bad)
         key = jax.random.key_data(jax.random.split(jax.random.wrap_key_data(state.key), 1)[0])
         done = state.updates + self.updates_per_batch
-        return TrainState(params, opt_state, state.plateau, key, done), numbers
+        now = state._replace(params=params, opt_state=opt_state, key=key, updates=done)
+        return self.ended(now, carry), numbers
 
     def evaluate_fn(self, params: Params, stream: Stream, targets: Targets) -> dict[str, jax.Array]:
         if self.forward is None:

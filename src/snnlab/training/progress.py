@@ -91,7 +91,7 @@ class ProgressDisplay:
         )
 
     def epoch(
-        self, epoch: int, rows: tuple[dict[str, Any], dict[str, Any]], best: bool, seed: str = ""
+        self, epoch: int, rows: tuple[dict[str, Any], ...], best: bool, seed: str = ""
     ) -> None:
         """A line for an epoch; ``seed`` says of which seed, where there are several."""
         train, val = rows

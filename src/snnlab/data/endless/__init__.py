@@ -1,0 +1,1 @@
+"""Streams that never end: a generated task that drifts, recordings in a loop, live readers."""
