@@ -33,6 +33,7 @@ from snnlab.problems import (
     evidence,
     image_classification,
     pattern_generation,
+    stream,
 )
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
@@ -40,12 +41,14 @@ from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.problems.pattern_generation import PatternGeneration
+from snnlab.problems.stream import EndlessStream
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "snnlab"
 TASKS: dict[type, Any] = {
     ImageClassification: image_classification.adapt, LongTermDependency: delayed_match.defaults,
     CobaEI: evidence.defaults,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
+    EndlessStream: stream.defaults,
     Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
 }  # fmt: skip
 #: Options that nothing reads, since what they ask for holds anyway: published commands have them.
@@ -113,6 +116,9 @@ def test_an_option_without_effect_is_refused(item: tuple[type, str]) -> None:
         context |= breaking(condition, known)
     if task is BalancedRSNN and "dataset" in context and name != "samples":
         context["dataset"] = "cue"
+    if task is EndlessStream:  # which has no bptt, and whose reader has a name
+        context |= {"method": "rtrl"} if "method" in context else {}
+        context |= {"reader": "own:Reader"} if context.get("dataset") == "reader" else {}
     flags = [f"--{k}={shown_value(v)}" for k, v in context.items()]
     value = other_value(entry, entry.default)
     # A section's own check may come first, with more of a reason.

@@ -24,19 +24,21 @@ from snnlab import config as configs
 from snnlab.errors import LONGEST, UsageError, run_command
 from snnlab.experiment.sweep_file import members_of, read_settings, read_sweep
 from snnlab.experiment.sweeps import Sweeping
-from snnlab.problems import balanced, image_classification, pattern_generation
+from snnlab.problems import balanced, image_classification, pattern_generation, stream
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
 from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.problems.pattern_generation import PatternGeneration
+from snnlab.problems.stream import EndlessStream
 from snnlab.yaml_files import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
 TASKS: dict[type, Any] = {
     ImageClassification: image_classification.adapt, LongTermDependency: None, CobaEI: None,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
+    EndlessStream: stream.defaults,
     Boerlin: None, Sweeping: None,
 }  # fmt: skip
 SHORT, LONG = 40, 1200
