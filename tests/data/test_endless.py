@@ -159,8 +159,15 @@ def test_a_reader_that_gives_something_else_is_refused() -> None:
 
     with pytest.raises(UsageError, match=r"gave inputs \(4, 1, 2\).*needed: \(5, 1, 2\)"):
         Live(Wrong(), 5).stretch(0)
+
+    class Broken(Counting):
+        def read(self, steps: int) -> Read:
+            raise OSError("unplugged")
+
     with pytest.raises(UsageError, match="whole numbers below 2"):
         Live(Class(), 10).stretch(0)
+    with pytest.raises(UsageError, match=r"the reader failed \(unplugged\); --resume goes on"):
+        Live(Broken(), 10).stretch(0)
 
 
 def test_a_reader_is_found_by_its_name() -> None:
@@ -174,5 +181,7 @@ def test_a_reader_is_found_by_its_name() -> None:
     ):  # fmt: skip
         with pytest.raises(UsageError, match=why):
             find_reader(name)
+    with pytest.raises(UsageError, match=r"cannot be opened \(.*takes no arguments"):
+        open_reader(options(dataset="reader", reader="os:getcwd"), 0)
     with pytest.raises(UsageError, match="what it makes has no n_in"):
         open_reader(options(dataset="reader", reader="operator:is_"), 0)

@@ -93,6 +93,7 @@ def test_a_run_leaves_rows_results_and_a_figure(whole: Path) -> None:
     )
     run = snnlab.load(whole)
     assert run.task == "stream"
+    assert not results["warnings"]
     assert run.record(np.ones((5, 8), np.float32)).readout.shape == (5, 4)
 
 
@@ -210,6 +211,7 @@ def test_what_cannot_be_trained_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         ("--update_every 7", "must divide the stretch"),
         ("--window 1000 --change_every 500", "longer than the time between changes"),
         ("--dataset event-digits --report_every 100", "multiple of the stretch .--data_length 60"),
+        ("--dataset event-digits --data_length x", "--data_length x: must be a valid integer"),
         ("--hold 30", "--hold 30 must divide --stretch 500"),
         ("--n_in 30 --dataset event-digits", "does not apply to --dataset event-digits"),
     ):
@@ -245,7 +247,8 @@ class Played:
         self.at = state["at"]
 
     def close(self):
-        pass
+        with open({path!r} + ".closed", "a") as file:
+            file.write("1")
 '''
 
 
@@ -267,6 +270,7 @@ def test_a_reader_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert call(*argv, "800", "--filepath", str(tmp_path / "run")) == 0
     assert call("--resume", str(tmp_path / "run"), "--devices", "cpu", "--steps", "1600") == 0
     assert_same(tmp_path / "run", tmp_path / "whole")
+    assert (tmp_path / "xs.npy.closed").read_text() == "111"
 
 
 def test_the_program_is_one_of_accelerators_too() -> None:

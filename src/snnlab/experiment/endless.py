@@ -7,6 +7,7 @@ There is no validation: a decision is judged before the update that sees its lab
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,6 +171,11 @@ def run(
         UsageError: options that do not fit, a value that is not finite, a run that has its steps.
         Interrupted: a signal; the checkpoint is written, and it says which command goes on.
     """
+    with contextlib.closing(problem.train.source):
+        return _run(config, problem, console, hooks)
+
+
+def _run(config: Any, problem: Problem, console: Console, hooks: Sequence[Hook]) -> dict[str, Any]:
     parts = assemble(config, problem)
     data, training = config.data, config.training
     moving = Moving(

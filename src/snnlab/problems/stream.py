@@ -163,7 +163,8 @@ def defaults(values: dict[str, Any]) -> dict[str, Any]:
         "spk_reg_rate": 50.0,
     }  # fmt: skip
     if values.get("dataset", "drift") in RECORDED:
-        steps = int(values.get("data_length", 60))
+        given = str(values.get("data_length", 60))
+        steps = int(given) if given.isdecimal() and 0 < int(given) <= 100_000 else 60
         found |= {
             "data_length": steps, "report_every": 100 * steps, "window": 50 * steps, "lr": 1e-3,
             "batch_size": 16, "n_rec": 256, "ff_scale": 10.0,

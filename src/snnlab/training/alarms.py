@@ -37,6 +37,8 @@ def alarms(rows: Sequence[Mapping[str, Any]], layer_names: Sequence[str], config
     found: dict[str, str] = {}
     for row in rows:
         place = PLACES.get(row["split"], "").format(epoch=row["epoch"])
+        if "step" in row:  # of a stream
+            place = f"in the {row['steps']:,} steps before step {row['step']:,}"
         rates = row.get("firing_rates") or row.get("mean_outputs") or ()
         silent = [name for name, rate in zip(layer_names, rates) if rate == 0]
         if silent:

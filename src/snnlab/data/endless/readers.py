@@ -121,7 +121,16 @@ def open_reader(options: StreamData, seed: int) -> Reader:
     Raises:
         UsageError: it is none, or what it raises itself.
     """
-    made = find_reader(options.reader)(options, seed)
+    make = find_reader(options.reader)
+    try:
+        made = make(options, seed)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever the code of another package does
+        reason = one_line(str(error)) or type(error).__name__
+        raise UsageError(
+            f"--reader {shown(options.reader)} cannot be opened ({shown(reason, 150)})"
+        ) from error
     lacking = [
         name
         for name in (

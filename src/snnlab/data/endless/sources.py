@@ -14,7 +14,7 @@ import numpy as np
 from snnlab.data.batch import Batch, Targets
 from snnlab.data.endless.readers import Reader, open_reader
 from snnlab.data.stream import DenseStream, EventStream
-from snnlab.errors import UsageError
+from snnlab.errors import UsageError, one_line, shown
 
 if TYPE_CHECKING:
     from snnlab.data.build import Data
@@ -62,6 +62,10 @@ class Source(abc.ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         return  # the number of a stretch says all
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        return
 
 
 def _targets(labels: np.ndarray, mask: np.ndarray | None = None) -> Targets:
@@ -138,7 +142,16 @@ class Live(Source):
         self.identity, self.facts = {}, {}
 
     def stretch(self, number: int) -> Batch:
-        found = self.reader.read(self.n_steps)
+        try:
+            found = self.reader.read(self.n_steps)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever the code of another package does
+            reason = one_line(str(error)) or type(error).__name__
+            raise UsageError(
+                f"the reader failed ({shown(reason, 150)}); --resume goes on from the last "
+                "checkpoint"
+            ) from error
         xs, labels = np.asarray(found.xs), np.asarray(found.labels)
         shape = (self.n_steps, self.batch_size)
         if xs.shape != (*shape, self.n_in) or labels.shape != shape:
@@ -156,6 +169,9 @@ class Live(Source):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reader.load_state_dict(state["reader"])
+
+    def close(self) -> None:
+        self.reader.close()
 
 
 class Changing(Source):
@@ -195,6 +211,9 @@ class Changing(Source):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.source.load_state_dict(state)
+
+    def close(self) -> None:
+        self.source.close()
 
 
 def _rearranged(stream: Any, order: np.ndarray) -> Any:
