@@ -14,6 +14,7 @@ from snnlab.config_files import is_of
 from snnlab.experiment.published import check_published
 from snnlab.experiment.sweep_file import members_of, read_sweep
 from snnlab.experiment.task import Task
+from snnlab.problems import gradient_analysis
 from snnlab.problems.tasks import TASKS
 from snnlab.search.plan import Plan
 
@@ -29,9 +30,12 @@ def task_of(path: Path) -> Task:
 
 def read(path: Path, *argv: str) -> tuple[type, Any]:
     """The config type of a file's task, and the config of a command."""
-    task = task_of(path)
-    config, _ = parse(task.config, [*argv], prog="test", description="", adapt=task.adapt)
-    return task.config, config
+    if is_of(path, gradient_analysis.FILES):
+        kind, adapt = gradient_analysis.GradientAnalysis, gradient_analysis.adapt
+    else:
+        kind, adapt = task_of(path).config, task_of(path).adapt
+    config, _ = parse(kind, [*argv], prog="test", description="", adapt=adapt)
+    return kind, config
 
 
 def test_there_are_configs() -> None:

@@ -31,6 +31,7 @@ from snnlab.problems import (
     balanced,
     delayed_match,
     evidence,
+    gradient_analysis,
     image_classification,
     pattern_generation,
     stream,
@@ -39,6 +40,7 @@ from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
 from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI
+from snnlab.problems.gradient_analysis import GradientAnalysis
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.problems.pattern_generation import PatternGeneration
 from snnlab.problems.stream import EndlessStream
@@ -49,7 +51,7 @@ TASKS: dict[type, Any] = {
     CobaEI: evidence.defaults,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
     EndlessStream: stream.defaults,
-    Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
+    GradientAnalysis: gradient_analysis.adapt, Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
 }  # fmt: skip
 #: Options that nothing reads, since what they ask for holds anyway: published commands have them.
 ACCEPTED = {"vjp_time", "save_best", "use_pretrained_model", "plot", "n_data_worker"}

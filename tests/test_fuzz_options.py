@@ -24,11 +24,18 @@ from snnlab import config as configs
 from snnlab.errors import LONGEST, UsageError, run_command
 from snnlab.experiment.sweep_file import members_of, read_settings, read_sweep
 from snnlab.experiment.sweeps import Sweeping
-from snnlab.problems import balanced, image_classification, pattern_generation, stream
+from snnlab.problems import (
+    balanced,
+    gradient_analysis,
+    image_classification,
+    pattern_generation,
+    stream,
+)
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
 from snnlab.problems.delayed_match import LongTermDependency
 from snnlab.problems.evidence import CobaEI
+from snnlab.problems.gradient_analysis import GradientAnalysis
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.problems.pattern_generation import PatternGeneration
 from snnlab.problems.stream import EndlessStream
@@ -39,7 +46,7 @@ TASKS: dict[type, Any] = {
     ImageClassification: image_classification.adapt, LongTermDependency: None, CobaEI: None,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
     EndlessStream: stream.defaults,
-    Boerlin: None, Sweeping: None,
+    GradientAnalysis: gradient_analysis.adapt, Boerlin: None, Sweeping: None,
 }  # fmt: skip
 SHORT, LONG = 40, 1200
 SEEDS = [path.read_text() for path in sorted(ROOT.rglob("*.yaml"))]

@@ -32,6 +32,7 @@ REFUSED = {
         "--trials 2": "--trials",
     },
     "task-memory-and-speed-evaluation-tpu.py": {"--model x": "no such model", "--n_in x": "--n_in"},
+    "task-gradient-analysis.py": {"--rules x": "--rules x: no such rule"},
     "task-sweep.py": {"": "--sweep is missing"},
     "boerlin.py": {"--j 0": "only --data shd has a number of its own"},
 }

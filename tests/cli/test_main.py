@@ -26,6 +26,8 @@ SAYS = {
     "run --help": "pattern-generation",
     "run image-classification --help": "examples:\n  snnlab run image-classification --method",
     "run boerlin --help": "snnlab run boerlin",
+    "run gradient-analysis --help": "snnlab run gradient-analysis",
+    "run --config gradient-analysis/small --dry_run": "rules: diag",
     "run --config two-cores --dry_run": "method: expsm_diag",
     "run coba-ei --config two-cores --config smoke --dry_run": "n_cue: 3",
     "run balanced-rsnn --config configs/balanced/hd.yaml --dry_run": "dataset: hd",
@@ -114,7 +116,7 @@ def test_a_sweep_of_a_task_by_name_runs_it_from_anywhere(
 
 
 def test_every_config_has_a_task_and_a_name(capsys: pytest.CaptureFixture) -> None:
-    folders = {task.files for _, task in TASKS.items()} | {config_files.SWEEPS}
+    folders = {task.files for _, task in TASKS.items()} | {config_files.SWEEPS, "gradient-analysis"}
     known = config_files.names()
     assert {path.parent.name for path in known.values()} == folders
     assert len(known) == len(list((ROOT / "configs").rglob("*.yaml")))
@@ -139,7 +141,9 @@ def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_task_has_a_script(name: str) -> None:
     """That calls it by its name."""
     scripts = {path.stem: path.read_text() for path in (ROOT / "tasks").glob("*.py")}
-    assert name in scripts or any(f'run_task("{name}"' in text for text in scripts.values())
+    assert {name, f"task-{name}"} & set(scripts) or any(
+        f'run_task("{name}"' in text for text in scripts.values()
+    )
 
 
 def test_options_come_from_a_config_by_name_in_python_too() -> None:

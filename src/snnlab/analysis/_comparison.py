@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from snnlab.analysis import style
 from snnlab.analysis._curves import Measure, Rows, curve, value_of
@@ -83,9 +83,13 @@ def _legend(fig: Figure, colours: Mapping[str, str]) -> None:
     )  # fmt: skip
 
 
-def dependence_figure(
-    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x: str, y: str
-) -> Figure:
+#: Settings up to which each has a tick of its own.
+MOST_TICKS = 7
+#: Name -> (setting, values of the seeds) points.
+Lines = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
+
+
+def dependence_figure(lines: Lines, x: str, y: str) -> Figure:
     """How a measure depends on a setting: mean and standard deviation over seeds.
 
     Args:
@@ -95,6 +99,64 @@ def dependence_figure(
     fig = style.figure(4.2, 2.6)
     ax: Any = fig.subplots()
     colours = dict(zip(lines, style.CYCLE * len(lines), strict=False))
+    _dependence(ax, lines, colours)
+    style.tidy(ax, x=x, y=y)
+    _legend(fig, colours)
+    return fig
+
+
+def dependence_grid(
+    columns: Mapping[str, Mapping[str, Lines]], x: str, *, words: Sequence[str] = (),
+    log_x: bool = False, log_y: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """Several measures, a row each, of several things, a column each; see
+    :func:`dependence_figure`.
+
+    Args:
+        columns: title -> label of a measure -> lines; rows share their axis.
+        x: axis label of the setting.
+        words: what stands at the settings 0, 1, ..., in the place of numbers.
+        log_x: settings on a logarithmic axis.
+        log_y: measures on a logarithmic axis.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    rows = list(dict.fromkeys(label for panels in columns.values() for label in panels))
+    names = list(dict.fromkeys(
+        name for panels in columns.values() for lines in panels.values() for name in lines
+    ))  # fmt: skip
+    if not names:
+        raise ValueError("no line to draw")
+    fig = style.figure(2.3 * len(columns) + 1.4, 1.9 * len(rows) + 0.3)
+    colours = dict(zip(names, style.CYCLE * len(names), strict=False))
+    grid = fig.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
+    for j, (title, panels) in enumerate(columns.items()):
+        for i, label in enumerate(rows):
+            ax = grid[i, j]
+            _dependence(ax, panels.get(label, {}), colours)
+            last = i == len(rows) - 1
+            style.tidy(
+                ax, x=x if last else "", y=label if j == 0 else "", title=title if i == 0 else ""
+            )
+            if label in log_y:
+                ax.set_yscale("log")
+            ax.margins(x=0.08)
+            places = [at for lines in panels.values() for p in lines.values() for at, _ in p]
+            settings = sorted(set(places))
+            if words:
+                ax.set_xticks(range(len(words)), words, rotation=20, ha="right")
+                continue
+            if log_x:
+                ax.set_xscale("log")
+            if len(settings) <= MOST_TICKS:
+                ax.set_xticks(settings, [f"{at:g}" for at in settings])
+                ax.xaxis.set_minor_formatter(NullFormatter())
+    _legend(fig, colours)
+    return fig
+
+
+def _dependence(ax: Any, lines: Lines, colours: Mapping[str, str]) -> None:
     for name, points in lines.items():
         ordered = sorted(points)
         ax.errorbar(
@@ -103,6 +165,3 @@ def dependence_figure(
             color=colours[name], linewidth=style.LINE_PT, marker="o", markersize=3, capsize=2,
             linestyle="-" if len(ordered) > 2 else "none",  # two points are two points
         )  # fmt: skip
-    style.tidy(ax, x=x, y=y)
-    _legend(fig, colours)
-    return fig

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from snnlab.analysis import style
 from snnlab.analysis._animation import animate
-from snnlab.analysis._comparison import comparison_figure, dependence_figure
+from snnlab.analysis._comparison import comparison_figure, dependence_figure, dependence_grid
 from snnlab.analysis._confusion import confusion_figure
 from snnlab.analysis._curves import learning_curves
 from snnlab.analysis._integrator import integrator_figure
@@ -38,6 +38,7 @@ __all__ = [
     "comparison_figure",
     "confusion_figure",
     "dependence_figure",
+    "dependence_grid",
     "event_image",
     "exponent",
     "integrator_figure",

@@ -12,11 +12,16 @@ from snnlab.errors import UsageError, nearest, shown
 from snnlab.problems.tasks import TASKS, run_task
 from snnlab.registry import load
 
-#: Commands that are run as tasks are, and train no network: name -> (title, command).
+#: Commands that are run as tasks are, and have no epochs: name -> (title, command). A folder of
+#: ``configs/`` with this name is theirs.
 OTHERS = {
     "boerlin": (
         "Simulate a spiking network that tracks a linear system.",
         "snnlab.problems.boerlin:command",
+    ),
+    "gradient-analysis": (
+        "Compare gradients of learning rules with those of BPTT.",
+        "snnlab.problems.gradient_analysis:command",
     ),
 }
 EXAMPLES = {
@@ -86,10 +91,11 @@ def _task_of(argv: Sequence[str]) -> str:
     fit = [
         name for name, task in TASKS.items() if task.files and config_files.is_of(path, task.files)
     ]
+    fit += [name for name in OTHERS if config_files.is_of(path, name)]
     if not fit:
         raise UsageError(
             f"--config {shown(given.config[0])}: it does not say which task; snnlab run TASK "
-            f"--config ..., tasks: {', '.join(TASKS.names())}"
+            f"--config ..., tasks: {', '.join(names())}"
         )
     return fit[0]
 

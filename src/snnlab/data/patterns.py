@@ -106,15 +106,17 @@ class Noise:
         n_in: inputs.
         n_steps: T.
         probability: of a spike in a step.
+        n_classes: of the labels, which are drawn at random.
     """
 
-    def __init__(self, n_in: int, n_steps: int, probability: float) -> None:
-        self.n_in, self.probability = n_in, probability
+    def __init__(self, n_in: int, n_steps: int, probability: float, n_classes: int = 1) -> None:
+        self.n_in, self.probability, self.n_classes = n_in, probability, n_classes
         self.periods = (Period("noise", n_steps, 0),)
 
     def draw(self, key: jax.Array, batch_size: int) -> Trials:
         shape = (1, batch_size, self.n_in)
-        return Trials(jnp.full(shape, self.probability), jnp.zeros(batch_size, jnp.int32), {})
+        labels = jax.random.randint(key, (batch_size,), 0, self.n_classes, jnp.int32)
+        return Trials(jnp.full(shape, self.probability), labels, {})
 
 
 class FrozenLoader(ResumableLoader[Batch]):

@@ -135,7 +135,7 @@ class _Program:
         traced = [jax.make_jaxpr(f, return_shape=True)(*example) for f in functions]
         jaxprs = [jaxpr for jaxpr, _ in traced]
         treedef = jax.tree.structure(traced[0][1])
-        signatures = [_signature(j.jaxpr) for j in jaxprs]
+        signatures = [signature(j.jaxpr) for j in jaxprs]
         if any(s != signatures[0] for s in signatures):
             raise NotAlike("the seeds' programs are not the same computation")
         columns = list(zip(*(j.consts for j in jaxprs)))
@@ -167,7 +167,7 @@ def _same(a: Any, b: Any) -> bool:
     )
 
 
-def _signature(jaxpr: Any) -> list[Any]:
+def signature(jaxpr: Any) -> list[Any]:
     """What a jaxpr computes, constants of its own left open: names, shapes, embedded values."""
     found: list[Any] = [str(v.aval) for v in (*jaxpr.constvars, *jaxpr.invars)]
     for eqn in jaxpr.eqns:
@@ -178,9 +178,9 @@ def _signature(jaxpr: Any) -> list[Any]:
             for part in param if isinstance(param, list | tuple) else (param,):
                 if isinstance(part, jex.ClosedJaxpr):
                     found.append([_bytes(c) for c in part.consts])
-                    found.append(_signature(part.jaxpr))
+                    found.append(signature(part.jaxpr))
                 elif isinstance(part, jex.Jaxpr):
-                    found.append(_signature(part))
+                    found.append(signature(part))
     return found
 
 
