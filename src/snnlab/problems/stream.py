@@ -29,7 +29,8 @@ ENDLESS = 2**62
     "Run",
     only={"log": ()},
     fixed={
-        "mode": "train", "shard": "batch", "distributed": "", "load_exp_folder": "",
+        "mode": "train", "published": False, "shard": "batch", "distributed": "",
+        "load_exp_folder": "",
         "use_pretrained_model": False, "only_do_testing": False, "trials": 1,
         "vmap_trials": "auto", "n_show": 1, "animate": False, "plot_epoch_freq": 0,
     },
@@ -63,7 +64,8 @@ class StreamLearner(LearnerConfig):
         "epochs": property(lambda self: self.rows), "acc_th": 0.0, "pruning_epochs": 0,
         "pruning_threshold": 0.0, "save_best": True, "loss_steps": "each", "loss_of": "step",
         "warmup_ratio": 0.0, "lr_schedule": "constant", "lr_milestones": "", "lr_gamma": 0.1,
-        "lr_patience": 1, "use_regularizers": False, "reg_factor": 0.5, "reg_fmin": 0.01,
+        "lr_patience": 1, "lr_step": 0, "lr_min": 0.0, "goal_of": "validation",
+        "loss_reduction": "sum", "use_regularizers": False, "reg_factor": 0.5, "reg_fmin": 0.01,
         "reg_fmax": 0.5,
     },
 )  # fmt: skip
