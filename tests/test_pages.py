@@ -77,7 +77,7 @@ RUNS = sorted({
 def test_a_run_of_a_page_is_one(line: str, capsys: pytest.CaptureFixture) -> None:
     """Its options and configs are there, and belong together."""
     assert cli.main([*shlex.split(line)[1:], "--dry_run"]) == 0
-    assert "\nlearner:\n" in capsys.readouterr().out
+    assert "\nmodel:\n" in capsys.readouterr().out
 
 
 def test_a_search_of_a_page_is_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
