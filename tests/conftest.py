@@ -63,8 +63,3 @@ def _environ_of_brainstate() -> Iterator[None]:
     changed = {k: v for k, v in before.items() if k not in after or after[k] is not v}
     if changed:
         environ.set(**changed)
-
-
-@pytest.fixture(scope="module")
-def compiled_once() -> None:
-    """Every module's programs are (above)."""

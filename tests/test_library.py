@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(folder: Path, compiled_once: None) -> Any:
+def trained(folder: Path) -> Any:
     """Problem -> its run, trained when it is first asked for."""
     made: dict[str, snnlab.Run] = {}
 
@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_passed_over(trained: Any, tmp_path: Path) -> No
     assert any(not np.array_equal(newest[name], value) for name, value in wanted.items())
 
 
-def test_several_seeds(folder: Path, compiled_once: None) -> None:
+def test_several_seeds(folder: Path) -> None:
     path = folder / "two"
     run = snnlab.train(
         "long-term-dependency", progress=False, **options_of("match", filepath=path, trials=2)
@@ -253,7 +253,7 @@ def test_training_goes_on_in_the_same_process(trained: Any, tmp_path: Path, caps
 
 
 def test_it_tells_how_it_goes_and_calls_hooks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, compiled_once: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """Without a folder it makes one of its own, as the command does."""
     epochs = []

@@ -67,7 +67,7 @@ def scalars(found: Any, tag: str) -> list[tuple[int, float]]:
 
 @needs("tensorboard")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
-def test_a_run_is_logged_and_a_resume_goes_on(tmp_path: Path, compiled_once: None) -> None:
+def test_a_run_is_logged_and_a_resume_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     loggers = "--log", "tensorboard,mine"
     assert call("image", "--epochs", "2", "--filepath", str(run), *loggers) == 0
@@ -104,7 +104,7 @@ def test_a_run_is_logged_and_a_resume_goes_on(tmp_path: Path, compiled_once: Non
 
 
 @pytest.mark.slow
-def test_loggers_change_no_number(tmp_path: Path, compiled_once: None) -> None:
+def test_loggers_change_no_number(tmp_path: Path) -> None:
     for name, flags in (("without", ()), ("with", ("--log", "mine,broken,breaks"))):
         call("image", "--filepath", str(tmp_path / name), *flags)
     assert_same(tmp_path / "with", tmp_path / "without")

@@ -16,7 +16,7 @@ from snnlab.training.checkpoint_files import Place, damage, places
 from snnlab.training.checkpoint_writer import Writer
 from snnlab.training.programs import Programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 
 def resident_bytes() -> int:

@@ -84,7 +84,6 @@ def test_it_has_a_title_cells_and_public_names(name: str) -> None:
     assert modules <= PUBLIC
 
 
-@pytest.mark.usefixtures("compiled_once")
 @pytest.mark.parametrize("name", CHECKS)
 def test_it_finds_what_it_says(
     name: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,8 +20,6 @@ from snnlab import interrupts
 from snnlab.errors import UsageError
 from snnlab.interrupts import Interrupted
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 class Stop:
     """Makes the k-th look for a signal find one."""
@@ -45,7 +43,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, compiled_once: None):
+def whole(tmp_path_factory: pytest.TempPathFactory):
     """Runs that nothing ended, by problem and flags."""
     made: dict[tuple[str, ...], Path] = {}
 

@@ -43,9 +43,7 @@ def test_refusals_need_no_jax() -> None:
 
 
 @pytest.mark.slow
-def test_from_a_run_and_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture, compiled_once: None
-) -> None:
+def test_from_a_run_and_back(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """A run is written, shown, trained further, resumed, loaded, written again."""
     pytest.importorskip("nir", reason="of the extra 'nir'")
     data: dict[str, Any] = {"downsample": 4, "data_length": 8, "batch_size": 256, "devices": "cpu"}

@@ -12,7 +12,7 @@ import snnlab
 from image_files import write_cifar, write_idx
 from own_files import by_class, gestures
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 SMALL = {
     "method": "expsm_diag", "n_rec": 24, "n_layer": 1, "data_length": 12, "batch_size": 8,
     "epochs": 8, "lr": 5e-3, "plot_epoch_freq": 0, "checkpoint_minutes": 0.0, "n_show": 1,

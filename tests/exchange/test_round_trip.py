@@ -166,7 +166,7 @@ def gradients(make: Any, method: str) -> dict[str, np.ndarray]:
         ),
     ],
 )
-def test_learning_goes_on(method: str, foreign: bool, compiled_once: None) -> None:
+def test_learning_goes_on(method: str, foreign: bool) -> None:
     """Of the network itself bit for bit; of any such graph up to the order of sums."""
     config = ModelConfig(model="CuBaLIF", n_rec=N, n_layer=1, ff_scale=9000.0, fix_tau_rec=True)
     graph = to_nir(build_network(config, N_IN, N_OUT, "plain", 5)).graph

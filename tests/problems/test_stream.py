@@ -32,7 +32,6 @@ from snnlab.runs import RunFolder
 from snnlab.training.checkpoint_files import Place, places
 from snnlab.training.hooks import Hook
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 #: A run of 8 rows with 4 stretches each, and a change every 10 stretches.
 FLAGS = (
     "--n_rec 6 --n_in 8 --stretch 20 --hold 10 --update_every 10 --report_every 80 --window 40 "
@@ -73,7 +72,7 @@ def assert_same(run: Path, whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, compiled_once: None) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
     assert call(*TINY, "--filepath", str(run)) == 0
     return run

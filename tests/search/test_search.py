@@ -89,7 +89,7 @@ def in_this_process(arguments: Sequence[str], _cwd: Path) -> int:
         sys.argv = before
 
 
-@pytest.mark.usefixtures("optuna", "compiled_once")
+@pytest.mark.usefixtures("optuna")
 def test_a_killed_trial_goes_on_and_a_hopeless_one_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

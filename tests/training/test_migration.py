@@ -49,7 +49,6 @@ def aged(checkpoint: Path) -> None:
     (checkpoint / "SHA256SUMS").write_text("".join(f"{x}\n" for x in sums))
 
 
-@pytest.mark.usefixtures("compiled_once")
 @pytest.mark.parametrize(
     ("problem", "flags"),
     [
