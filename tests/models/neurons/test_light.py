@@ -20,7 +20,11 @@ for found in pkgutil.iter_modules(neurons.__path__):
     module = importlib.import_module(f"snnlab.models.neurons.{found.name}")
     for name, kind in inspect.getmembers(module, inspect.isclass):
         if issubclass(kind, Neuron) and kind.__module__ == module.__name__:
-            print(name, *sorted(kind().values(3, np.random.default_rng(0))))
+            needed = [
+                np.ones(3) for p in list(inspect.signature(kind).parameters.values())
+                if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+            ]
+            print(name, *sorted(kind(*needed).values(3, np.random.default_rng(0))))
 """
 
 
@@ -30,5 +34,5 @@ def test_no_description_needs_jax() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert {"SEAdLIF", "BRF", "CuBaLIF"} <= set(lines)
+    assert {"SEAdLIF", "BRF", "CuBaLIF", "NIRNeuron"} <= set(lines)
     assert lines["BRF"] == "b_offset omega theta"

@@ -113,7 +113,7 @@ def pass_over_traces(
         return {**new, **rest}, {**found, **more}
     if entering is None:
         return traces, {} if c is None else join(graph, _read(graph, traces, c))
-    length = next(iter(entering[1].values())).shape[0]
+    length = max((f.shape[0] for f in entering[1].values()), default=0)  # of all the same
     own = kernel_relations(graph, traces, length)
     mine = {key: e for key, e in traces.items() if key[0] in own}
     one_pass = pass_in_pallas if length <= graph.kernels.pass_steps else pass_in_one
