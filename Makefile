@@ -50,7 +50,7 @@ run: $(VENV)/.installed
 	@$(BIN)/python tasks/task-image-classification.py --method expsm_diag $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -65,7 +65,7 @@ test-newest:
 	  echo "test-newest: skipped, there is no Python 3.12 or 3.13; set NEWEST_PYTHON=/path/to/it")
 
 newest: $(NEWEST)/.installed
-	@$(NEWEST)/bin/python -m pytest --numprocesses auto --dist loadfile \
+	@$(NEWEST)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
 	  tests/learners/test_ladder.py tests/learners/test_brainscale.py tests/test_resume.py $(ARGS)
 	@$(NEWEST)/bin/python tasks/task-image-classification.py --method expsm_diag
 
@@ -86,7 +86,7 @@ $(VENV)/.browser: | $(BIN)/python
 	  echo "browser: skipped, npm did not install $(BROWSER)"
 
 coverage: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 # One after the other, also under `make -j`: pytest's summary is the last line.
 check: $(VENV)/.installed-dev browser

@@ -63,3 +63,19 @@ def _environ_of_brainstate() -> Iterator[None]:
     changed = {k: v for k, v in before.items() if k not in after or after[k] is not v}
     if changed:
         environ.set(**changed)
+
+
+#: Files of few and long tests go first, so that no worker is left with them at the end.
+LONG = (
+    "test_resume.py", "test_library.py", "test_notebooks.py", "test_stream.py", "test_kills.py",
+    "test_gradient_analysis.py", "test_interrupts.py", "test_experiment.py", "test_search.py",
+    "test_evidence.py", "test_neurons.py", "test_tuning.py", "test_sparse.py", "test_chunked.py",
+    "test_precision.py", "test_times.py", "test_alarms.py", "test_balanced.py", "test_examples.py",
+    "test_delayed_match.py", "test_boerlin.py", "test_loggers.py", "test_placement.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """See :data:`LONG`; within a file the order stays."""
+    places = {name: k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))

@@ -108,7 +108,7 @@ def test_a_sweep_of_a_task_by_name_runs_it_from_anywhere(
     assert done.stderr.startswith("snnlab: error: --devices")
     assert done.returncode == 1
     path.write_text("task: coba-ei\nconfig: two-cores\ngrid: {n_cue: [3, 4]}\n")
-    with pytest.raises(UsageError, match=r"own\.yaml, run 'n_cue 4': --n_cue 4: must be odd"):
+    with pytest.raises(UsageError, match="run 'n_cue 4': --n_cue 4: must be odd"):
         cli.main(["sweep", str(path)])
     path.write_text("task: coba-e\ngrid: {n_cue: [3]}\n")
     with pytest.raises(UsageError, match="did you mean 'coba-ei'"):

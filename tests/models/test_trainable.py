@@ -337,7 +337,7 @@ def test_renewed_values_do_not_break_an_online_learner() -> None:
     ("task", "flags", "words"),
     [
         (ImageClassification, "--trainable tau_a", "tau_a: no such choice with --model lif-delta; "
-         "valid: bias, V_th, tau_mem, tau_o"),
+         "valid: bias, map_bias, V_th, tau_mem, tau_o"),
         (ImageClassification, "--trainable tau_mem --model if-delta", "tau_mem: no such choice"),
         (ImageClassification, "--trainable tau_o --tau_o 0", "tau_o: no such choice"),
         (ImageClassification, "--trainable beta --model alif-delta --beta 0", "with --beta 0"),
