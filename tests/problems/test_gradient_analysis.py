@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from snnlab.cli.run import main as snnlab_run
 from snnlab.errors import UsageError
 from snnlab.problems import gradient_rows
 from snnlab.problems.gradient_analysis import command
@@ -112,7 +113,7 @@ def test_what_is_there_is_not_computed_again(done: Path, monkeypatch: pytest.Mon
             super().__init__(config, seed, compiled)
 
     monkeypatch.setattr(gradient_rows, "Subject", Counted)
-    run(done, "--resume", str(done))
+    assert snnlab_run("snnlab run", ["--resume", str(done)]) == 0  # the task is that of the folder
     assert made == []
     assert rows(done) == before
     run(done, "--resume", str(done), "--rec_scales", "2,1,0", "--rules", "diag", "--trials", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ OTHERS = {
         "snnlab.problems.gradient_analysis:command",
     ),
 }
+#: Of those that can be resumed: an option of ``config.yaml`` that no other has.
+MARKS = {"gradient-analysis": "rules"}
 EXAMPLES = {
     "image-classification": "with the defaults",
     "image-classification --help": "its options, and configs that fit",
@@ -81,7 +84,13 @@ def _task_of(argv: Sequence[str]) -> str:
         return ""
     if given.resume:
         from snnlab.library import load as load_run
+        from snnlab.runs import RunFolder
 
+        with contextlib.suppress(UsageError):  # the checkpoint of a run says what its config was
+            options = RunFolder.existing(given.resume[-1]).read_config()
+            for name, option in MARKS.items():
+                if option in options:
+                    return name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the resume itself tells of damaged checkpoints
             return load_run(given.resume[-1]).task
