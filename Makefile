@@ -4,6 +4,7 @@
 # make browser  fetch the headless browser of one test with npm, where that is installed
 # make docs   build the documentation site, site/index.html, and check its links
 # make test-newest  ladder, example network and a resume with the newest releases (Python >= 3.12)
+# make results-check  run again what figures of the pages say, and compare (ten minutes on two cores)
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
@@ -13,13 +14,13 @@ BIN  := $(VENV)/bin
 PIP  := -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # What the tests use; the main job needs none of them.
 EXTRAS := dev,data,brainscale,pandas,audio,speech,aedat,nir,readers,neurobench,tensorboard
-CODE := src tests $(wildcard tasks examples docs/_site docs/notebooks)
+CODE := src tests $(wildcard tasks examples docs/_site docs/notebooks docs/results)
 
 .DEFAULT_GOAL := help
-.PHONY: help browser run test test-slow test-newest newest coverage check format format-check lint types docs clean
+.PHONY: help browser run test test-slow test-newest newest coverage results-check check format format-check lint types docs clean
 
 help:
-	@sed -n '1,6s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 # ---------------------------------------------------------------- environment
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
@@ -87,6 +88,10 @@ $(VENV)/.browser: | $(BIN)/python
 
 coverage: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+
+# Commands as a user has them; SNNLAB_TEST_DATA is the folder of recordings, ARGS="--list" says what is run.
+results-check: $(VENV)/.installed
+	@$(BIN)/python docs/results/check.py $(ARGS)
 
 # One after the other, also under `make -j`: pytest's summary is the last line.
 check: $(VENV)/.installed-dev browser
