@@ -152,12 +152,12 @@ def verdict(row: Row, found: Sequence[float]) -> tuple[bool, str]:
 
 
 class Checking:
-    """Rows that several workers, one a core, run."""
+    """Rows that several workers, one a core, run, the longest first."""
 
     def __init__(self, chosen: Sequence[Row], folder: Path) -> None:
         self.folder = folder
         self.left: queue.SimpleQueue[Row] = queue.SimpleQueue()
-        for row in sorted(chosen, key=lambda r: -r.seconds * len(r.again)):  # the longest first
+        for row in sorted(chosen, key=lambda r: -r.seconds * len(r.again)):
             self.left.put(row)
         self.failed: list[str] = []
         self.printing = threading.Lock()
@@ -172,12 +172,17 @@ class Checking:
             try:
                 found = [self.value(row, seed, core) for seed in row.again]
                 holds, told = verdict(row, found)
-            except (RuntimeError, ValueError, KeyError) as error:
+            except (RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
                 holds, told = False, f"DOES NOT RUN: {error}"
             with self.printing:
                 took = time.monotonic() - start
                 print(f"{row.name} ({row.page}): {told}; {took:.0f} s", flush=True)
                 self.failed += [row.name] * (not holds)
+
+    def stop(self) -> None:
+        """Begin no other row."""
+        while not self.left.empty():
+            self.left.get_nowait()
 
     def value(self, row: Row, seed: int, core: int | None) -> float:
         place = self.folder / f"{row.name}-{seed}"
@@ -214,8 +219,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers = [threading.Thread(target=checking.work, args=[c]) for c in cores(given.cores)]
         for worker in workers:
             worker.start()
-        for worker in workers:
-            worker.join()
+        try:
+            for worker in workers:
+                worker.join()
+        except KeyboardInterrupt:  # the runs have it too
+            checking.stop()
+            for worker in workers:
+                worker.join()
+            return 130
     print(f"{len(ready) - len(checking.failed)} of {len(ready)} rows hold")
     return 1 if checking.failed else 0
 
