@@ -63,6 +63,16 @@ class Size(Options):
     )
 
 
+class Reset(Options):
+    """Of neurons that a spike resets."""
+
+    detach_reset: bool = option(
+        default=False,
+        help="let no gradient flow through the reset after a spike, nor through what else a spike "
+        "does to its own neuron (adaptation, refractoriness)",
+    )
+
+
 # ------------------------------------------------------------- neurons with times in ms
 
 
@@ -191,6 +201,6 @@ class Spiking(Options):
 
 
 #: Options of a model with a :class:`snnlab.models.neuron.Neuron`, without a map of its own spikes.
-FEED_FORWARD = (Maps, Spiking)
+FEED_FORWARD = (Maps, Spiking, Reset)
 #: Options of such a model with a map of its own spikes.
-RECURRENT = (Maps, RecurrentMap, Spiking)
+RECURRENT = (Maps, RecurrentMap, Spiking, Reset)

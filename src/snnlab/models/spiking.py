@@ -68,6 +68,8 @@ class SpikingLayer(Layer):
         single: at most one spike per sample and step.
         adc: function of the drive (quantisation), or ``None``.
         bias: whether a trained bias is added to the drive.
+        detach_reset: whether the spikes that ``neuron.step`` is given are constants to gradients;
+            those that the recurrent map and the layer above see are not.
     """
 
     def __init__(
@@ -82,11 +84,12 @@ class SpikingLayer(Layer):
         single: bool = False,
         adc: Callable[[jax.Array], jax.Array] | None = None,
         bias: bool = False,
+        detach_reset: bool = False,
     ) -> None:
         super().__init__()
         self.neuron, self.w, self.v, self.norm = neuron, w, v, norm
         self.value = dict(value)
-        self.single, self.adc = single, adc
+        self.single, self.adc, self.detach_reset = single, adc, detach_reset
         self.n = w.out_size[0]
         self._v_slow = v_slow
         self.bias = zero_bias(self.n) if bias else None
@@ -126,7 +129,8 @@ class SpikingLayer(Layer):
             drive = drive + self.r.value @ self._v_slow
         if self.adc is not None:
             drive = self.adc(drive)
-        new = self.neuron.step(self._states(), s, drive, value)
+        own = jax.lax.stop_gradient(s) if self.detach_reset else s
+        new = self.neuron.step(self._states(), own, drive, value)
         for name, state in self.state.items():
             # Copies, where one state may drive another within the step (docs/architecture.md).
             state.value = new[name] * 1.0 if len(self.state) > 1 else new[name]

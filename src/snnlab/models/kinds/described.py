@@ -44,7 +44,7 @@ def layer_of(
         v = draw.map(draw.orthogonal(n) * (gain * no_self), c.fix_w_rec, mask=no_self)
     return spiking.SpikingLayer(
         neuron, w, value, v=v, norm=draw.norm(n), single=c.single_spike, adc=draw.adc(),
-        bias=c.trains_bias,
+        bias=c.trains_bias, detach_reset=c.detach_reset,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab.config import option
 from snnlab.lazy import lazy
-from snnlab.models.options import AfterSpike, MembraneTime, Options, Scales, Threshold
+from snnlab.models.options import AfterSpike, MembraneTime, Options, Reset, Scales, Threshold
 from snnlab.models.surrogates import surrogate
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ class Layered(Options):
         "snnlab, or plain for bptt); 1 = all, dense",
         gt=0,
         le=1,
-    )
-    detach_reset: bool = option(
-        default=False, help="let no gradient flow through the reset after a spike"
     )
     tau_mem_sigma: float = option(
         default=1.0,
@@ -93,8 +90,8 @@ class Facilitation(Options):
     trains = {"tau_f": ()}  # noqa: RUF012
 
 
-IF = (Threshold, JumpTime, Layered, Scales)
-LIF = (Threshold, MembraneTime, Layered, Scales)
+IF = (Threshold, JumpTime, Layered, Reset, Scales)
+LIF = (Threshold, MembraneTime, Layered, Reset, Scales)
 ALIF, GIF = (*LIF, Adaptation), (*LIF, AfterSpike)
 
 

@@ -67,6 +67,10 @@ class Balance(Options):
 
     @staticmethod
     def check(config: Any) -> None:
+        if config.detach_reset and config.reset == "default" and config.fix_w_rec:
+            raise ValueError(
+                "--detach_reset with --fix_w_rec: there is no reset, unless --reset names one"
+            )
         if not config.balance_refit:
             return
         if not config.balance:
@@ -124,7 +128,7 @@ def rlif(draw: Draw, n_in: int) -> Any:
         draw.values(values, c.fix_tau_rec, renewed=c.balance_refit),
         v=draw.map(recurrent, c.fix_w_rec, mask, c.balance_refit),
         v_slow=slow if c.slow_dynamics else None, norm=draw.norm(n), single=c.single_spike,
-        adc=draw.adc(), bias=c.trains_bias,
+        adc=draw.adc(), bias=c.trains_bias, detach_reset=c.detach_reset,
     )  # fmt: skip
 
 
