@@ -74,7 +74,8 @@ def other_value(entry: Entry, value: Any) -> Any:
     if str in kinds:
         known = {
             "quantize": "8.4", "quantize_adc": "8.4", "lr_milestones": "1", "trainable": "bias",
-            "distributed": "localhost:2222,2,0", "log": "wandb",
+            "distributed": "localhost:2222,2,0", "log": "wandb", "tau_rec": "200,20000",
+            "tau_out": "10,30",
         }  # fmt: skip
         return known.get(entry.name, "own")
     if int in kinds:

@@ -174,7 +174,9 @@ def test_sim_draws_without_training(finished: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "sim"
     task(*SMALL, "--mode", "sim", "--filepath", str(fresh))
     assert (fresh / "figures" / "test-samples.png").exists()
-    assert not (fresh / "results.json").exists()
+    found = json.loads((fresh / "results.json").read_text())
+    assert (found["mode"], found["split"], len(found["firing_rates"])) == ("sim", "sim", 1)
+    assert not {"test_accuracy", "costs"} & set(found)
 
 
 def test_a_diverging_run_keeps_its_checkpoint(

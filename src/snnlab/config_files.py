@@ -12,8 +12,9 @@ from pathlib import Path
 
 from snnlab.errors import UsageError, nearest, shown
 
-#: Folder of sweep files, which are no configs of a run.
-SWEEPS = "sweeps"
+#: Folders of sweep files and of published claims (``snnlab reproduce``): no configs of a run.
+SWEEPS, CLAIMS = "sweeps", "reproduce"
+_OTHERS = (SWEEPS, CLAIMS)
 #: Folder of the published commands of all tasks: a file's name begins with a task's folder.
 PUBLISHED = "published"
 
@@ -71,7 +72,8 @@ def find(given: str, folder: str = "") -> str:
 
     Args:
         given: path or name; ``configs/<name>.yaml`` is a name as well, from any folder.
-        folder: whose files are meant where several have a name; ``sweeps``: no others.
+        folder: whose files are meant where several have a name; of ``sweeps`` and ``reproduce``
+            no others.
 
     Returns:
         Its path; a path that is not there as it was given.
@@ -86,8 +88,8 @@ def find(given: str, folder: str = "") -> str:
     if word != given:
         word = word.removesuffix(".yaml")
     known = {
-        name: path for name, path in names(SWEEPS if folder == SWEEPS else "").items()
-        if folder == SWEEPS or path.parent.name != SWEEPS
+        name: path for name, path in names(folder if folder in _OTHERS else "").items()
+        if folder in _OTHERS or path.parent.name not in _OTHERS
     }  # fmt: skip
     for name in (word, f"{folder}/{word}"):
         if name in known:

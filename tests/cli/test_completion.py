@@ -24,6 +24,8 @@ ANSWERS = {
     "snnlab co": {"configs", "compare", "completion"},
     "snnlab run long-term-dependency --config es": {"es-d-rtrl", "es-d-rtrl-4000"},
     "snnlab run image-classification --method dia": {"diag"},
+    "snnlab reproduce nmnist": {"nmnist-es-d-rtrl", "nmnist-bptt", "nmnist-800-recordings"},
+    "snnlab reproduce t": {"table"},
     "snnlab data prepare s": {"shd", "ssc", "spoken-digits", "sc", "sequential-digits"},
 }
 

@@ -117,7 +117,7 @@ def test_a_sweep_of_a_task_by_name_runs_it_from_anywhere(
 
 def test_every_config_has_a_task_and_a_name(capsys: pytest.CaptureFixture) -> None:
     folders = {task.files for _, task in TASKS.items()} | {"gradient-analysis"}
-    folders |= {config_files.SWEEPS, config_files.PUBLISHED}
+    folders |= {config_files.SWEEPS, config_files.CLAIMS, config_files.PUBLISHED}
     known = config_files.names()
     assert {path.parent.name for path in known.values()} == folders
     assert len(known) == len(list((ROOT / "configs").rglob("*.yaml")))

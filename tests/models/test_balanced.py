@@ -203,6 +203,42 @@ def test_ranges_of_drawn_parameters(name: str) -> None:
     np.testing.assert_array_equal(layer.threshold, np.ones(6))
 
 
+def test_ranges_of_time_constants() -> None:
+    """Of published code until November 2024: 5 to 25 steps of the network, whatever R is."""
+    layer = made("--tau-rec", "1.25,6.25", repeat=4).layers[0]
+    tau = -1 / np.log(np.asarray(layer.value["alpha"](), float))
+    assert 5 < tau.min() < tau.max() < 25
+    assert layer.value["alpha"].limits == pytest.approx((decay(5), decay(25)))
+    net = made("--balance", "--tau-rec", "200,20000", "--tau-out", "10,500", repeat=4)
+    assert net.layers[0].value["alpha"].limits == (decay(800), decay(80_000))
+    np.testing.assert_allclose(net.layers[0].value["alpha"](), decay(8000), rtol=1e-6)
+    assert net.readout.decay.limits == (decay(40), decay(2000))
+    np.testing.assert_allclose(net.readout.decay(), decay(60), rtol=1e-6)
+    same, other = made(), made("--tau-rec", "1900,2100", "--tau-out", "5,25")
+    for a, b in zip(get_params(same).values(), get_params(other).values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--tau-rec", "5"), "must be LOW,HIGH"),
+        (("--tau-rec", "5,x"), "must be LOW,HIGH"),
+        (("--tau-rec", "25,5"), "must be LOW,HIGH"),
+        (("--tau-out", "0,25"), "must be LOW,HIGH"),
+        (("--tau-out", "5,inf"), "must be LOW,HIGH"),
+        (("--balance", "--tau-rec", "5,25"), "begin at 2,000, which must be in the range"),
+        (("--balance", "--tau-out", "20,25"), "begin at 15, which"),
+        (("--balance", "--fix-tau-rec", "--tau-rec", "5,2500"), "--tau_rec does not apply"),
+        (("--model", "GRU", "--tau-out", "5,50"), "--tau_out does not apply"),
+        (("--model", "LIF", "--tau-rec", "5,50"), "--tau_rec does not apply"),
+    ],
+)
+def test_ranges_that_are_none(flags: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        model(*flags)
+
+
 def test_what_is_fixed_is_no_parameter() -> None:
     everything = set(get_params(made("--balance")))
     assert everything == {

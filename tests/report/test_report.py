@@ -20,7 +20,8 @@ from snnlab.cli import main as cli
 from snnlab.errors import UsageError
 from snnlab.report import write as reports
 from snnlab.report.found import read
-from snnlab.report.statistics import confusion_of, spread_of
+from snnlab.report.statistics import confusion_of
+from snnlab.scores import spread_of
 
 VOID = {"meta", "br", "img"}
 

@@ -67,7 +67,8 @@ def parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
         if name == "run":
             _run(own, words[1:])
         elif name in (
-            "configs", "info", "compare", "report", "data", "completion", "export", "import",
+            "configs", "info", "compare", "report", "reproduce", "data", "completion", "export",
+            "import",
         ):  # fmt: skip
             module = COMMANDS[name].main.partition(":")[0]
             load(f"snnlab.cli.{module}:arguments")(own)
@@ -109,8 +110,16 @@ def _values(parser: Parser) -> None:
                 for own in inner._actions:
                     if (name, own.dest) == ("show", "name"):
                         _complete(own, lambda **_: config_files.names())
+                    elif (name, own.dest) == ("reproduce", "claim"):
+                        _complete(own, _claims)
                     elif (name, own.dest) == ("prepare", "name"):
                         _complete(own, lambda **_: load("snnlab.data.prepared:names")())
+
+
+def _claims(prefix: str = "", **_: Any) -> Sequence[str]:
+    """Words and names of ``snnlab reproduce``, and files."""
+    words = [word for word in ("list", "table") if word.startswith(prefix)]
+    return words + list(_names(config_files.CLAIMS)(prefix))
 
 
 def _names(folder: str) -> Callable[..., Sequence[str]]:

@@ -23,7 +23,8 @@ def main(prog: str, argv: Sequence[str]) -> int:
     """List the configs, or print one."""
     parser = Parser(
         prog=prog,
-        description="Experiments that --config takes by name, and sweeps of snnlab sweep.",
+        description="Experiments that --config takes by name, sweeps of snnlab sweep, and "
+        "published claims of snnlab reproduce.",
     )
     arguments(parser)
     given = parser.parse_args(argv)
@@ -48,8 +49,9 @@ def main(prog: str, argv: Sequence[str]) -> int:
 
 
 def _found(name: str) -> str:
-    """The file of a name, sweeps included."""
-    folder = config_files.SWEEPS if name.startswith(f"{config_files.SWEEPS}/") else ""
+    """The file of a name, sweeps and claims included."""
+    first = name.partition("/")[0]
+    folder = first if first in (config_files.SWEEPS, config_files.CLAIMS) else ""
     path = config_files.find(name, folder)
     if not Path(path).is_file():
         raise UsageError(f"no config '{shown(name)}'{nearest(name, config_files.names())}")

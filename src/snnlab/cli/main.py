@@ -42,6 +42,8 @@ COMMANDS = {
     "import": Command("FILE.nir", "what a network of another framework becomes here",
                       "import_:main"),
     "sweep": Command("FILE", "all runs of a sweep file; resumable", "sweep:main"),
+    "reproduce": Command("[list|table|NAME]", "published figures: runs that test one, its verdict",
+                         "reproduce:main"),
     "data": Command("list|prepare|check", "datasets; look through your own recordings",
                     "data:main"),
     "bench": Command("NAME", "measure the learners, the pipeline, other frameworks", "bench:main"),

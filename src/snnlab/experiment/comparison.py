@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from snnlab.errors import UsageError
 from snnlab.lazy import lazy
@@ -68,7 +68,7 @@ class Outcome:
         found = []
         for rows in self.rows:
             score = score_of(rows)
-            val = [r for r in rows if r["split"] == "val" and _is_number(r.get(score.name))]
+            val = [r for r in rows if r["split"] == "val" and is_number(r.get(score.name))]
             found += [_best(val, score)] if val else []
         return found
 
@@ -76,13 +76,14 @@ class Outcome:
         """Measure -> a value for each seed that has it (accuracies as fractions, rates in Hz).
 
         ``best_*`` are of the epoch with the best validation score (of equal ones, the least loss),
-        averaged over layers; ``balance`` scores the neurons whose currents vary, ``balance_all``
+        averaged over layers; ``last_*`` of the last epoch (of training, the mean over its batches);
+        ``balance`` scores the neurons whose currents vary, ``balance_all``
         all of them, a constant current as 0.
         """
         found: dict[str, list[float]] = {}
 
         def add(name: str, value: Any) -> None:
-            values = [v for v in (value if isinstance(value, list) else [value]) if _is_number(v)]
+            values = [v for v in (value if isinstance(value, list) else [value]) if is_number(v)]
             if values:
                 found.setdefault(name, []).append(statistics.fmean(values))
 
@@ -92,7 +93,7 @@ class Outcome:
             by_split: dict[str, list[dict[str, Any]]] = {}
             for row in rows:
                 by_split.setdefault(row["split"], []).append(row)
-            val = [row for row in by_split.get("val", []) if _is_number(row.get(name))]
+            val = [row for row in by_split.get("val", []) if is_number(row.get(name))]
             if val:
                 best = _best(val, score)
                 add("best_epoch", best["epoch"])
@@ -104,14 +105,15 @@ class Outcome:
             for row in by_split.get("initial", [])[:1]:
                 for measure in ("balance", "balance_all"):
                     add(f"initial_{measure}", row.get(measure))
-            for row in by_split.get("test", [])[-1:]:
-                add(f"test_{name}", row.get(name))
+            for split in ("train", "test"):
+                for row in by_split.get(split, [])[-1:]:
+                    add(f"{'last_' * (split == 'train')}{split}_{name}", row.get(name))
         seconds = self.results.get("seconds")
         if seconds is not None:
             # Seeds in one vmapped program share their time.
             together = bool(self.results.get("vmapped"))
             every = seconds if isinstance(seconds, list) else [seconds]
-            every = [s for s in every if _is_number(s)] or [0.0]
+            every = [s for s in every if is_number(s)] or [0.0]
             found["seconds"] = [max(every) if together else sum(every)]
         return found
 
@@ -122,11 +124,12 @@ def _rows(folder: RunFolder) -> list[dict[str, Any]]:
     return [
         row for row in found
         if isinstance(row, dict) and isinstance(row.get("split"), str)
-        and _is_number(row.get("epoch"))
+        and is_number(row.get("epoch"))
     ]  # fmt: skip
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -135,7 +138,7 @@ def _best(val: Sequence[dict[str, Any]], score: Score) -> dict[str, Any]:
 
     def key(row: dict[str, Any]) -> tuple[tuple[float, float], float]:
         loss: Any = row.get("loss")
-        return score.rank(row[score.name], loss if _is_number(loss) else math.inf), -row["epoch"]
+        return score.rank(row[score.name], loss if is_number(loss) else math.inf), -row["epoch"]
 
     return max(val, key=key)
 

@@ -46,6 +46,8 @@ def simulate(config: Any, problem: Problem, parts: Assembly, console: Console) -
     with runs.disk_errors(folder.path, going_on=False):
         paths = draw(config, problem, parts, params, target, [], 0)
     if lock is not None:
+        with runs.disk_errors(folder.path, going_on=False):
+            lock.write_results({"mode": "sim", **row})
         lock.unlock()
     score = problem.score
     console.print(

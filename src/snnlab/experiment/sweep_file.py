@@ -36,7 +36,9 @@ Value = bool | int | float | str
 #: Flags that the sweep itself gives to its runs.
 RESERVED = ("filepath", "new_exp_folder", "resume", "config")
 #: The sweep's own files beside its runs' folders.
-OWN_FILES = ("sweep.yaml", "table.md", "results.csv", "comparison.png")
+OWN_FILES = (
+    "sweep.yaml", "table.md", "results.csv", "comparison.png", "verdict.json", "verdict.md",
+)  # fmt: skip
 #: Runs of one sweep.
 MOST_RUNS = 2000
 #: Characters of a folder's name that are left as they are.
@@ -108,9 +110,21 @@ def read_sweep(path: Path) -> SweepFile:
     Raises:
         UsageError: it cannot be read, or is no sweep file.
     """
-    content = read_yaml_file(path, "sweep")
+    return sweep_of(read_yaml_file(path, "sweep"), f"sweep {shown(path)}")
+
+
+def sweep_of(content: Any, title: str) -> SweepFile:
+    """What a sweep file holds.
+
+    Args:
+        content: as YAML has it.
+        title: of the file, in messages.
+
+    Raises:
+        UsageError: it is none.
+    """
     if not isinstance(content, dict):
-        raise UsageError(f"sweep {shown(path)} must be a mapping with task, runs, grid")
+        raise UsageError(f"{title} must be a mapping with task, runs, grid")
     try:
         return SweepFile.model_validate({str(k): v for k, v in content.items()})
     except pydantic.ValidationError as error:
@@ -126,7 +140,7 @@ def read_sweep(path: Path) -> SweepFile:
             if where[-1] in ("low", "high", "step"):
                 what = "must be a number"
         place = ".".join(str(part) for part in where)
-        head = f"sweep {shown(path)}" + f", {shown(place)}" * bool(place)
+        head = title + f", {shown(place)}" * bool(place)
         raise UsageError(f"{head}: {shown(what, 150)}") from None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +132,11 @@ def home_of(path: Path, task: str, files: Iterable[str], tasks: Sequence[str]) -
     return root
 
 
-def flags_to_start(folder: Path) -> list[str]:
-    """By what a run goes on in its folder, or begins there; what holds no run is put aside."""
+def flags_to_start(folder: Path, goes_on: bool = True) -> list[str]:
+    """By what a run goes on in its folder, or begins there; what cannot go on is put aside."""
     if not folder.exists():
         return [f"--filepath={folder}"]
-    if RunFolder(folder).holds_a_run:
+    if goes_on and RunFolder(folder).holds_a_run:
         return [f"--resume={folder}"]
     folder.rename(_free(folder))
     return [f"--filepath={folder}"]
@@ -149,14 +149,16 @@ class Sweep:
         options: the command line.
         path, file: the sweep file, and what it says.
         tasks: names that ``snnlab run`` takes.
+        short: those of them that cannot go on: what one has left is put aside.
 
     Raises:
         UsageError: no such task or script, or a folder with another sweep.
     """
 
     def __init__(
-        self, options: Any, path: Path, file: SweepFile, tasks: Sequence[str] = ()
-    ) -> None:
+        self, options: Any, path: Path, file: SweepFile, tasks: Sequence[str] = (),
+        short: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.members = members_of(file, read_settings(options.set))
         files = {c for m in self.members for c in m.configs}
         self.root = home_of(path, file.task, files, tasks)
@@ -165,6 +167,7 @@ class Sweep:
             ["-m", "snnlab", "run", file.task] if by_name else [str(self.root / file.task)]
         )
         self.path, self.task = path, file.task if by_name else ""
+        self.goes_on = file.task not in short
         self.folder = folder_of(options, path)
         self.plan = self.folder / PLAN
 
@@ -249,7 +252,8 @@ class Sweep:
 
     def run(self, member: Member) -> int:
         """Run one member, output on this terminal; its exit code."""
-        where = flags_to_start(self.folder / member.slug)
+        trains = member.flags.get("mode", "train") == "train"
+        where = flags_to_start(self.folder / member.slug, self.goes_on and trains)
         command = [sys.executable, *self.command, *member.arguments, *where]
         return interrupts.wait_for(command, self.root)
 
@@ -299,15 +303,9 @@ def main(
     if read is not None and not options.collect:
         sweep.check(chosen, read)
     if options.list or dry_run:
-        for k, member in enumerate(sweep.members):
-            console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)
-            console.print(f"     {' '.join(member.arguments)}", markup=False, style="dim")
+        show(sweep, console)
         return 0
-    try:
-        failed = [] if options.collect else _run_all(sweep, chosen, console)
-    except interrupts.Interrupted as error:
-        told = f"go on with the same command: {typed_command()}"
-        raise interrupts.Interrupted(error.signum, told) from None
+    failed = [] if options.collect else run_all(sweep, chosen, console)
     if options.index < 0 or options.collect:
         from snnlab.experiment.comparison import compare
 
@@ -318,8 +316,27 @@ def main(
     return 1 if failed else 0
 
 
+def show(sweep: Sweep, console: Console) -> None:
+    """The runs of a sweep, and what became of them."""
+    for k, member in enumerate(sweep.members):
+        console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)
+        console.print(f"     {' '.join(member.arguments)}", markup=False, style="dim")
+
+
+def run_all(sweep: Sweep, chosen: Sequence[Member], console: Console) -> list[str]:
+    """Run what is not done; names of what failed.
+
+    Raises:
+        Interrupted: by a signal; it tells the command that goes on.
+    """
+    try:
+        return _run_all(sweep, chosen, console)
+    except interrupts.Interrupted as error:
+        told = f"go on with the same command: {typed_command()}"
+        raise interrupts.Interrupted(error.signum, told) from None
+
+
 def _run_all(sweep: Sweep, chosen: Sequence[Member], console: Console) -> list[str]:
-    """Run what is not done; names of what failed."""
     sweep.claim()
     failed = []
     for k, member in enumerate(chosen, start=1):

@@ -10,6 +10,7 @@ name of the copy.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -152,6 +153,33 @@ class FixedPoint:
     def limits(self) -> tuple[float, float]:
         """Smallest and largest number."""
         return -(2.0 ** (self.bits - 1)) * self.step, (2.0 ** (self.bits - 1) - 1) * self.step
+
+
+class TimeRange:
+    """A range of time constants ``LOW,HIGH``.
+
+    Attributes:
+        low, high: its ends.
+
+    Raises:
+        ValueError: the text is no such range, or ``within`` is a time constant outside of it.
+    """
+
+    def __init__(self, text: str, flag: str, within: float | None = None) -> None:
+        try:
+            self.low, self.high = (float(part) for part in text.split(","))
+            if not 0 < self.low < self.high < math.inf:
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f"--{flag} {text}: must be LOW,HIGH, two numbers above 0, the second one the "
+                "larger, such as 5,25"
+            ) from None
+        if within is not None and not self.low <= within <= self.high:
+            raise ValueError(
+                f"--{flag} {text}: with --balance time constants begin at {within:,g}, which must "
+                "be in the range"
+            )
 
 
 class Maps(Options):

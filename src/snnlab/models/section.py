@@ -18,7 +18,7 @@ from snnlab.config import CommaText, entries, option, section
 from snnlab.errors import UsageError, shown
 from snnlab.models import options as of
 from snnlab.models.registry import MODELS, READOUTS, Model
-from snnlab.options import without_void
+from snnlab.options import Condition, without_void
 
 
 def of_earlier(saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,9 @@ class ModelSection:
 
     def _check(self) -> None:
         _ = self.trained
-        for kind in (*self.kind.options, *READOUTS[self.readout].options):
+        readout = READOUTS[self.readout]
+        of_spiking = readout.of_spiking if self.is_spiking else ()
+        for kind in (*self.kind.options, *readout.options, *of_spiking):
             kind.check(self)
 
 
@@ -183,10 +185,10 @@ def model_section(
                 info.default = values[name]
                 info._attributes_set = {**info._attributes_set, "default": values[name]}
             space[name], hints[name] = info, hint
-            own = info.json_schema_extra["only"]
+            own: tuple[Condition, ...] = info.json_schema_extra["only"]
             if len(models[name]) < len(models_of):
-                condition = {"model": tuple(models[name])} | (own[0] if own else {})
-                only[name] = condition
+                condition = {"model": tuple(models[name])}
+                only[name] = [condition | dict(other) for other in own] or condition
         names = {"__annotations__": hints, "__doc__": cls.__doc__, "__module__": cls.__module__}
         names["readout"] = readout
         names["task_defaults"] = dict(defaults)

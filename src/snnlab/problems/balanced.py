@@ -97,6 +97,8 @@ class BalancedRSNN:
 PUBLISHED = Published(
     (
         Setting("lr_min", 1e-6, {"lr_schedule": ("plateau",)}),
+        Setting("tau_rec", "1900,2100"),
+        Setting("tau_out", "5,25"),
         Setting("binary_bins", False, {"dataset": ("shd", "ssc")}),
     ),
     {"dataset": ("cue", "shd", "ssc"), "method": ("bptt",)},

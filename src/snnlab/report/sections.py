@@ -17,9 +17,8 @@ from snnlab.report.found import (
     differences,
     number,
 )
-from snnlab.report.statistics import spread_of
 from snnlab.report.svg import dots
-from snnlab.scores import SCORES, Score, interval_of_test
+from snnlab.scores import SCORES, Score, interval_of_test, spread_of
 from snnlab.training.checkpoint_files import places
 
 #: Of the head of ``config.yaml``: what is no version.

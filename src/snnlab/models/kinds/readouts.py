@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from snnlab.config import option
 from snnlab.lazy import lazy
 from snnlab.models.neuron import Value, decay
-from snnlab.models.options import DT_MAX, DT_MIN, Options
+from snnlab.models.options import DT_MAX, DT_MIN, Options, TimeRange
 
 if TYPE_CHECKING:
     from snnlab.models.drawing import Draw
 
 maps, readouts = lazy("snnlab.models.maps"), lazy("snnlab.models.readouts")
-#: Range of the time constants of a summed readout, and that of balanced networks; steps of input.
-TAU, TAU_BALANCED = (5.0, 25.0), 15.0
+#: Time constants of the summed readout of a balanced network at the start, steps of input.
+TAU_BALANCED = 15.0
 
 
 class Leaky(Options):
@@ -64,6 +64,17 @@ class SummedLeak(Options):
     """Of spiking models alone: baselines have no leak."""
 
     fix_tau_out: bool = option(default=False, help="do not train the readout's time constants")
+    tau_out: str = option(
+        default="5,25",
+        help="range LOW,HIGH of the readout's time constants, in which they are drawn and stay; "
+        "with --balance they begin at 15",
+        unit="steps of the input, before --repeat",
+        only=({"balance": (False,)}, {"fix_tau_out": (False,)}),
+    )
+
+    @staticmethod
+    def check(config: Any) -> None:
+        TimeRange(config.tau_out, "tau_out", TAU_BALANCED if config.balance else None)
 
 
 def leaky(
@@ -86,7 +97,8 @@ def summed(draw: Draw, layers: Any, n_in: int, n_out: int, summed: Any, t_crop: 
         weight = layers[-1].w.effective_weight().T
     leak = None
     if c.is_spiking:
-        value = Value.uniform(draw.rng, decay(TAU[0] * r), decay(TAU[1] * r), n_out)
+        tau = TimeRange(c.tau_out, "tau_out")
+        value = Value.uniform(draw.rng, decay(tau.low * r), decay(tau.high * r), n_out)
         if c.balance:
             value = value._replace(start=0 * value.start + decay(TAU_BALANCED * r))
         leak = draw.values({"alpha": value}, c.fix_tau_out)["alpha"]

@@ -4,9 +4,9 @@ A balanced layer has, with ``a0 = exp(-1 / (2000 R))`` and R repetitions of a st
 
     theta = (nu + mu + diag(W W^T)) / 2 ,   V = -V_scale (W W^T + mu I) / (1 - a0)
 
-and all its time constants at 2000 R. Source: Boerlin, Machens & Deneve 2013 with the input
-weights as decoders; Stadtmann, Paessens & Gemmeke 2024. Weights here are ``(n_in, n)``, the
-transpose of W above.
+and all its time constants at 2000 R at the start (``--tau_rec``: where they may go). Source:
+Boerlin, Machens & Deneve 2013 with the input weights as decoders; Stadtmann, Paessens & Gemmeke
+2024. Weights here are ``(n_in, n)``, the transpose of W above.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from snnlab.config import option
 from snnlab.lazy import lazy
 from snnlab.models.neuron import Value, decay
 from snnlab.models.neurons.lif import LIF, Reset
-from snnlab.models.options import RECURRENT, Options
+from snnlab.models.options import RECURRENT, Options, TimeRange
 
 if TYPE_CHECKING:
     import jax
@@ -28,9 +28,8 @@ else:
     jax = lazy("jax")
 
 jnp, np, spiking = map(lazy, ("jax.numpy", "numpy", "snnlab.models.spiking"))
+#: Time constants of a balanced layer at the start, steps of input.
 TAU_BALANCED = 2000.0
-#: Range of the time constants, steps of input.
-TAU = (1900.0, 2100.0)
 INPUT_SCALE, INPUT_SHARE = 0.001, 0.7
 
 
@@ -41,6 +40,14 @@ class Balance(Options):
         default="default",
         help="what a spike subtracts: 1 (nothing where V is fixed: its diagonal resets), the "
         "membrane, or the threshold",
+    )
+    tau_rec: str = option(
+        default="1900,2100",
+        help="range LOW,HIGH of the layers' time constants, in which they are drawn and stay; with "
+        "--balance they begin at 2000. Published code until November 2024, with --repeat R: "
+        "5/R,25/R without --balance, 200,20000 with it",
+        unit="steps of the input, before --repeat",
+        only=({"balance": (False,)}, {"fix_tau_rec": (False,)}),
     )
     w_in_init: Literal["bernoulli", "uniform"] = option(default="bernoulli", help="input weights")
     balance: bool = option(
@@ -71,6 +78,7 @@ class Balance(Options):
             raise ValueError(
                 "--detach_reset with --fix_w_rec: there is no reset, unless --reset names one"
             )
+        TimeRange(config.tau_rec, "tau_rec", TAU_BALANCED if config.balance else None)
         if not config.balance_refit:
             return
         if not config.balance:
@@ -115,7 +123,8 @@ def rlif(draw: Draw, n_in: int) -> Any:
         "default": "none" if c.fix_w_rec else "one", "voltage": "voltage",
         "threshold": "threshold",
     }  # fmt: skip
-    neuron = LIF((TAU[0] * r, TAU[1] * r), resets[c.reset])
+    tau = TimeRange(c.tau_rec, "tau_rec")
+    neuron = LIF((tau.low * r, tau.high * r), resets[c.reset])
     values = neuron.values(n, draw.rng)
     if c.balance:
         theta = np.asarray(balanced_threshold(weight, c.mu, c.nu))
