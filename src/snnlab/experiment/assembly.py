@@ -31,12 +31,18 @@ from snnlab.training.programs import Programs, TrainState
 
 @dataclasses.dataclass
 class Assembly:
-    """The pieces of a run, built once."""
+    """The pieces of a run, built once.
+
+    Attributes:
+        make_network: what is trained, for an operator: the problem's network, its readout summed
+            where the loss is of sums.
+    """
 
     programs: Programs
     plateau: Plateau
     state: TrainState
     network: Network
+    make_network: Callable[[Operator], Network]
 
 
 def placed(config: Any) -> Placement:
@@ -157,7 +163,7 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
     programs.spiking = getattr(getattr(config, "model", None), "is_spiking", True)
     key = jax.random.key_data(jax.random.key(config.run.seed))
     state = TrainState(params, optimizer.init(params), plateau.init(), key, jnp.int32(0))
-    return Assembly(programs, plateau, programs.started(state), plain)
+    return Assembly(programs, plateau, programs.started(state), plain, make_network)
 
 
 def _check_split(config: LearnerConfig, n: int) -> None:

@@ -64,6 +64,37 @@ class Metrics(RunHook):
                 this.note(row)
 
 
+class Speed(RunHook):
+    """Time of a step, between the first and the last batch of an epoch; memory of training.
+
+    Args:
+        runs: of each seed.
+        programs: the compiled ones.
+    """
+
+    def __init__(self, runs: Sequence[Run], programs: Any) -> None:
+        super().__init__(runs)
+        self._programs, self._first = programs, (0, 0.0)
+
+    def on_batch(self, now: Moment) -> None:
+        number, clock = now.place.batch, time.perf_counter()
+        if number == 1 or not self._first[0]:
+            self._first = number, clock
+        elif number == now.batches:
+            first, began = self._first
+            ms = 1000.0 * (clock - began) / (number - first)
+            ms /= self.runs[0].problem.n_steps * len(self.runs)
+            for _, this in self.going():
+                before = this.progress.ms_per_step
+                this.progress.ms_per_step = ms if before is None else min(before, ms)
+
+    def on_epoch(self, now: Moment) -> None:
+        self._first = 0, 0.0
+        for _, this in self.going():
+            found = self._programs.temporary_bytes()
+            this.progress.training_bytes = found or this.progress.training_bytes
+
+
 class Checkpoints(RunHook):
     """A checkpoint after every epoch, between epochs as ``--checkpoint_*`` say, and at a signal.
 

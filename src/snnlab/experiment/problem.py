@@ -134,6 +134,12 @@ class RunConfig:
         ge=0,
     )
 
+    compare_gradient: int = option(
+        default=0, ge=0, unit="epochs",
+        only={"mode": ("train",), "shard": ("batch",), "distributed": ("",)},
+        help="every so many epochs, and before the first and after the last, the rule's gradient "
+        "on the first training batch beside BPTT's: cosine and ratio of norms; 0: never",
+    )  # fmt: skip
     log: CommaText = option(
         default="",
         only={"mode": ("train",)},
@@ -225,6 +231,7 @@ class Problem(Splits):
 FREE_ON_RESUME = (
     "mode", "devices", "shard", "distributed", "filepath", "exp_name", "resume",
     "max_to_keep", "n_show", "animate", "epochs", "data_path", "n_data_worker",
-    "plot_epoch_freq", "load_exp_folder", "use_pretrained_model", "only_do_testing", "acc_th",
+    "plot_epoch_freq", "compare_gradient", "load_exp_folder", "use_pretrained_model",
+    "only_do_testing", "acc_th",
     "pruning_epochs", "pruning_threshold", "steps", "checkpoint_every", "checkpoint_minutes", "log",
 )  # fmt: skip

@@ -13,6 +13,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import endless
 from snnlab.experiment import hooks as own
 from snnlab.experiment.assembly import Assembly, assemble, n_parameters
+from snnlab.experiment.compared import compared
 from snnlab.experiment.decided import Decided
 from snnlab.experiment.opening import opened
 from snnlab.experiment.problem import Problem
@@ -89,7 +90,8 @@ def train(
         return
     lead = members[0]
     beside = (
-        own.Metrics(members), own.Checkpoints(members, programs), own.Progress(members, console),
+        own.Metrics(members), *compared(members, programs), own.Speed(members, programs),
+        own.Checkpoints(members, programs), own.Progress(members, console),
         own.Warnings(members, console), own.Figures(members), *hooks, own.Stopping(members),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from snnlab import interrupts, runs
 from snnlab.analysis import figures
 from snnlab.devices import chosen, memory
 from snnlab.errors import UsageError
+from snnlab.experiment import agreement
 from snnlab.experiment.assembly import assemble
 from snnlab.experiment.opening import go_on, keep, opened
 from snnlab.experiment.problem import Problem
@@ -118,6 +119,8 @@ def _summary(
         "warnings": [f"seed {r['seed']}: {t}" for r in results for t in r.get("warnings", ())],
         "vmapped": any(r.get("vmapped") for r in results),
         "costs": over_seeds([r["costs"] for r in results if r.get("costs")]),
+        **agreement.over_seeds(results),
+        **{name: together.mean_of(name, results) for name in ("ms_per_step", "training_bytes")},
     }  # fmt: skip
     folder.write_results(found)
     score = problem.score

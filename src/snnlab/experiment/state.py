@@ -9,6 +9,7 @@ import numpy as np
 
 from snnlab import config as configs
 from snnlab import runs
+from snnlab.experiment.agreement import of_rows
 from snnlab.experiment.assembly import Assembly, n_parameters
 from snnlab.experiment.loggers.beside import Logs
 from snnlab.experiment.problem import Problem
@@ -33,6 +34,9 @@ class Progressed:
     Attributes:
         training_score: of the last epoch, if ``--acc_th`` is compared with it; of ``--goal_of
             smoothed`` over epochs.
+        ms_per_step: of training, of one seed, in the fastest epoch of two batches or more.
+        training_bytes: temporary memory of the training program, of one seed; ``None`` where it
+            was read from the cache of compiled programs, which does not know.
     """
 
     epoch: int = 0
@@ -43,6 +47,8 @@ class Progressed:
     compile_seconds: float = 0.0
     vmapped: bool = False
     training_score: float | None = None
+    ms_per_step: float | None = None
+    training_bytes: int | None = None
 
     def trained(self, training: TrainingConfig, value: float) -> None:
         """Note the training score of an epoch."""
@@ -149,6 +155,8 @@ def facts_of(this: Run) -> dict[str, Any]:
         "batches": progress.epoch * len(problem.train),
         "seconds": round(progress.seconds, 2),
         "compile_seconds": round(progress.compile_seconds, 2),
+        "ms_per_step": progress.ms_per_step,
+        "training_bytes": progress.training_bytes,
         "n_parameters": n_parameters(this.parts),
         "method": config.learner.method,
         "backend": this.parts.programs.learner.backend,
@@ -161,6 +169,7 @@ def facts_of(this: Run) -> dict[str, Any]:
         **({"vmapped": True} if progress.vmapped else {}),
         **({"devices": n_devices} if n_devices > 1 else {}),
         **problem.facts,
+        **of_rows(this.rows),
         "warnings": this.warnings(),
     }
 

@@ -29,6 +29,7 @@ from snnlab.learners import PureNetwork, get_params, make_learner
 from snnlab.learners.base import Learner
 from snnlab.learners.config import LearnerConfig
 from snnlab.learners.functional import Params
+from snnlab.learners.sequence import gradient_of_sequence
 from snnlab.models import build_network
 from snnlab.problems import gradient_report as report
 from snnlab.problems.gradient_analysis import Cell, GradientAnalysis, Plan, plan, rules_of
@@ -133,8 +134,7 @@ class Subject:
             names = {*get_params(self.network.network), *own}
 
             def fun(params: Any, stream: Any, targets: Any) -> Any:
-                part = learner.segment(params, learner.fresh(), stream, targets, 0, self.n_steps)
-                return part.gradients, part.metrics
+                return gradient_of_sequence(learner, params, stream, targets, self.n_steps)
 
             def known(params: Params) -> Params:
                 return {**own, **{name: value for name, value in params.items() if name in names}}

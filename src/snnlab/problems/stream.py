@@ -33,6 +33,7 @@ ENDLESS = 2**62
         "load_exp_folder": "",
         "use_pretrained_model": False, "only_do_testing": False, "trials": 1,
         "vmap_trials": "auto", "n_show": 1, "animate": False, "plot_epoch_freq": 0,
+        "compare_gradient": 0,
     },
 )  # fmt: skip
 class StreamRun(RunConfig):

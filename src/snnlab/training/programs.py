@@ -8,6 +8,7 @@ constants (targets of a sparse map).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -140,6 +141,12 @@ class Programs:
         """``costs`` of ``results.json``: what was counted of the network with these parameters."""
         mine = [params[name] for name in get_params(self.network.network)]
         return costs.facts(mine, self.network.constants, self.n_steps, self.spiking, self.unknown)
+
+    def temporary_bytes(self) -> int:
+        """Temporary memory of the training program on a device; 0 where that is not known: before
+        it is compiled, or if it was read back compiled."""
+        return temporary_bytes([made for (name, _), made in self._compiled.items()
+                                if name == "train"])  # fmt: skip
 
     @property
     def n_compiled(self) -> int:
@@ -283,6 +290,12 @@ class Programs:
 
         params = on_one(params)
         return self.program("record", fun, params, stream, which)(params, stream, which)
+
+
+def temporary_bytes(compiled: Iterable[Any]) -> int:
+    """The most that one of these executables takes beside its arguments and results."""
+    found = [made.memory_analysis() for made in compiled]
+    return max((int(one.temp_size_in_bytes) for one in found if one is not None), default=0)
 
 
 class _Bound:

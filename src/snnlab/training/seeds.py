@@ -23,7 +23,7 @@ from snnlab.scores import Score
 from snnlab.training.averages import Averages
 from snnlab.training.optim import Plateau
 from snnlab.training.placement import Spread
-from snnlab.training.programs import Programs
+from snnlab.training.programs import Programs, temporary_bytes
 
 
 class NotAlike(Exception):
@@ -110,6 +110,11 @@ class SeedPrograms:
         found: Any = compiled.compiled.memory_analysis()
         return int(found.temp_size_in_bytes + found.argument_size_in_bytes)
 
+    def temporary_bytes(self) -> int:
+        """Of one seed: its share of the temporary memory of the training program."""
+        made = [one.compiled for (name, _), one in self._compiled.items() if name == "train"]
+        return temporary_bytes(made) * self.spread.n // self.n_seeds
+
     def program(self, name: str, functions: Sequence[Any], args: tuple) -> _Program:
         """The executable for the shapes of ``args``; compiled at first use.
 
@@ -190,6 +195,12 @@ def _value(atom: Any) -> Any:
 
 def _bytes(value: Any) -> bytes:
     return np.asarray(value).tobytes()
+
+
+def mean_of(name: str, results: Sequence[dict[str, Any]]) -> float | None:
+    """Mean over the seeds that have this number; ``None`` if none has."""
+    values = [r[name] for r in results if r.get(name) is not None]
+    return statistics.fmean(values) if values else None
 
 
 def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> dict[str, Any]:
