@@ -85,7 +85,8 @@ def test_every_run_of_a_sweep_is_valid(path: Path) -> None:
     if file.search is not None:
         assert Plan.of(path, file).space  # refuses what no trial could be
         return
+    task = TASKS[file.task]
     for member in members_of(file, {}):
         argv = [str(ROOT / a) if a.endswith(".yaml") else a for a in member.arguments]
-        kind, config = read(ROOT / "configs" / member.configs[0].removeprefix("configs/"), *argv)
-        assert isinstance(config, kind)
+        config, _ = parse(task.config, argv, prog="test", description="", adapt=task.adapt)
+        assert isinstance(config, task.config)
