@@ -107,6 +107,7 @@ def test_what_a_check_may_ask(claim: Path) -> None:
         "{measure: mse, of: b, over: a, within: [[0.33, 0.35]]}": True,
         "{measure: mse, of: b, over: a, within: [[0.9, 1.0]]}": False,
         "{measure: firing_rates, of: a, within: [[1.8, 1.82]]}": True,  # 2 x, the mean over layers
+        "{measure: initial_rate, within: [[0, 9]]}": False,  # of --mode sim alone
         "{measure: none_such, within: [[-.inf, .inf]]}": False,
     }
     assert checked(claim, *asked) == list(asked.values())
@@ -122,6 +123,13 @@ def test_a_run_that_fails_is_told(claim: Path) -> None:
     results.write_text('{"error": "not finite"}')
     reproduce(claim)
     assert verdict_of(claim)["runs_failed"] == 1
+
+
+def test_of_a_seed_that_one_run_has_there_is_no_ratio(claim: Path) -> None:
+    reproduce(claim, "--only", "a-seed-1,b-seed-0,b-seed-1")
+    asked = "{measure: mse, of: b, over: a, within: [[0.34, 0.341]]}"
+    assert checked(claim, asked) == [True]  # 0.31 / 0.91
+    assert len(verdict_of(claim)["checks"][0]["values"]) == 1
 
 
 def test_ratios_are_of_seeds_and_a_silent_network_divides_by_zero() -> None:

@@ -76,9 +76,9 @@ class Outcome:
         """Measure -> a value for each seed that has it (accuracies as fractions, rates in Hz).
 
         ``best_*`` are of the epoch with the best validation score (of equal ones, the least loss),
-        averaged over layers; ``last_*`` of the last epoch (of training, the mean over its batches);
-        ``balance`` scores the neurons whose currents vary, ``balance_all``
-        all of them, a constant current as 0.
+        averaged over layers; ``last_*`` of the last epoch (of training, the mean over its
+        batches); ``initial_*`` of the untrained network; ``balance`` scores the neurons whose
+        currents vary, ``balance_all`` all of them, a constant current as 0.
         """
         found: dict[str, list[float]] = {}
 
@@ -108,6 +108,8 @@ class Outcome:
             for split in ("train", "test"):
                 for row in by_split.get(split, [])[-1:]:
                     add(f"{'last_' * (split == 'train')}{split}_{name}", row.get(name))
+        if self.results.get("mode") == "sim":
+            add("initial_rate", self.results.get("firing_rates"))
         seconds = self.results.get("seconds")
         if seconds is not None:
             # Seeds in one vmapped program share their time.
@@ -158,6 +160,7 @@ COLUMNS = {
     **_of_score(ACCURACY),
     **_of_score(NMSE),
     "best epoch": ("best_epoch", 1.0, 0),
+    "rate, untrained (Hz)": ("initial_rate", 1.0, 2),
     "rate (Hz)": ("best_rate", 1.0, 2),
     "balance, untrained": ("initial_balance", 1.0, 3),
     "balance, trained": ("best_balance", 1.0, 3),

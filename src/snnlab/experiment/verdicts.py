@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -192,14 +193,19 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _judged(check: Check, done: Sequence[Member], found: Mapping[str, Outcome]) -> Judged:
-    groups: dict[str, list[float]] = {}
+    groups: dict[str, dict[str, list[float]]] = {}  # run -> point of the grid -> values
     for member in done:
-        groups.setdefault(member.group, []).extend(_values(found[member.name], check.measure))
-    values = groups.get(check.of, []) if check.of else [v for own in groups.values() for v in own]
+        own = _values(found[member.name], check.measure)
+        groups.setdefault(member.group, {})[str(member.point)] = own
+    chosen = {check.of: groups.get(check.of, {})} if check.of else groups
+    each = {name: list(itertools.chain(*own.values())) for name, own in chosen.items()}
+    values = list(itertools.chain(*each.values()))
     if check.over:
-        values = _divided(values, groups.get(check.over, []))
+        by = groups.get(check.over, {})
+        both = [(own, by[point]) for point, own in chosen[check.of].items() if point in by]
+        values = [ratio for pair in both for ratio in _divided(*pair)]
     if check.statistic == "best":
-        values = [statistics.fmean(own) for own in groups.values() if own]
+        values = [statistics.fmean(own) for own in each.values() if own]
     tried = {"mean": lambda: [statistics.fmean(values)], "best": lambda: [max(values)]}
     of = tried.get(check.statistic, lambda: values)() if values else []
     inside = [any(low <= v <= high for low, high in check.within) for v in of]
@@ -232,5 +238,5 @@ def _shown(check: Check) -> Any:
         return lambda v: f"{100 * v:.1f}%"
     if check.over:
         return lambda v: f"{100 * v:.3g}%"
-    unit = " Hz" if check.measure.endswith("rate") or check.measure == "firing_rates" else ""
+    unit = " Hz" if check.measure.endswith("rate") else ""
     return lambda v: f"{v:.4g}{unit}"
