@@ -94,7 +94,7 @@ def _table(home: Path) -> str:
 
 def _reproduce(given: Any, home: Path) -> int:
     """Run what is asked of a claim, and judge it."""
-    from snnlab.cli.run import OTHERS, names
+    from snnlab.cli.run import MARKS, OTHERS, names
     from snnlab.console import make_console
     from snnlab.experiment import claims, comparison, sweeps, verdicts
     from snnlab.problems.tasks import TASKS, read
@@ -109,7 +109,8 @@ def _reproduce(given: Any, home: Path) -> int:
     options = sweeps.SweepOptions(
         sweep=str(claim.path), filepath=str(home / claim.runs), only=given.only, index=index
     )
-    sweep = sweeps.Sweep(options, claim.path, file, names(), OTHERS)
+    short = OTHERS.keys() - MARKS.keys()
+    sweep = sweeps.Sweep(options, claim.path, file, names(), short)
     chosen = sweep.chosen(options)
     if given.list:
         sweeps.show(sweep, console)
