@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 #: A second signal so shortly after the first is the same one, sent to a whole group of processes.
 SAME_S = 0.3
@@ -219,16 +220,22 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def wait_for(command: Sequence[str], cwd: Path) -> int:
+def wait_for(command: Sequence[str], cwd: Path, errors: IO[bytes] | None = None) -> int:
     """Run a command that ends by itself when this process does; its exit code.
 
     It has a process group of its own, so that a signal reaches it once: from here.
+
+    Args:
+        command, cwd: what, and where.
+        errors: file for what it writes to standard error, if not the same as ours.
 
     Raises:
         Interrupted: a signal came; it was passed on, and the command has ended.
     """
     with held():
-        process = subprocess.Popen(command, cwd=cwd, env=for_child(), process_group=0)
+        process = subprocess.Popen(
+            command, cwd=cwd, env=for_child(), process_group=0, stderr=errors
+        )
         passed_on = False
         while True:
             try:

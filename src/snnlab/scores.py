@@ -1,12 +1,11 @@
-"""Scores: what a run is judged by, which way is better, and how far chance goes."""
+"""Scores: what a run is judged by, and which way is better."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,30 +107,3 @@ def interval_of_test(score: Score, results: Mapping[str, Any]) -> str:
         return ""
     low, high = map(score.show, ends)
     return f"95% interval {low.removesuffix('%')} to {high}, {n} samples"
-
-
-class Spread(NamedTuple):
-    """Of some seeds: their number, mean, standard deviation (n - 1) and interval of the mean.
-
-    ``sd``, ``low`` and ``high`` are ``None`` for fewer than two.
-    """
-
-    n: int
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-
-
-def spread_of(values: Sequence[float]) -> Spread | None:
-    """Student's 95 % interval, ``mean +- t(0.975, n - 1) sd / sqrt(n)``; ``None`` for no value."""
-    if not values:
-        return None
-    n, mean = len(values), statistics.fmean(values)
-    if n == 1:
-        return Spread(1, mean, None, None, None)
-    from scipy.special import stdtrit
-
-    sd = statistics.stdev(values)
-    half = float(stdtrit(n - 1, 0.975)) * sd / n**0.5
-    return Spread(n, mean, sd, mean - half, mean + half)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from desk import ACCURACIES, CLASSES, NASTY, desk, seed_folder
 from snnlab.cli import main as cli
 from snnlab.errors import UsageError
+from snnlab.experiment.statistics import spread_of
 from snnlab.report import write as reports
 from snnlab.report.found import read
 from snnlab.report.statistics import confusion_of
-from snnlab.scores import spread_of
 
 VOID = {"meta", "br", "img"}
 

@@ -15,6 +15,7 @@ from snnlab.analysis import style
 from snnlab.analysis._animation import animate
 from snnlab.analysis._comparison import comparison_figure, dependence_figure, dependence_grid
 from snnlab.analysis._confusion import confusion_figure
+from snnlab.analysis._crossed import crossed_figure
 from snnlab.analysis._curves import learning_curves
 from snnlab.analysis._integrator import integrator_figure
 from snnlab.analysis._panels import (
@@ -37,6 +38,7 @@ __all__ = [
     "animate",
     "comparison_figure",
     "confusion_figure",
+    "crossed_figure",
     "dependence_figure",
     "dependence_grid",
     "event_image",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from snnlab.errors import UsageError
+from snnlab.experiment.agreement import MEASURES
 from snnlab.lazy import lazy
 from snnlab.options import shown_value
 from snnlab.runs import RunFolder
@@ -24,6 +24,8 @@ figures = lazy("snnlab.analysis.figures")  # a table needs no matplotlib
 MOST_LINES = 7
 
 
+#: Why a task refused a run, in the run's folder.
+REFUSED = "refused.txt"
 #: Options that say where a run is, not what it is.
 PLACES = ("filepath", "resume", "exp_name", "data_path", "devices")
 
@@ -39,25 +41,50 @@ class Named(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run left: its results, and the rows of ``metrics.jsonl`` of each of its seeds."""
+    """What a run left.
+
+    Attributes:
+        results: of the run.
+        rows: of ``metrics.jsonl`` of each of its seeds.
+        seeds: results of each of its seeds.
+        refused: why its task refused it, if it did.
+    """
 
     results: dict[str, Any]
     rows: list[list[dict[str, Any]]]
+    seeds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    refused: str = ""
 
     @classmethod
     def of(cls, folder: Path) -> Outcome:
         """Of a run folder, or of one with a folder ``seed-<s>`` for every seed."""
-        try:
-            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):  # absent, or damaged by hand
-            results = {}
         seeds = [p for p in folder.glob("seed-*") if p.name[5:].isdecimal() and p.is_dir()]
         seeds.sort(key=lambda p: int(p.name[5:]))
-        rows = [_rows(RunFolder(p)) for p in seeds or [folder]]
-        return cls(results if isinstance(results, dict) else {}, [r for r in rows if r])
+        runs = [RunFolder(p) for p in seeds or [folder]]
+        rows = [_rows(run) for run in runs]
+        refused = folder / REFUSED
+        return cls(
+            RunFolder(folder).read_results(), [r for r in rows if r],
+            [run.read_results() for run in runs],
+            refused.read_text(encoding="utf-8").strip() if refused.is_file() else "",
+        )  # fmt: skip
+
+    @property
+    def score(self) -> Score:
+        """By which it is judged."""
+        return score_of(row for rows in self.rows for row in rows)
+
+    def tested(self) -> dict[int, float]:
+        """Seed -> its test score."""
+        name = f"test_{self.score.name}"
+        return {
+            r["seed"]: r[name] for r in self.seeds if is_number(r.get(name)) and "seed" in r
+        }  # fmt: skip
 
     @property
     def state(self) -> str:
+        if self.refused:
+            return "refused"
         if not self.results:
             return "not finished" if self.rows else "not run"
         failed = self.results.get("failed", int("error" in self.results))
@@ -110,6 +137,9 @@ class Outcome:
                     add(f"{'last_' * (split == 'train')}{split}_{name}", row.get(name))
         if self.results.get("mode") == "sim":
             add("initial_rate", self.results.get("firing_rates"))
+        for results in self.seeds:
+            for measure, value in _of_results(results).items():
+                add(measure, value)
         seconds = self.results.get("seconds")
         if seconds is not None:
             # Seeds in one vmapped program share their time.
@@ -118,6 +148,20 @@ class Outcome:
             every = [s for s in every if is_number(s)] or [0.0]
             found["seconds"] = [max(every) if together else sum(every)]
         return found
+
+
+def _of_results(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Measures of ``results.json`` of a seed: beside BPTT, time, memory, costs."""
+    found = {name: results.get(name) for name in ("ms_per_step", "training_bytes")}
+    gradient, costs = results.get("gradient"), results.get("costs")
+    for name in MEASURES if isinstance(gradient, dict) else ():
+        parts = gradient.get(name)  # type: ignore[union-attr]
+        found |= {f"{name}_{k}": v for k, v in (parts if isinstance(parts, dict) else {}).items()}
+    if isinstance(costs, dict):
+        each = [costs.get(f"synaptic_operations_effective_{kind}") for kind in ("acs", "macs")]
+        found["operations"] = math.fsum(each) if all(map(is_number, each)) else None  # type: ignore[arg-type]
+        found["energy_nj"] = costs.get("energy_estimate_nj")
+    return found
 
 
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:
@@ -197,12 +241,19 @@ def differing(
     }
 
 
-def compare(runs: Mapping[str, tuple[Named, Path]], folder: Path) -> list[Path]:
+#: What makes another table and another figure: outcomes by name -> markdown, figure or ``None``.
+Crossing = Callable[[Mapping[str, "Outcome"]], tuple[str, Any]]
+
+
+def compare(
+    runs: Mapping[str, tuple[Named, Path]], folder: Path, crossing: Crossing | None = None
+) -> list[Path]:
     """Write ``table.md``, ``results.csv`` and, once runs have epochs, ``comparison.png``.
 
     Args:
         runs: name -> (run of the sweep, its folder).
         folder: where to write.
+        crossing: of a sweep with a named axis, in the place of a line for each run.
 
     Returns:
         The files written.
@@ -213,15 +264,17 @@ def compare(runs: Mapping[str, tuple[Named, Path]], folder: Path) -> list[Path]:
     found = {name: Outcome.of(path) for name, (_, path) in runs.items()}
     numbers = {name: outcome.numbers() for name, outcome in found.items()}
     written = [folder / "table.md", folder / "results.csv"]
+    text, figure = crossing(found) if crossing else (table(found, numbers), None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(written[0], table(found, numbers))
+        write_atomically(written[0], text)
         write_atomically(written[1], _csv(runs, numbers))
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     drawn = {n: o.rows for n, o in found.items() if any(_epochs(r) for r in o.rows)}
-    figure = None
-    if _axis(runs):
+    if crossing is not None:
+        pass
+    elif _axis(runs):
         figure = _over_grid(runs, numbers)
     elif drawn and len(drawn) <= MOST_LINES:
         figure = figures.comparison_figure(drawn)

@@ -11,7 +11,21 @@ A sweep file::
     grid:                                  # flags -> values: all combinations, of every run
       repeat: [1, 4]
 
-In the place of ``runs`` and ``grid`` it may have ``search``: :mod:`snnlab.experiment.search_file`.
+A run may have a ``task`` of its own, and an axis of the grid may have names, each for some flags::
+
+    runs:
+      digits: {task: image-classification, n_rec: 32}
+      cue: {task: balanced-rsnn, neurons: 32}
+    grid:
+      rule:
+        BPTT: {method: bptt}
+        truncated BPTT: {method: tbptt, chunk_size: 10}
+    against: [BPTT]                        # names that the others are compared with
+    refused: keep                          # what a task refuses is a cell with the reason
+
+Such an axis makes a table of its names and the runs (:mod:`snnlab.experiment.crossed`).
+In the place of ``runs`` and ``grid`` a file may have ``search``:
+:mod:`snnlab.experiment.search_file`.
 """
 
 from __future__ import annotations
@@ -23,12 +37,12 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
 from snnlab.config import PathText
-from snnlab.errors import UsageError, one_line, shown
+from snnlab.errors import UsageError, nearest, one_line, shown
 from snnlab.experiment.search_file import Range, Search
 from snnlab.yaml_files import read_yaml_file
 
@@ -50,18 +64,35 @@ class SweepFile(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    task: PathText
+    task: PathText = ""
     config: PathText | list[PathText] = []
     options: dict[str, Value] = {}
     runs: dict[str, dict[str, Value | list[Any]] | None] = {}
-    grid: dict[str, list[Value]] = {}
+    grid: dict[str, list[Value] | dict[str, dict[str, Value]]] = {}
+    against: list[str] = []
+    refused: Literal["stop", "keep"] = "stop"
     search: Search | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> SweepFile:
         if self.search is not None and (self.runs or self.grid):
             raise ValueError("search draws its runs: there are no runs and no grid beside it")
+        if not self.task and not (
+            self.runs and all("task" in (r or {}) for r in self.runs.values())
+        ):
+            raise ValueError("task is missing, of the sweep or of each run")
+        if len(self.axes) > 1:
+            raise ValueError(f"grid: {' and '.join(self.axes)} have names; one axis may")
+        known = self.grid[self.axes[0]] if self.axes else {}
+        unknown = [name for name in self.against if name not in known]
+        if unknown:
+            raise ValueError(f"against: {unknown[0]} is no name of an axis of the grid")
         return self
+
+    @property
+    def axes(self) -> list[str]:
+        """Axes of the grid whose points have names."""
+        return [name for name, points in self.grid.items() if isinstance(points, dict)]
 
 
 _PATHS: pydantic.TypeAdapter[list[PathText]] = pydantic.TypeAdapter(list[PathText])
@@ -77,6 +108,8 @@ class Member:
         point: what the grid sets.
         configs: config files, one above the other.
         flags: flag -> value, above them.
+        task: as the file names it.
+        column: of a table by a named axis: the run, and what the grid sets beside that axis.
     """
 
     name: str
@@ -84,11 +117,13 @@ class Member:
     point: dict[str, Value]
     configs: tuple[str, ...]
     flags: dict[str, Value]
+    task: str = ""
+    column: str = ""
 
     @property
     def slug(self) -> str:
         """Name of its folder."""
-        slug = re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.") or "run"
+        slug = slug_of(self.name)
         if len(slug) <= LONGEST_NAME:
             return slug
         return f"{slug[:LONGEST_NAME]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
@@ -98,6 +133,11 @@ class Member:
         """Its command line, without the script."""
         files = [text for path in self.configs for text in ("--config", path)]
         return files + [f"--{k}={text_of(v)}" for k, v in self.flags.items()]
+
+
+def slug_of(name: str) -> str:
+    """A name in small letters, digits, points and hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "run"
 
 
 def text_of(value: Value) -> str:
@@ -161,13 +201,17 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
         UsageError: a flag that the sweep itself gives, or that the grid varies; an empty grid, too
             many runs, two runs with one folder.
     """
-    grid = flags_of(file.grid, "the grid")
-    size = math.prod(len(values) for values in grid.values()) * max(1, len(file.runs))
+    lists = flags_of({n: p for n, p in file.grid.items() if isinstance(p, list)}, "the grid")
+    named = {n: p for n, p in file.grid.items() if isinstance(p, dict)}
+    axes = {name: _points(name, points) for name, points in {**lists, **named}.items()}
+    varied = {*lists, *(flag for points in axes.values() for _, own in points for flag in own)}
+    size = math.prod(len(points) for points in axes.values()) * max(1, len(file.runs))
     if size > MOST_RUNS:
         raise UsageError(f"the sweep has {size:,} runs; at most {MOST_RUNS:,} go into one")
     if not size:
         raise UsageError("the sweep has no runs: a list of its grid is empty")
-    fixed = flags_of(extra, "--set")
+    fixed = flags_of({k: v for k, v in extra.items() if ":" not in k}, "--set")
+    scoped = _scoped(extra, file)
     common, options = files_of(file.config, "the sweep"), flags_of(file.options, "options")
     found = []
     for group, own in (file.runs or {"": None}).items():
@@ -175,20 +219,29 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
         if not group.isprintable():
             raise UsageError(f"{here}: its name must be printable text of one line")
         flags: dict[str, Any] = dict(own or {})
-        files = files_of(flags.pop("config", []), here)
+        files, task = files_of(flags.pop("config", []), here), flags.pop("task", file.task)
+        if not isinstance(task, str) or not task:
+            raise UsageError(f"{here}: task must be the name of a task or the path of a script")
         flags = flags_of(flags, here)
         wrong = [k for k, v in flags.items() if isinstance(v, list)]
         if wrong:
             raise UsageError(f"{here}: {wrong[0]} is a list; lists of values go into grid")
-        twice = [k for k in (*flags, *fixed) if k in grid]
+        above = {**fixed, **scoped.get(group, {})}
+        twice = [k for k in (*flags, *above) if k in varied]
         if twice:
             raise UsageError(f"{twice[0]} is set for {here} or by --set, and varied by the grid")
-        for values in itertools.product(*grid.values()):
-            point = dict(zip(grid, values))
-            words = [f"{k} {text_of(v)}" for k, v in point.items()]
-            all_flags = {**options, **flags, **point, **fixed}
-            name = ", ".join([group] * bool(group) + words) or "run"
-            found.append(Member(name, group, point, (*common, *files), all_flags))
+        for chosen in itertools.product(*axes.values()):
+            point = {axis: label for axis, (label, _) in zip(axes, chosen)}
+            words = {a: str(v) if a in file.axes else f"{a} {text_of(v)}" for a, v in point.items()}
+            of_point = {k: v for _, own in chosen for k, v in own.items()}
+            name, column = (
+                ", ".join([group] * bool(group) + [words[a] for a in point if a not in left])
+                for left in ((), file.axes)
+            )
+            all_flags = {**options, **flags, **of_point, **above}
+            found.append(
+                Member(name or "run", group, point, (*common, *files), all_flags, task, column)
+            )
     taken: dict[str, str] = {}
     for member in found:
         slug = member.slug
@@ -198,6 +251,20 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
             raise UsageError(f"two runs of the sweep would share the folder {slug}")
         taken[slug] = member.name
     return found
+
+
+def _points(axis: str, points: Any) -> list[tuple[Value, dict[str, Value]]]:
+    """Of an axis of the grid: (value or name, flags).
+
+    Raises:
+        UsageError: a name that is no line of text, or a flag that is none.
+    """
+    if isinstance(points, list):
+        return [(value, {axis: value}) for value in points]
+    for name in points:
+        if not name.strip() or not name.isprintable():
+            raise UsageError(f"grid, {shown(axis)}: a name must be printable text of one line")
+    return [(n, flags_of(own, f"{shown(axis)} '{shown(n)}'")) for n, own in points.items()]
 
 
 def flags_of(given: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -232,8 +299,27 @@ def files_of(given: Any, where: str) -> tuple[str, ...]:
         raise UsageError(f"{where}: config must be a path or a list of paths") from None
 
 
+def _scoped(extra: Mapping[str, Value], file: SweepFile) -> dict[str, dict[str, Any]]:
+    """Run -> flags, of those that ``--set`` gives one run alone.
+
+    Raises:
+        UsageError: no such run.
+    """
+    runs, found = {slug_of(group): group for group in file.runs}, dict[str, dict[str, Any]]()
+    for key, value in extra.items():
+        run, colon, flag = key.partition(":")
+        if colon and slug_of(run) not in runs:
+            raise UsageError(
+                f"--set {shown(key)}: no run '{shown(run)}'{nearest(slug_of(run), runs)}; "
+                f"valid: {', '.join(runs)}"
+            )
+        if colon:
+            found.setdefault(runs[slug_of(run)], {})[flag] = value
+    return {group: flags_of(flags, f"--set {slug_of(group)}") for group, flags in found.items()}
+
+
 def read_settings(text: str) -> dict[str, Value]:
-    """``"epochs=1 samples=30"`` as flags.
+    """``"epochs=1 cue:samples=30"`` as flags, those of one run with its name.
 
     Raises:
         UsageError: a part that is not NAME=VALUE.

@@ -1,27 +1,37 @@
-"""Sweeps: many runs of one task from one file, resumable, here or as the array job of a cluster.
+"""Sweeps: many runs from one file, resumable, here or as the array job of a cluster.
 
 The file is described in :mod:`snnlab.experiment.sweep_file`. Every run is a process of its own with
 a run folder of its own inside the sweep's: what one run does wrong, the others survive. A run that
 has its ``results.json`` is not repeated; one that was interrupted is resumed where its task can,
-otherwise kept aside and started anew.
+otherwise kept aside and started anew. Several processes may run one sweep at once: each takes what
+no other one is at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import itertools
+import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+import tempfile
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import config_files, interrupts
 from snnlab.config import CommaText, PathText, option, section
 from snnlab.console import make_console, typed_command
-from snnlab.errors import UsageError, nearest, shown
+from snnlab.errors import UsageError, nearest, one_line, shown
+from snnlab.experiment.comparison import REFUSED, compare
+from snnlab.experiment.crossed import crossed
+from snnlab.experiment.page import into_page, parts_of
 from snnlab.experiment.sweep_file import (
     Member,
     SweepFile,
@@ -38,11 +48,18 @@ EXAMPLES = {
     "balanced": "all its runs; a second time, those that are not done",
     "balanced --list": "what they are, and what became of them",
     "balanced --set 'epochs=1 samples=30'": "the same, small",
+    "rules --set 'n-mnist:data_path=FOLDER'": "a flag of one run",
 }
 
 
 #: Arguments of each run, by the name of its folder.
 PLAN = "sweep.yaml"
+#: In what a run says of itself as it ends with exit code 2.
+REASON = re.compile(r"error: (.+)")
+#: States in which a run needs no more work.
+ENDED = ("done", "refused")
+#: Where no run is refused.
+NONE: Mapping[str, str] = types.MappingProxyType({})
 #: What a search has drawn and found, in a sweep's folder.
 STUDY = "study.jsonl"
 
@@ -68,7 +85,8 @@ class SweepOptions:
     set: str = option(
         basic=True,
         default="",
-        help='flags of every run, above those of the file: "epochs=1 samples=30"',
+        help='flags of every run, or of RUN alone, above those of the file: "epochs=1 '
+        'cue:samples=30"',
     )
     list: bool = option(
         basic=True, default=False, help="show the runs and what became of them, and leave"
@@ -76,6 +94,12 @@ class SweepOptions:
     collect: bool = option(
         basic=True, default=False, help="table and figure of what is there, without running",
         only={"list": (False,)},
+    )  # fmt: skip
+    page: PathText = option(
+        default="",
+        only={"list": (False,), "index": (-1,)},
+        help="a page of Markdown into which the table goes, between its lines <!-- sweep --> and "
+        "<!-- end of the sweep -->, and the figure beside it, by the page's name",
     )  # fmt: skip
 
 
@@ -160,38 +184,47 @@ class Sweep:
         short: Collection[str] = (),
     ) -> None:  # fmt: skip
         self.members = members_of(file, read_settings(options.set))
-        files = {c for m in self.members for c in m.configs}
-        self.root = home_of(path, file.task, files, tasks)
-        by_name = file.task in tasks
-        self.command = (
-            ["-m", "snnlab", "run", file.task] if by_name else [str(self.root / file.task)]
-        )
-        self.path, self.task = path, file.task if by_name else ""
-        self.goes_on = file.task not in short
+        self.file, self.path, self.tasks = file, path, tuple(tasks)
+        self.short = tuple(short)
+        self._homes = {
+            task: home_of(
+                path, task, {c for m in self.members if m.task == task for c in m.configs}, tasks
+            )
+            for task in dict.fromkeys(m.task for m in self.members)
+        }
         self.folder = folder_of(options, path)
         self.plan = self.folder / PLAN
 
-    def check(self, members: Iterable[Member], read: Callable[[str, Sequence[str]], Any]) -> None:
+    def check(
+        self, members: Iterable[Member], read: Callable[[str, Sequence[str]], Any]
+    ) -> dict[str, str]:
         """Refuse a sweep with a run that its task would refuse; runs that are done are left out.
 
         Args:
             members: what is to be run.
             read: (task, arguments) -> config. A script is not asked.
 
+        Returns:
+            With ``refused: keep``, name of a run -> why its task refuses it.
+
         Raises:
             UsageError: what is wrong with the first such run.
         """
+        refused = {}
         for member in members:
-            if not self.task or self.state_of(member) == "done":
+            if member.task not in self.tasks or self.state_of(member) in ENDED:
                 continue
-            files = (self.root / name for name in member.configs)
+            files = (self._homes[member.task] / name for name in member.configs)
             placed = [str(p) if p.is_file() else n for p, n in zip(files, member.configs)]
             own = dataclasses.replace(member, configs=tuple(placed))
             try:
-                read(self.task, own.arguments)
+                read(member.task, own.arguments)
             except UsageError as error:
-                run = f"sweep {shown(self.path)}, run '{shown(member.name)}'"
-                raise UsageError(f"{run}: {error}") from None
+                if self.file.refused == "stop":
+                    run = f"sweep {shown(self.path)}, run '{shown(member.name)}'"
+                    raise UsageError(f"{run}: {error}") from None
+                refused[member.name] = str(error)
+        return refused
 
     def chosen(self, options: Any) -> list[Member]:
         """What ``--only`` and ``--index`` leave.
@@ -244,18 +277,63 @@ class Sweep:
             raise UsageError(f"cannot write to {self.folder}: {error.strerror}") from None
 
     def state_of(self, member: Member) -> str:
-        """``done``, ``interrupted`` or ``to do``."""
+        """``done``, ``refused``, ``interrupted`` or ``to do``."""
         folder = self.folder / member.slug
         if (folder / "results.json").is_file():
             return "done"
+        if (folder / REFUSED).is_file():
+            return "refused"
         return "interrupted" if folder.exists() else "to do"
 
+    def refuse(self, member: Member, reason: str) -> None:
+        """Write down why a run cannot be."""
+        folder = self.folder / member.slug
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / REFUSED, one_line(reason) + "\n")
+
+    @contextlib.contextmanager
+    def taken(self, member: Member) -> Iterator[bool]:
+        """Whether this process has a run to itself, in the block; another one may be at it."""
+        lock = filelock.FileLock(self.folder / f".{member.slug}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            yield False
+            return
+        except NotImplementedError:  # a file system without locks
+            yield True
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
     def run(self, member: Member) -> int:
-        """Run one member, output on this terminal; its exit code."""
+        """Run one member, output on this terminal; its exit code.
+
+        With ``refused: keep`` 0 too if its task refused it, before anything of it had begun.
+        """
+        folder, home = self.folder / member.slug, self._homes[member.task]
+        by_name = member.task in self.tasks
+        script = ["-m", "snnlab", "run", member.task] if by_name else [str(home / member.task)]
         trains = member.flags.get("mode", "train") == "train"
-        where = flags_to_start(self.folder / member.slug, self.goes_on and trains)
-        command = [sys.executable, *self.command, *member.arguments, *where]
-        return interrupts.wait_for(command, self.root)
+        where = flags_to_start(folder, trains and member.task not in self.short)
+        command = [sys.executable, *script, *member.arguments, *where]
+        if self.file.refused == "stop":
+            return interrupts.wait_for(command, home)
+        with tempfile.TemporaryFile() as errors:
+            try:
+                code = interrupts.wait_for(command, home, errors)
+            finally:
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "replace")
+                sys.stderr.write(said)
+        reason = REASON.search(said)
+        begun = any(folder.glob("seed-*")) or (folder / "results.json").is_file()
+        if code != 2 or reason is None or begun or (folder / "checkpoints").is_dir():
+            return code
+        self.refuse(member, reason[1])
+        return 0
 
 
 def _is_plan(content: Any) -> bool:
@@ -294,57 +372,80 @@ def main(
     options, console = config.sweep, make_console()
     path = find_sweep(options)
     file = read_sweep(path)
+    if options.page:
+        parts_of(Path(options.page).expanduser())  # refused before anything is run
     if file.search is not None:
         if search is None:
             raise UsageError(f"sweep {path}: search needs the command snnlab sweep")
         return search(options, path, file, dry_run, console)
     sweep = Sweep(options, path, file, tasks)
     chosen = sweep.chosen(options)
+    refused = {}
     if read is not None and not options.collect:
-        sweep.check(chosen, read)
+        refused = sweep.check(chosen, read)
     if options.list or dry_run:
-        show(sweep, console)
+        show(sweep, console, refused)
         return 0
-    failed = [] if options.collect else run_all(sweep, chosen, console)
+    failed = [] if options.collect else run_all(sweep, chosen, console, refused)
     if options.index < 0 or options.collect:
-        from snnlab.experiment.comparison import compare
-
-        written = compare({m.name: (m, sweep.folder / m.slug) for m in sweep.members}, sweep.folder)
+        members = {m.name: (m, sweep.folder / m.slug) for m in sweep.members}
+        crossing = functools.partial(crossed, file, sweep.members) if file.axes else None
+        written = compare(members, sweep.folder, crossing)
+        if options.page:
+            written += into_page(Path(options.page).expanduser(), sweep.folder)
         console.print(f"comparison {', '.join(str(p) for p in written)}", markup=False)
     if failed:
         console.print(f"{len(failed)} failed: {', '.join(failed)}", markup=False)
     return 1 if failed else 0
 
 
-def show(sweep: Sweep, console: Console) -> None:
+def show(sweep: Sweep, console: Console, refused: Mapping[str, str] = NONE) -> None:
     """The runs of a sweep, and what became of them."""
     for k, member in enumerate(sweep.members):
-        console.print(f"{k:3d}  {sweep.state_of(member):11}  {member.name}", markup=False)
-        console.print(f"     {' '.join(member.arguments)}", markup=False, style="dim")
+        state = "refused" if member.name in refused else sweep.state_of(member)
+        console.print(f"{k:3d}  {state:11}  {member.name}", markup=False)
+        told = refused.get(member.name) or " ".join(member.arguments)
+        console.print(f"     {told}", markup=False, style="dim")
 
 
-def run_all(sweep: Sweep, chosen: Sequence[Member], console: Console) -> list[str]:
+def run_all(
+    sweep: Sweep, chosen: Sequence[Member], console: Console, refused: Mapping[str, str] = NONE
+) -> list[str]:
     """Run what is not done; names of what failed.
+
+    Args:
+        sweep, chosen, console: what, and where to say how it goes.
+        refused: name of a run that is not run -> why.
 
     Raises:
         Interrupted: by a signal; it tells the command that goes on.
     """
     try:
-        return _run_all(sweep, chosen, console)
+        return _run_all(sweep, chosen, refused, console)
     except interrupts.Interrupted as error:
         told = f"go on with the same command: {typed_command()}"
         raise interrupts.Interrupted(error.signum, told) from None
 
 
-def _run_all(sweep: Sweep, chosen: Sequence[Member], console: Console) -> list[str]:
+def _run_all(
+    sweep: Sweep, chosen: Sequence[Member], refused: Mapping[str, str], console: Console
+) -> list[str]:
     sweep.claim()
     failed = []
     for k, member in enumerate(chosen, start=1):
-        if sweep.state_of(member) == "done":
-            console.print(f"[{k}/{len(chosen)}] {member.name}: done before", markup=False)
-            continue
-        console.print(f"[{k}/{len(chosen)}] {member.name}", markup=False, style="bold")
-        code = sweep.run(member)
+        head = f"[{k}/{len(chosen)}] {member.name}"
+        with sweep.taken(member) as mine:
+            state = sweep.state_of(member)
+            if state in ENDED or not mine:
+                told = f"{state} before" if mine else "another process is at it"
+                console.print(f"{head}: {told}", markup=False)
+                continue
+            if member.name in refused:
+                sweep.refuse(member, refused[member.name])
+                console.print(f"{head}: refused: {refused[member.name]}", markup=False)
+                continue
+            console.print(head, markup=False, style="bold")
+            code = sweep.run(member)
         if code:
             failed.append(member.name)
             console.print(f"{member.name}: exit code {code}", markup=False)

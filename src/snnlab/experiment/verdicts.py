@@ -13,9 +13,9 @@ from typing import Any
 from snnlab.errors import UsageError
 from snnlab.experiment.claims import Check, Claim
 from snnlab.experiment.comparison import Outcome, is_number
+from snnlab.experiment.statistics import Spread, spread_of
 from snnlab.experiment.sweep_file import Member, members_of
 from snnlab.runs import write_json
-from snnlab.scores import Spread, spread_of
 from snnlab.training.metrics import write_atomically
 
 #: More values than this are not listed in a table.

@@ -85,8 +85,8 @@ class Learner(abc.ABC):
         Args:
             key: key data (uint32) from which a network that draws (dropout) does so.
         """
-        carry = jax.tree.map(_materialise, self.initial)
-        return carry if key is None else with_key(carry, key)
+        carry = self.initial if key is None else with_key(self.initial, key)
+        return jax.tree.map(_materialise, carry)
 
 
 def unscored_prefix(objective: Objective, start: Any, length: int) -> int:

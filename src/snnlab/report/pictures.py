@@ -12,11 +12,12 @@ import numpy as np
 
 from snnlab.analysis._curves import Measure, over_epochs, value_of
 from snnlab.experiment.comparison import MOST_LINES
+from snnlab.experiment.statistics import spread_of
 from snnlab.report.blocks import Chart, Charts, Folded, Image, Section, Table
 from snnlab.report.found import Experiment, Seed, number, predicted
 from snnlab.report.statistics import Confusion, confusion_of
 from snnlab.report.svg import WRITTEN, Line, confusion, curves, histogram
-from snnlab.scores import NMSE, SCORES, spread_of, wilson
+from snnlab.scores import NMSE, SCORES, wilson
 
 #: Figures of a folder that are drawn here from its numbers.
 DRAWN = ("learning-curves.png", "confusion.png")

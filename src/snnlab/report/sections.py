@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from snnlab.errors import one_line, shown
+from snnlab.experiment.statistics import spread_of
 from snnlab.options import shown_value
 from snnlab.report.blocks import Chart, Charts, Commands, Folded, Notes, Section, Table
 from snnlab.report.found import (
@@ -18,7 +19,7 @@ from snnlab.report.found import (
     number,
 )
 from snnlab.report.svg import dots
-from snnlab.scores import SCORES, Score, interval_of_test, spread_of
+from snnlab.scores import SCORES, Score, interval_of_test
 from snnlab.training.checkpoint_files import places
 
 #: Of the head of ``config.yaml``: what is no version.
