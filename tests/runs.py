@@ -32,6 +32,12 @@ TINY = {
         "--t_trial 60 --frequencies 20,50 --noise_rate 100 --n_in 10 --n_rec 10 --n_out 2 "
         "--epoch_batches 4 --epochs 3 --method diag",
     ),
+    "memory": (
+        "task-working-memory.py",
+        "--dataset copy --t_symbol 8 --t_delay 6 --n_symbol 2 --n_kind 3 --n_group 3 --n_rec 10 "
+        "--batch_size 8 --epoch_batches 4 --val_batches 2 --test_batches 1 --epochs 3 --n_show 2 "
+        "--lr 0.01 --method diag",
+    ),
     "evidence": (
         "task-coba-ei-rsnn.py",
         "--n_cue 3 --t_interval 5 --t_cue 10 --t_delay 5 --t_recall 10 --n_group 5 --cue_rate 200 "

@@ -35,6 +35,7 @@ from snnlab.problems import (
     image_classification,
     pattern_generation,
     stream,
+    working_memory,
 )
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
@@ -44,13 +45,14 @@ from snnlab.problems.gradient_analysis import GradientAnalysis
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.problems.pattern_generation import PatternGeneration
 from snnlab.problems.stream import EndlessStream
+from snnlab.problems.working_memory import WorkingMemory
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "snnlab"
 TASKS: dict[type, Any] = {
     ImageClassification: image_classification.adapt, LongTermDependency: delayed_match.defaults,
     CobaEI: evidence.defaults,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
-    EndlessStream: stream.defaults,
+    EndlessStream: stream.defaults, WorkingMemory: working_memory.defaults,
     GradientAnalysis: gradient_analysis.adapt, Boerlin: None, MemoryAndSpeed: None, Sweeping: None,
 }  # fmt: skip
 #: Options that nothing reads, since what they ask for holds anyway: published commands have them.

@@ -30,6 +30,7 @@ from snnlab.problems import (
     image_classification,
     pattern_generation,
     stream,
+    working_memory,
 )
 from snnlab.problems.balanced import BalancedRSNN
 from snnlab.problems.boerlin import Boerlin
@@ -39,13 +40,14 @@ from snnlab.problems.gradient_analysis import GradientAnalysis
 from snnlab.problems.image_classification import ImageClassification
 from snnlab.problems.pattern_generation import PatternGeneration
 from snnlab.problems.stream import EndlessStream
+from snnlab.problems.working_memory import WorkingMemory
 from snnlab.yaml_files import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
 TASKS: dict[type, Any] = {
     ImageClassification: image_classification.adapt, LongTermDependency: None, CobaEI: None,
     BalancedRSNN: balanced.defaults, PatternGeneration: pattern_generation.defaults,
-    EndlessStream: stream.defaults,
+    EndlessStream: stream.defaults, WorkingMemory: working_memory.defaults,
     GradientAnalysis: gradient_analysis.adapt, Boerlin: None, Sweeping: None,
 }  # fmt: skip
 SHORT, LONG = 40, 1200

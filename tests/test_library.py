@@ -28,7 +28,7 @@ from snnlab.training.checkpoint_files import SUMS
 
 TASKS = {
     "image": "image-classification", "match": "long-term-dependency", "balanced": "balanced-rsnn",
-    "patterns": "pattern-generation", "evidence": "coba-ei",
+    "patterns": "pattern-generation", "evidence": "coba-ei", "memory": "working-memory",
 }  # fmt: skip
 #: Of these in every run of the tests, of the others in the slow ones.
 SOME = ("image", "balanced")
@@ -39,6 +39,7 @@ SHAPES = {
     "balanced": {"layers.0.w.weight": (40, 8), "readout.map.weight": (8, 2)},
     "patterns": {"layers.0.pathways.0.map.weight": (20, 10), "readout.map.weight": (10, 2)},
     "evidence": {"layers.0.pathways.0.map.weight": (20, 20), "readout.map.weight": (20, 2)},
+    "memory": {"layers.0.pathways.0.map.weight": (22, 10), "readout.map.weight": (10, 3)},
 }
 
 
@@ -108,7 +109,11 @@ def test_a_run_is_read_back(problem: str, trained: Any) -> None:
         counts = np.arange(made.n_steps) >= made.first_scored
         if targets.steps is not None:
             counts = counts * np.asarray(targets.steps)
-        if problem == "patterns":
+        if problem == "memory":
+            values, part = targets.values, rec.readout * counts[:, None, None]
+            guess = np.stack([part[a:b].sum(0).argmax(-1) for a, b in values.spans], axis=1)
+            above, below = above + (guess == values.labels).sum(), below + guess.size
+        elif problem == "patterns":
             name, wanted = "nmse", dense(targets.values, made.n_steps)
             above, below = ((rec.readout - wanted) ** 2).sum(), (wanted**2).sum()
         else:

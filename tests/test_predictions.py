@@ -12,6 +12,7 @@ import pytest
 import snnlab
 from run_folders import run_folder
 from snnlab import processes
+from snnlab.data.answers import Answers
 from snnlab.data.batch import Batch, Targets, padded
 from snnlab.experiment.decided import Decided
 from snnlab.runs import RunFolder
@@ -43,6 +44,19 @@ def test_what_decides_for_no_class_has_no_predictions() -> None:
     found = Predictions()
     found.add(0, batch_of(Targets(np.zeros((3, 2, 1)), np.ones(2))), {"loss": 0.1})
     assert found.gather().rows == []
+
+
+def test_several_labels_of_a_sample() -> None:
+    """A row for each that it has, in their order, also where that is not that of the numbers."""
+    labels = np.array([[2, 0, 1], [-1, 1, -1], [0, 0, 0]])
+    found, taken = Predictions(), np.array([[2, 1, 0], [2, 1, 0], [1, 1, 1]])
+    targets = Targets(Answers(labels, ((0, 1), (1, 2), (2, 3))), np.array([1, 1, 0]))
+    found.add(0, batch_of(targets), {"predictions": taken})
+    assert found.gather().rows == [(0, 2, 2), (0, 0, 1), (0, 1, 0), (1, 1, 1)]
+    facts = Decided(found, 3).facts()
+    assert facts["test_samples"] == 2
+    assert "test_accuracy_wilson95" not in facts
+    assert facts["test_accuracy_by_class"] == {"0": 0.0, "1": 0.5, "2": 1.0}
 
 
 def test_trials_have_numbers_whatever_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:

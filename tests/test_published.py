@@ -94,6 +94,7 @@ def test_without_effect_nothing_differs() -> None:
     ("long-term-dependency", ("--model", "lif-delta"), "--model gif"),
     ("balanced-rsnn", ("--method", "diag"), "--dataset cue, shd, ssc with --method bptt"),
     ("pattern-generation", (), "no published experiment"),
+    ("working-memory", (), "no published experiment"),
 ])  # fmt: skip
 def test_refused_where_nothing_was_published(
     task: str, argv: tuple[str, ...], message: str

@@ -81,7 +81,7 @@ def test_ended_inside_an_epoch_and_inside_its_evaluation(
 ) -> None:
     """After the second batch; then, resumed, in the evaluation, after a batch of it."""
     reference = whole(problem)
-    n_batches = {"image": 6, "match": 4, "balanced": 3, "evidence": 4, "patterns": 4}[problem]
+    n_batches = {"image": 6, "balanced": 3}.get(problem, 4)
     ended(problem, tmp_path / "run", stop, [2, n_batches - 2 + 2])
     runs.assert_same(tmp_path / "run", reference)
 
@@ -89,7 +89,7 @@ def test_ended_inside_an_epoch_and_inside_its_evaluation(
 @pytest.mark.parametrize(
     "problem",
     [
-        pytest.param(p, marks=pytest.mark.slow) if p in ("evidence", "match") else p
+        pytest.param(p, marks=pytest.mark.slow) if p in ("evidence", "match", "memory") else p
         for p in sorted(runs.TINY)
     ],
 )

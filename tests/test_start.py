@@ -23,6 +23,11 @@ REFUSED = {
     "task-coba-ei-rsnn.py": {"--n_cue 4": "must be odd", "--cue_rate 900 --dt 2": "at most 500 Hz"},
     "task-rsnn-long-term-dependency.py": {"--t_delay 0.5": "is not a multiple of the step"},
     "task-pattern-generation.py": {"--frequencies 600": "show at most 500 Hz"},
+    "task-working-memory.py": {
+        "--t_symbol 0.5": "is not a multiple of the step",
+        "--n_symbol 1": "--n_symbol 1: must be greater than 1",
+        "--t_delay 20": "--t_delay does not apply to --dataset store-recall",
+    },
     "task-stream.py": {
         "--method bptt": "needs whole sequences",
         "--update_every 7": "must divide the stretch (--stretch 500)",

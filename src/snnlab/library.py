@@ -286,7 +286,8 @@ def train(
 
     Args:
         task: ``image-classification``, ``long-term-dependency``, ``coba-ei``, ``balanced-rsnn``,
-            ``pattern-generation``, or one of a package's own (entry points ``snnlab.tasks``).
+            ``pattern-generation``, ``working-memory``, or one of a package's own (entry points
+            ``snnlab.tasks``).
         config: YAML files of options, or names of ``snnlab configs``, each above those before it
             and below ``options``.
         progress: whether to print how it goes.

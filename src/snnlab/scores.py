@@ -72,6 +72,10 @@ class Score:
 
 ACCURACY = Score("accuracy", percent=True, short="acc", plural="accuracies")
 NMSE = Score("nmse", rises=False, label="normalised MSE")
+#: Of sequences of labels, those that are right from the first to the last.
+SEQUENCES = Score(
+    "sequence_accuracy", percent=True, label="whole sequences", plural="sequence_accuracies"
+)
 #: By name: those that the suite's files hold.
 SCORES = {score.name: score for score in (ACCURACY, NMSE)}
 #: Quantile of the normal distribution of a two-sided interval of 95 %.

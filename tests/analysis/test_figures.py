@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
 
 from snnlab.analysis import figures, style
 from snnlab.analysis.recording import Recording, SensorShape
@@ -54,6 +55,26 @@ def test_a_sample_has_a_panel_for_each_stage(layers: int, n_steps: int) -> None:
     assert fig.axes[0].get_title(loc="left") == "true 1, predicted 1"
     assert fig.axes[-1].get_xlabel() == "simulated time (ms)"
     assert not fig.get_supxlabel()
+
+
+def test_a_sample_with_several_answers() -> None:
+    """Each at the foot of its stretch; where nothing is asked the panel is shaded."""
+    rec = dataclasses.replace(
+        recording(30), spans=((5, 10), (10, 20), (25, 30)),
+        targets=np.array([[0, -1, 2], [1, 1, 1]]),
+        predictions=np.array([[0, 1, 1], [1, 1, 1]]),
+    )  # fmt: skip
+    wrong, right = (figures.sample_figure(rec, k) for k in (0, 1))
+    assert wrong.axes[0].get_title(loc="left") == "true 0 2, predicted 0 1"
+    assert right.axes[0].get_title(loc="left") == "true 1 1 1, predicted 1 1 1"
+    foot = [text.get_text() for text in wrong.axes[-1].texts]
+    assert foot[:2] == ["0", "1"]
+    blocks = [p for p in wrong.axes[-1].patches if p.get_facecolor()[:3] == to_rgb(style.SHADE)]
+    assert [(p.get_x(), p.get_x() + p.get_width()) for p in blocks] == [(0, 10), (20, 50)]
+    with pytest.raises(
+        ValueError, match=r"targets, predictions has shape \(2,\), needed: \(2, 3\)"
+    ):
+        dataclasses.replace(rec, targets=np.zeros(2, int))
 
 
 def test_a_recording_is_drawn_in_its_own_time(tmp_path: Path) -> None:

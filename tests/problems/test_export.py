@@ -23,6 +23,7 @@ TASK = {
     "balanced": "balanced-rsnn",
     "patterns": "pattern-generation",
     "evidence": "coba-ei",
+    "memory": "working-memory",
 }
 #: Rules of the published experiments, as flags.
 RULES = ("--method bptt", "--method diag", "--method expsm_diag --etrace_decay 0.9")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from snnlab.data.answers import UNASKED, Answers
 from snnlab.data.batch import Targets, padded
 from snnlab.data.patterns import draw_sines
 from snnlab.data.stream import DenseStream
@@ -17,7 +18,12 @@ from snnlab.models import StepOutput
 from snnlab.scores import SCORES, Score, score_of
 from snnlab.training.averages import Averages
 from snnlab.training.config import RegressionTraining, TrainingConfig
-from snnlab.training.objectives import Classification, Objective, Regression
+from snnlab.training.objectives import (
+    Classification,
+    Objective,
+    Regression,
+    SequenceClassification,
+)
 from zoo import BATCH, N_OUT, STEPS, make_network_fn, make_stream, model_config
 
 T, B, C, N, WARM = 6, 4, 3, 5, 2
@@ -94,6 +100,48 @@ def test_what_does_not_count_has_no_gradient(kind: type, steps: np.ndarray | Non
     targets = Targets(values, MASK, steps)
     gradient = jax.grad(lambda readout: measured(goal, targets, readout)[0])(jnp.asarray(READOUT))
     np.testing.assert_array_equal(np.abs(gradient).sum(-1) > 0, counted(steps) > 0)
+
+
+#: Labels of steps 1 to 2, the first of them not scored, and 4 to 5; the last sample is padding.
+ANSWERS = Answers(
+    np.array([[2, 1], [UNASKED, 0], [1, UNASKED], [0, 0]], np.int32), ((1, 3), (4, 6))
+)
+
+
+@pytest.mark.parametrize("loss", ["cel", "mse"])
+def test_sequences_by_hand(loss: str) -> None:
+    goal = SequenceClassification(C, 1, WARM, 1.0, TrainingConfig(loss=loss))  # type: ignore[arg-type]
+    targets = Targets(ANSWERS, MASK)
+    total, numbers = measured(goal, targets)
+    wanted = scored = right = asked = whole = 0.0
+    for b in range(3):
+        good = []
+        for label, steps in zip(ANSWERS.labels[b], ([2], [4, 5]), strict=True):
+            if label == UNASKED:
+                continue
+            for t in steps:
+                r = READOUT[t, b]
+                cel = np.log(np.exp(r).sum()) - r[label]
+                wanted += cel if loss == "cel" else ((r - np.eye(C)[label]) ** 2).mean()
+            scored += len(steps)
+            good.append(READOUT[steps, b].sum(0).argmax() == label)
+        right, asked, whole = right + sum(good), asked + len(good), whole + all(good)
+    np.testing.assert_allclose(total, wanted / 3, rtol=1e-5)
+    np.testing.assert_allclose(numbers["loss"], wanted / scored, rtol=1e-5)
+    accuracy, sequences = (numbers["measures"][n] for n in ("accuracy", "sequence_accuracy"))
+    assert (float(accuracy.above), float(accuracy.below)) == (right, asked) == (right, 4)
+    assert (float(sequences.above), float(sequences.below)) == (whole, 3)
+    assert numbers["predictions"].shape == (B, 2)
+    labels, decided = goal.shown(READOUT[:, [1, 2]], targets, [1, 2])
+    assert labels.tolist() == [[UNASKED, 0], [1, UNASKED]]
+    taken = np.asarray(numbers["predictions"])[[1, 2]]
+    np.testing.assert_array_equal(decided[labels >= 0], taken[labels >= 0])
+
+
+def test_an_answer_without_scored_steps_counts_nowhere() -> None:
+    goal = SequenceClassification(C, 1, 4, 1.0, TrainingConfig())
+    numbers = measured(goal, Targets(ANSWERS, MASK))[1]
+    assert {float(r.below) for r in numbers["measures"].values()} == {2.0}
 
 
 def test_regularisers_of_a_layer_as_published() -> None:

@@ -328,7 +328,7 @@ def readout_traces(
     ticks = MaxNLocator(nbins=4).tick_values(low, low + span)
     ax.set_yticks([t for t in ticks if low - 0.05 * span <= t <= high + 0.05 * span])
     if scored is not None:
-        _shade(ax, ~np.asarray(scored, bool), step_ms)
+        shade(ax, ~np.asarray(scored, bool), step_ms)
     strip = running_decisions(readout, scored) if running is None else np.asarray(running)
     _strip(ax, strip, step_ms, names, colour)
     style.tidy(ax, x=x, y=y, time=True)
@@ -379,7 +379,7 @@ def following_traces(
     ax.set(xlim=(0, n_steps * step_ms), ylim=(low - margin, high + margin))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4))
     if scored is not None:
-        _shade(ax, ~np.asarray(scored, bool), step_ms)
+        shade(ax, ~np.asarray(scored, bool), step_ms)
     style.tidy(ax, x=x, y=y, time=True)
     ends = [(float(targets[-1].max()), "target", style.GREY)] * (n_out <= 4)
     style.notes_right(ax, ends)
@@ -392,13 +392,14 @@ def _runs(values: np.ndarray) -> list[tuple[int, int]]:
     return [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
 
-def _shade(ax: Axes, mask: np.ndarray, step_ms: float) -> None:
+def shade(ax: Axes, mask: np.ndarray, step_ms: float, words: str = "not scored") -> None:
+    """Shade the steps of a mask ``(T,)``; in a long stretch stands why."""
     for start, stop in _runs(mask):
         if mask[start]:
             ax.axvspan(start * step_ms, stop * step_ms, color=style.SHADE, linewidth=0, zorder=0)
             share = (stop - start) / len(mask)
-            if share > max(0.2, 0.62 * style.NOTE_PT * len("not scored") / style.width_pt(ax)):
-                _words(ax, "not scored", (start + stop) / (2 * len(mask)), 0.93)
+            if share > max(0.2, 0.62 * style.NOTE_PT * len(words) / style.width_pt(ax)):
+                _words(ax, words, (start + stop) / (2 * len(mask)), 0.93)
 
 
 def _words(ax: Axes, text: str, x: float, y: float) -> None:

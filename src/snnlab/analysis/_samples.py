@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snnlab.analysis import style
+from snnlab.analysis._answers import answer_traces
 from snnlab.analysis._panels import (
     RECORDED,
     SIMULATED,
@@ -155,16 +156,29 @@ def _readout(
         counts = slice(None) if rec.scored is None else rec.scored
         error = np.sum((readout - wanted)[counts] ** 2) / np.sum(wanted[counts] ** 2)
         return f"{NMSE.words} {NMSE.show(float(error))}", True
+    if rec.spans:
+        true, decided = rec.targets[index], rec.predictions[index]
+        names = [rec.name(c) for c in range(readout.shape[-1])]
+        answer_traces(
+            ax, readout, rec.spans, true, decided, names, step_ms=rec.step_ms, limits=limits, x=x,
+            y=y,
+        )  # fmt: skip
+        asked = true >= 0
+        told = [" ".join(names[c] for c in of[asked]) for of in (true, decided)]
+        return _title(*told), bool((true == decided)[asked].all())
     target, prediction = int(rec.targets[index]), int(rec.predictions[index])
     short = all(len(rec.name(label)) <= LONGEST_NOTE for label in (target, prediction))
     readout_traces(
         ax, readout, target, prediction, rec.class_names, rec.scored, step_ms=rec.step_ms,
         limits=limits, named=short, x=x, y=y,
     )  # fmt: skip
-    title = f"true {rec.name(target)}, predicted {rec.name(prediction)}"
-    if len(title) > LONGEST_TITLE:
-        title = title.replace(", predicted", ",\npredicted")
-    return title, target == prediction
+    return _title(rec.name(target), rec.name(prediction)), target == prediction
+
+
+def _title(true: str, predicted: str) -> str:
+    """What a sample is and was taken for, in two lines where one is too short."""
+    title = f"true {true}, predicted {predicted}"
+    return title.replace(", predicted", ",\npredicted") if len(title) > LONGEST_TITLE else title
 
 
 def _frames(ax: Axes, rec: Recording, index: int, n_frames: int) -> None:

@@ -34,8 +34,10 @@ class Recording:
         spikes: per hidden layer ``(T, B, n)``, non-zero at a spike.
         membrane: per hidden layer ``(T, B, n)``, after the step's reset.
         readout: ``(T, B, C)``.
-        targets: ``(B,)`` true classes, or ``(T, B, C)`` sequences that the readout is to follow.
-        predictions: ``(B,)`` the network's decisions; ``None`` beside sequences.
+        targets: ``(B,)`` true classes; ``(B, n)`` those of the ``spans``, negative where nothing is
+            asked; or ``(T, B, C)`` sequences that the readout is to follow.
+        predictions: the network's decisions, of the shape of the classes; ``None`` beside
+            sequences.
         dt_ms: length of a step that the network simulates.
         sensor: grid of the inputs, if they are an event sensor's.
         class_names: C names; the class numbers where empty.
@@ -49,6 +51,8 @@ class Recording:
             layer has any.
         periods: named periods of the trial, T steps together; empty: it has none.
         graded: inputs are values, no spikes or counts of them.
+        spans: first step, and the step behind the last one, of each answer of a sample with
+            several; empty: it has one.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -70,6 +74,7 @@ class Recording:
     populations: tuple[Parts, ...] = ()
     periods: Parts = ()
     graded: bool = False
+    spans: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         lead = self.inputs.shape[:2]
@@ -86,8 +91,9 @@ class Recording:
             shape = self.readout.shape
             _need(self.targets.shape == shape, "targets", self.targets, f"{shape}")
         else:
+            shape = (*lead[1:], len(self.spans)) if self.spans else lead[1:]
             for array in (self.targets, self.predictions):
-                _need(array.shape == lead[1:], "targets, predictions", array, f"{lead[1:]}")
+                _need(array.shape == shape, "targets, predictions", array, f"{shape}")
         if self.scored is not None:
             _need(self.scored.shape == lead[:1], "scored", self.scored, f"{lead[:1]}")
         if len(self.class_names) not in (0, self.readout.shape[2]):

@@ -21,7 +21,7 @@ class Targets(NamedTuple):
     Attributes:
         values: labels ``(B,) int32``, 0 for padding; or a sequence: an array ``(T, B, n_out)``, or
             whatever has ``at(t) -> (B, n_out)`` as a stream does, so that targets which are
-            generated need no array of length T.
+            generated need no array of length T; or :class:`snnlab.data.answers.Answers`.
         mask: ``(B,) float32``, 1 for a sample, 0 for padding.
         steps: which steps count, 0 or 1: ``(T,)`` for all samples, ``(T, B)`` for each; ``None``
             for all that the objective scores.

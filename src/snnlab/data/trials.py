@@ -27,12 +27,12 @@ class Trials(NamedTuple):
 
     Attributes:
         probability: ``(n_levels, B, n_in)`` of a spike in a step, for every level.
-        labels: ``(B,) int32``.
+        labels: ``(B,) int32``, or :class:`snnlab.data.answers.Answers`.
         conditions: what else was drawn, ``(B, ...)`` each, by name.
     """
 
     probability: jax.Array
-    labels: jax.Array
+    labels: Any
     conditions: dict[str, jax.Array]
 
 
@@ -126,7 +126,8 @@ def draw_batch(task: TrialTask, key: jax.Array, batch_size: int) -> Batch:
     periods = tuple((p.steps, p.level) for p in task.periods)
     stream = TrialStream(threshold, salt, periods)
     mask = jnp.ones(batch_size, jnp.float32)  # generated batches are never short
-    targets = Targets(trials.labels.astype(jnp.int32), mask)
+    labels = jax.tree.map(lambda a: a.astype(jnp.int32), trials.labels)
+    targets = Targets(labels, mask)
     return Batch(stream, targets, conditions=trials.conditions)
 
 

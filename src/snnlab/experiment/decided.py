@@ -35,14 +35,17 @@ class Decided:
         """For ``results.json``; empty where nothing was classified.
 
         ``test_samples``; ``test_accuracy_wilson95``, Wilson's 95 % interval over these samples, of
-        this one network; ``test_accuracy_by_class``, ``None`` for a class without samples.
+        this one network (none where samples have several labels: those of one go together);
+        ``test_accuracy_by_class``, ``None`` for a class without samples.
         """
         if not self._rows:
             return {}
         right, n = np.diag(self._counts).tolist(), self._counts.sum(1).tolist()
+        samples = len({row[0] for row in self._rows})
+        interval = {"test_accuracy_wilson95": list(wilson(sum(right), sum(n)))}
         return {
-            "test_samples": sum(n),
-            "test_accuracy_wilson95": list(wilson(sum(right), sum(n))),
+            "test_samples": samples,
+            **(interval if samples == sum(n) else {}),
             "test_accuracy_by_class": {
                 name: r / k if k else None for name, r, k in zip(self._names, right, n, strict=True)
             },

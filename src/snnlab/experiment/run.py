@@ -129,7 +129,7 @@ def finish(this: Run, console: Console) -> dict[str, Any]:
     score = problem.score
     decided = Decided(predictions.gather(), parts.network.n_out, problem.class_names)
     results: dict[str, Any] = {
-        f"test_{score.name}": test[score.name],
+        **{f"test_{one.name}": test[one.name] for one in (score, *problem.objective.beside)},
         **facts_of(this),
         **{name: test[name] for name in ("firing_rates", "mean_outputs") if name in test},
         "test_loss": test["loss"],

@@ -113,7 +113,9 @@ def _summary(
         curves = figures.learning_curves(drawn, rate_label=problem.rate_label)
         figures.save(curves, folder.figures / "learning-curves.png")
     found = {
-        **together.aggregate(results, problem.score, config.training.acc_th),
+        **together.aggregate(
+            results, problem.score, config.training.acc_th, problem.objective.beside
+        ),
         "method": config.learner.method, "dataset": problem.dataset, **problem.facts,
         **{name: results[0].get(name) for name in ("bin_ms", "dt_ms")},
         "warnings": [f"seed {r['seed']}: {t}" for r in results for t in r.get("warnings", ())],

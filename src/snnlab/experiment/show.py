@@ -150,6 +150,7 @@ def record(
         thresholds=thresholds_of(network, params), bin_ms=problem.bin_ms,
         input_groups=problem.input_groups, populations=network.populations,
         periods=problem.periods, graded=problem.graded,
+        spans=getattr(batch.targets.values, "spans", ()),
     )  # fmt: skip
     return recording, list(range(len(seen)))
 

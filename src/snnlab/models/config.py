@@ -17,6 +17,11 @@ class ModelConfig(ModelSection):
     """Layers of recorded events, read out in every step."""
 
 
+@model_section("alif-delta", n_rec=60, n_layer=1)
+class AdaptiveConfig(ModelSection):
+    """A small layer of adaptive neurons, read out in every step."""
+
+
 @model_section("gif", n_layer=1, reads="membrane", out_scale=0.02)
 class GIFConfig(ModelSection):
     """A population that remembers, read out from its standardised membrane.

@@ -22,6 +22,7 @@ TASKS = Registry("task", "snnlab.tasks", Task, {
     "balanced-rsnn": "snnlab.problems.balanced:TASK",
     "pattern-generation": "snnlab.problems.pattern_generation:TASK",
     "stream": "snnlab.problems.stream:TASK",
+    "working-memory": "snnlab.problems.working_memory:TASK",
 })  # fmt: skip
 
 

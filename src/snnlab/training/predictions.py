@@ -15,8 +15,9 @@ class Predictions:
 
     Attributes:
         rows: ``(index, label, prediction)``: index of the recording in its split, or number of the
-            trial; of several processes (``--distributed``) those of its own samples, until
-            :meth:`gather`. Empty where the objective decides for no class.
+            trial; where samples have several labels a row for each, in their order. Of several
+            processes (``--distributed``) those of its own samples, until :meth:`gather`. Empty
+            where the objective decides for no class.
     """
 
     def __init__(self) -> None:
@@ -30,12 +31,16 @@ class Predictions:
         if "predictions" not in numbers:
             return
         counts = np.asarray(batch.targets.mask) > 0
-        labels, size = np.asarray(batch.targets.values), len(counts)
+        values = batch.targets.values
+        labels, size = np.asarray(getattr(values, "labels", values)), len(counts)
         first = processes.index() * size
         indices = batch.indices
         if indices is None:
             indices = number * processes.count() * size + first + np.arange(size)
         taken = np.asarray(numbers["predictions"])[first : first + size]
+        if labels.ndim > 1:  # several labels of a sample, some of which it may not have
+            counts = counts[:, None] & (labels >= 0)
+            indices = np.broadcast_to(np.asarray(indices)[:, None], labels.shape)
         columns = [np.asarray(a)[counts].tolist() for a in (indices, labels, taken)]
         self.rows += zip(*columns, strict=True)
 
@@ -43,8 +48,9 @@ class Predictions:
         """Those of all processes, which all must ask; in the order of the split."""
         made = Predictions()
         made.rows = sorted(
-            tuple(row) for part in processes.gathered(self.rows) for row in part
-        )  # fmt: skip
+            (tuple(row) for part in processes.gathered(self.rows) for row in part),
+            key=lambda row: row[0],
+        )
         return made
 
     def counts(self, n_classes: int) -> np.ndarray:

@@ -203,7 +203,9 @@ def mean_of(name: str, results: Sequence[dict[str, Any]]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> dict[str, Any]:
+def aggregate(
+    results: Sequence[dict[str, Any]], score: Score, goal: float, beside: Sequence[Score] = ()
+) -> dict[str, Any]:
     """Figures over seeds: every seed, mean, standard deviation, how many reached the goal.
 
     A deviation needs two seeds; without, it is ``None``.
@@ -213,16 +215,14 @@ def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> d
             counts as not reached, and in no mean.
         score: what they are judged by.
         goal: of the test score; 0 for none.
+        beside: further scores of the test.
     """
-    name = f"test_{score.name}"
-    scores = [r[name] for r in results if r.get(name) is not None]
+    scores = [r[f"test_{score.name}"] for r in results if r.get(f"test_{score.name}") is not None]
     found: dict[str, Any] = {
         "trials": len(results),
         "failed": sum(1 for r in results if "error" in r),
         "score": score.name,
-        name: statistics.fmean(scores) if scores else None,
-        f"{name}_sd": statistics.stdev(scores) if len(scores) > 1 else None,
-        f"test_{score.each}": [r.get(name) for r in results],
+        **_over_seeds(results, score),
         "seeds": [r["seed"] for r in results],
         "batches": [r["batches"] for r in results],
         "seconds": [r["seconds"] for r in results],
@@ -230,4 +230,17 @@ def aggregate(results: Sequence[dict[str, Any]], score: Score, goal: float) -> d
     if goal > 0:
         found["goal"] = goal
         found["reached_goal"] = sum(1 for value in scores if score.reached(value, goal))
+    for one in beside:
+        found |= _over_seeds(results, one)
     return found
+
+
+def _over_seeds(results: Sequence[dict[str, Any]], score: Score) -> dict[str, Any]:
+    """Mean, standard deviation and values of a score of the test."""
+    name = f"test_{score.name}"
+    scores = [r[name] for r in results if r.get(name) is not None]
+    return {
+        name: statistics.fmean(scores) if scores else None,
+        f"{name}_sd": statistics.stdev(scores) if len(scores) > 1 else None,
+        f"test_{score.each}": [r.get(name) for r in results],
+    }

@@ -10,4 +10,5 @@ from snnlab.training.objectives.base import Objective as Objective
 from snnlab.training.objectives.base import Ratio as Ratio
 from snnlab.training.objectives.classification import Classification as Classification
 from snnlab.training.objectives.regression import Regression as Regression
+from snnlab.training.objectives.sequence import SequenceClassification as SequenceClassification
 from snnlab.training.objectives.steps import StepClassification as StepClassification

@@ -81,6 +81,8 @@ class Objective(abc.ABC):
 
     #: By which networks are judged; one of :meth:`measures`.
     score: ClassVar[Score]
+    #: Further shares that :meth:`measures` gives, which results name beside the score.
+    beside: ClassVar[tuple[Score, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -99,6 +101,10 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def example(self, batch_size: int) -> Targets:
         """Targets of the right dtypes; of a sequence, a single step."""
+
+    def counted(self, t: jax.Array, targets: Targets) -> jax.Array | None:
+        """Which samples step ``t`` counts for: ``(B,)``, or a number; ``None``: for all."""
+        return None if targets.steps is None else jnp.asarray(targets.steps)[t]
 
     @abc.abstractmethod
     def compare(
@@ -154,11 +160,12 @@ class Objective(abc.ABC):
         """Scalar loss of step ``t``, and metrics that are summed over steps."""
         weight = self._weight(batch)
         every = (t >= self.warmup).astype(jnp.float32)
-        if batch.steps is None:
+        mine = self.counted(t, batch)
+        if mine is None:
             loss, measured = self.compare(out, t, batch, every)
             scored, task = sharding.once(every), every * jnp.sum(weight * loss)
         else:
-            counts = jnp.broadcast_to(every * jnp.asarray(batch.steps)[t], weight.shape)
+            counts = jnp.broadcast_to(every * mine, weight.shape)
             loss, measured = self.compare(out, t, batch, counts[:, None])
             scored, task = jnp.sum(weight * counts), jnp.sum(weight * counts * loss)
         penalty = every * self._penalty(out, weight)
