@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +19,47 @@ os.environ["MPLBACKEND"] = "agg"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Commands that tests call in this process set up no cache for all others (test_compile_cache.py).
 os.environ["SNNLAB_COMPILE_CACHE"] = "0"
-# What this process or one that it starts has compiled is read back: many runs are of one kind.
-COMPILED = Path(tempfile.mkdtemp(prefix="snnlab-tests-"))
-atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+
+# What a process has compiled is read back by later ones: many runs are of one kind. One folder for
+# pytest-xdist's workers, which have the environment of the process that starts them.
+COMPILED = Path(os.environ.get("SNNLAB_TESTS_COMPILED") or tempfile.mkdtemp(prefix="snnlab-tests-"))
+if "SNNLAB_TESTS_COMPILED" not in os.environ:
+    os.environ["SNNLAB_TESTS_COMPILED"] = str(COMPILED)
+    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+#: JAX's programs: of all, and of this process and what it starts. JAX does not write a file at
+#: once, so that only what is complete goes from one to the other (``_programs``).
+SHARED, OWN = COMPILED / "jax", COMPILED / f"jax-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+for _folder in (SHARED, OWN):
+    _folder.mkdir(exist_ok=True)
 os.environ |= {
-    "JAX_COMPILATION_CACHE_DIR": str(COMPILED / "jax"),
+    "JAX_COMPILATION_CACHE_DIR": str(OWN),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     "NUMBA_CACHE_DIR": str(COMPILED / "numba"),
 }
+# Where Python is to keep no bytecode, each process compiles all that it imports, three times as
+# long as it imports it. Not beside the sources then, but for the session.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(COMPILED / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+# Programs are traced of millions of small objects that stay; Python's collector reads them all
+# again and again, a sixth of the time of learners' tests. See ``_programs``.
+gc.set_threshold(50_000, 20, 100)
 
 import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> Iterator[None]:
+    """A module has the compiled programs of those before it, and leaves its own."""
+    for theirs, ours in ((SHARED, OWN), (OWN, SHARED)):
+        for name in {*os.listdir(theirs)} - {*os.listdir(ours)}:
+            with contextlib.suppress(FileExistsError):
+                os.link(theirs / name, ours / name)
+    yield
+    gc.collect()
+    gc.freeze()  # what a module leaves is what later ones use
 
 
 @pytest.fixture(scope="session", autouse=True)
