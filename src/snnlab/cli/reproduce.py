@@ -118,6 +118,7 @@ def _reproduce(given: Any, home: Path) -> int:
     failed: list[str] = []
     if not given.judge:
         sweep.check(chosen, lambda task, argv: read(task, argv) if task in TASKS else None)
+        sweep.claim()
         console.print(f"{claim.name}: {claim.cost}")
         failed = sweeps.run_all(sweep, chosen, console)
     if index < 0:

@@ -32,8 +32,18 @@ from snnlab.errors import UsageError, nearest, one_line, shown
 from snnlab.experiment.sweep_file import SweepFile, members_of, sweep_of
 from snnlab.yaml_files import read_yaml_file
 
-#: A line of a table.
-Line = Annotated[str, pydantic.StringConstraints(min_length=1, max_length=500)]
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text of one line")
+    return text
+
+
+#: Text of a table.
+Text = Annotated[
+    str, pydantic.StringConstraints(max_length=500), pydantic.AfterValidator(_one_line)
+]
+Line = Annotated[Text, pydantic.StringConstraints(min_length=1)]
 
 
 class _Declared(pydantic.BaseModel):
@@ -55,11 +65,11 @@ class Check(_Declared):
     """
 
     measure: Line
-    of: str = ""
-    over: str = ""
+    of: Text = ""
+    over: Text = ""
     statistic: Literal["mean", "every", "some", "best"] = "mean"
     within: list[tuple[float, float]] = pydantic.Field(min_length=1)
-    label: str = ""
+    label: Text = ""
 
     @pydantic.model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -80,9 +90,9 @@ class Declared(_Declared):
 
     published: Line
     source: Line
-    shows: str = ""
-    needs: str = ""
-    minutes: float = pydantic.Field(gt=0)
+    shows: Text = ""
+    needs: Text = ""
+    minutes: float = pydantic.Field(gt=0, allow_inf_nan=False)
     sweep: Line | dict[Any, Any]
     checks: list[Check] = pydantic.Field(min_length=1)
 
@@ -167,7 +177,15 @@ def read(path: Path) -> Claim:
     for check in declared.checks:
         for group in {check.of, check.over} - {"", *groups}:
             raise UsageError(f"{head}, checks: no run '{shown(group)}'{nearest(group, groups)}")
-    return Claim(path.stem, path, config_files.title(path), declared, runs, file)
+    title = config_files.title(path) or path.stem
+    return Claim(path.stem, path, title, declared, runs, file)
+
+
+_WORDS = {
+    "Input should be": "must be", "List should have": "must have", "Field required": "is missing",
+    "a valid dictionary or instance of Check": "a mapping",
+    " after validation, not 0": "",
+}  # fmt: skip
 
 
 def _fault(error: pydantic.ValidationError) -> str:
@@ -175,8 +193,11 @@ def _fault(error: pydantic.ValidationError) -> str:
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
     what = one_line(first["msg"]).removeprefix("Value error, ")
-    what = what.replace("Input should be", "must be").replace("Field required", "is missing")
+    for said, better in _WORDS.items():
+        what = what.replace(said, better)
+    if place[0] == "sweep":
+        place, what = ["sweep"], "must be a mapping with task, runs, grid, or the name of a claim"
     if first["type"] == "extra_forbidden":
         model = Check if place[0] == "checks" else Declared
         what = f"no such key; valid: {', '.join(model.model_fields)}"
-    return f", {shown('.'.join(place))}: {shown(what, 150)}" if place else f": {shown(what, 150)}"
+    return f", {shown('.'.join(place))}: {shown(what, 150)}"
