@@ -17,6 +17,8 @@ from snnlab.data.answers import UNASKED
 from snnlab.data.periods import named
 from snnlab.data.trials import draw_batch
 from snnlab.errors import UsageError
+from snnlab.experiment import assemble
+from snnlab.learners.methods import METHODS
 from snnlab.problems.memory_trials import Copy, DelayedXOR, MemoryTask, StoreRecall
 from snnlab.problems.working_memory import WorkingMemory, build, defaults, task_of
 
@@ -159,3 +161,26 @@ def test_a_run_has_symbols_and_sequences(tmp_path: Path) -> None:
     assert found["test_samples"] == 8
     assert "test_accuracy_wilson95" not in found  # symbols of a trial are not independent
     assert (run / "figures" / "test-samples.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS.names())
+def test_every_rule_trains_on_answers(method: str) -> None:
+    """The loss of the untrained network is that of BPTT; RTRL's gradient is, too."""
+
+    def first(method: str) -> dict[str, float]:
+        flags = runs.TINY["memory"][1].replace("--method diag", f"--method {method}")
+        window = ["--chunk_size", "10"] if method == "tbptt" else []
+        config = parsed(*flags.split(), *window)
+        problem = build(config)
+        parts = assemble(config, problem)
+        batch = problem.train.batch(0)
+        numbers = parts.programs.train(parts.state, batch.stream, batch.targets)[1]
+        return {name: float(numbers[name]) for name in ("loss", "grad_norm")}
+
+    found, wanted = first(method), first("bptt")
+    assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+    assert np.isfinite(found["grad_norm"])
+    assert found["grad_norm"] > 0.1
+    if method == "rtrl":
+        assert found["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-4)

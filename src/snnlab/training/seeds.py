@@ -240,7 +240,7 @@ def _over_seeds(results: Sequence[dict[str, Any]], score: Score) -> dict[str, An
     name = f"test_{score.name}"
     scores = [r[name] for r in results if r.get(name) is not None]
     return {
-        name: statistics.fmean(scores) if scores else None,
+        name: mean_of(name, results),
         f"{name}_sd": statistics.stdev(scores) if len(scores) > 1 else None,
         f"test_{score.each}": [r.get(name) for r in results],
     }
