@@ -112,6 +112,21 @@ def test_the_table_compares_over_seeds_and_says_why_cells_are_empty(
     assert said.count("refused before") == 2
 
 
+def test_what_the_file_leaves_out_is_a_cell_with_its_reason(sweep: Path) -> None:
+    text = SWEEP.replace("method: big", "method: bad")
+    sweep.write_text(text + "left_out: {second: {large: it takes an hour}}")
+
+    def read(*_: object) -> None:
+        pass
+
+    out = sweep.parent / "out"
+    argv = ["--sweep", str(sweep), "--filepath", str(out)]
+    assert sweeps.main("x", "", [*argv, "--only", "second-large,second-bptt"], read=read) == 0
+    table = (out / "table.md").read_text()
+    assert "1. not run\n2. it takes an hour" in table
+    assert "| large | – (1) | – (2) |" in table
+
+
 def test_what_fails_is_no_refusal(sweep: Path) -> None:
     sweep.write_text(SWEEP.replace("method: big", "method: bad"))
     assert run(sweep, "--only", "second-large") == 1
@@ -142,6 +157,7 @@ def test_another_process_may_be_at_a_run(sweep: Path, capfd: pytest.CaptureFixtu
         (SWEEP.replace("{method: bptt}", "{method: bptt, 'a b': 1}"), [], "'a b' is no name"),
         (SWEEP.replace("grid:", "grid:\n  net: {a: {n: 1}}"), [], "net and rule have names"),
         (SWEEP.replace("error: 1", "tau: 1"), [], "tau is set for run 'second'"),
+        (SWEEP + "left_out: {second: {BPT: no}}", [], "left_out: second, BPT: no such run"),
         (SWEEP, ["--set", "tau=1"], "tau is set for run"),
         (SWEEP, ["--set", "secnd:y=1"], "no run 'secnd'.*did you mean 'second'"),
         (SWEEP, ["--set", "second:filepath=a"], "given by the sweep itself"),

@@ -22,6 +22,8 @@ A run may have a ``task`` of its own, and an axis of the grid may have names, ea
         truncated BPTT: {method: tbptt, chunk_size: 10}
     against: [BPTT]                        # names that the others are compared with
     refused: keep                          # what a task refuses is a cell with the reason
+    left_out:                              # run -> name of the axis -> why there is no such run
+      cue: {truncated BPTT: its windows are longer than the trials}
 
 Such an axis makes a table of its names and the runs (:mod:`snnlab.experiment.crossed`).
 In the place of ``runs`` and ``grid`` a file may have ``search``:
@@ -71,6 +73,7 @@ class SweepFile(pydantic.BaseModel):
     grid: dict[str, list[Value] | dict[str, dict[str, Value]]] = {}
     against: list[str] = []
     refused: Literal["stop", "keep"] = "stop"
+    left_out: dict[str, dict[str, str]] = {}
     search: Search | None = None
 
     @pydantic.model_validator(mode="after")
@@ -87,6 +90,10 @@ class SweepFile(pydantic.BaseModel):
         unknown = [name for name in self.against if name not in known]
         if unknown:
             raise ValueError(f"against: {unknown[0]} is no name of an axis of the grid")
+        for run, names in self.left_out.items():
+            strange = [name for name in names if name not in known]
+            if strange or run not in self.runs:
+                raise ValueError(f"left_out: {', '.join([run, *strange[:1]])}: no such run")
         return self
 
     @property
@@ -110,6 +117,7 @@ class Member:
         flags: flag -> value, above them.
         task: as the file names it.
         column: of a table by a named axis: the run, and what the grid sets beside that axis.
+        left_out: why it is not run; empty if it is.
     """
 
     name: str
@@ -119,6 +127,7 @@ class Member:
     flags: dict[str, Value]
     task: str = ""
     column: str = ""
+    left_out: str = ""
 
     @property
     def slug(self) -> str:
@@ -239,8 +248,9 @@ def members_of(file: SweepFile, extra: Mapping[str, Value]) -> list[Member]:
                 for left in ((), file.axes)
             )
             all_flags = {**options, **flags, **of_point, **above}
+            why = "".join(file.left_out.get(group, {}).get(str(point[a]), "") for a in file.axes)
             found.append(
-                Member(name or "run", group, point, (*common, *files), all_flags, task, column)
+                Member(name or "run", group, point, (*common, *files), all_flags, task, column, why)
             )
     taken: dict[str, str] = {}
     for member in found:

@@ -205,13 +205,17 @@ class Sweep:
             read: (task, arguments) -> config. A script is not asked.
 
         Returns:
-            With ``refused: keep``, name of a run -> why its task refuses it.
+            Name of a run -> why there is no such run: the file leaves it out, or, with ``refused:
+            keep``, its task refuses it.
 
         Raises:
             UsageError: what is wrong with the first such run.
         """
         refused = {}
         for member in members:
+            if member.left_out:
+                refused[member.name] = member.left_out
+                continue
             if member.task not in self.tasks or self.state_of(member) in ENDED:
                 continue
             files = (self._homes[member.task] / name for name in member.configs)
