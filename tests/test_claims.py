@@ -87,7 +87,9 @@ def test_runs_are_done_once_and_judged(claim: Path, capfd: pytest.CaptureFixture
     assert (one["n"], one["mean"]) == (2, pytest.approx(0.905))
     assert one["interval_low"] == pytest.approx(0.905 - 12.7062 * 0.005, abs=1e-4)
     text = (claim.parent / "out" / "mine" / "verdict.md").read_text()
-    assert "| `mine`: A \\| title | 90 % (a paper) | test accuracy 90.0%, 91.0%: mean 90.5%" in text
+    assert (
+        "| `mine`: A \\| title | 90 % (a paper) | test accuracy: 90.0%, 91.0%; mean 90.5%" in text
+    )
     out = capfd.readouterr().out
     assert "4 runs, about 4.0 h of one core" in out
     assert "wanted     mean 90.0% to 100.0%: yes" in out

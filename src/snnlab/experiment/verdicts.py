@@ -46,19 +46,17 @@ class Judged:
 
     @property
     def words(self) -> str:
-        """``test accuracy 94.0, 96.5 %: mean 95.3 %, 95 % interval 79.4 to 111.1 %, n = 2``."""
+        """``test accuracy: 94.0%, 96.5%; mean 95.3%, 95 % interval 79.4% to 111.1%, n = 2``."""
         show = _shown(self.check)
         if not self.values:
             return f"{self.check.words}: no value"
-        some = self.values if len(self.values) <= MOST_LISTED else []
-        text = f"{self.check.words} {', '.join(show(v) for v in some)}".rstrip()
-        if self.spread is None or self.spread.sd is None:
-            return f"{text}, n = {len(self.values)}"
-        n, mean, _, low, high = self.spread
-        assert low is not None
-        assert high is not None
-        interval = f"95 % interval {show(low)} to {show(high)}"
-        return f"{text}{':' * bool(some)} mean {show(mean)}, {interval}, n = {n}"
+        listed = len(self.values) <= MOST_LISTED
+        said = [", ".join(show(v) for v in self.values)] if listed else []
+        spread = self.spread
+        if spread is not None and spread.low is not None and spread.high is not None:
+            interval = f"95 % interval {show(spread.low)} to {show(spread.high)}"
+            said.append(f"mean {show(spread.mean)}, {interval}")
+        return f"{self.check.words}: {'; '.join(said)}, n = {len(self.values)}"
 
     @property
     def wanted(self) -> str:
