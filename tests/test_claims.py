@@ -113,6 +113,10 @@ def test_what_a_check_may_ask(claim: Path) -> None:
         "{measure: none_such, within: [[-.inf, .inf]]}": False,
     }
     assert checked(claim, *asked) == list(asked.values())
+    twice = ["{measure: mse, statistic: best, within: [[0, 1]]}"] * 2
+    assert checked(claim, *twice) == [True, True]
+    text = (claim.parent / "out" / "mine" / "verdict.md").read_text()
+    assert "| mse: a 0.905, b 0.305 |" in text  # what several checks say is said once
 
 
 def test_a_run_that_fails_is_told(claim: Path) -> None:

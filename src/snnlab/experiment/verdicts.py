@@ -32,11 +32,13 @@ class Judged:
         check: the check.
         values: of the seeds, in the order of the runs; of a best, the means of the runs.
         holds: whether it does.
+        names: of the runs whose means the values are, otherwise empty.
     """
 
     check: Check
     values: list[float]
     holds: bool
+    names: tuple[str, ...] = ()
 
     @property
     def spread(self) -> Spread | None:
@@ -51,12 +53,15 @@ class Judged:
         if not self.values:
             return f"{self.check.words}: no value"
         listed = len(self.values) <= MOST_LISTED
-        said = [", ".join(show(v) for v in self.values)] if listed else []
+        names = [f"{name} " for name in self.names] or [""] * len(self.values)
+        each = [f"{name}{show(v)}" for name, v in zip(names, self.values)]
+        said = [", ".join(each)] if listed else []
         spread = self.spread
         if spread is not None and spread.low is not None and spread.high is not None:
             interval = f"95 % interval {show(spread.low)} to {show(spread.high)}"
             said.append(f"mean {show(spread.mean)}, {interval}")
-        return f"{self.check.words}: {'; '.join(said)}, n = {len(self.values)}"
+        n = f", n = {len(self.values)}" * (not self.names)
+        return f"{self.check.words}: {'; '.join(said)}{n}"
 
     @property
     def wanted(self) -> str:
@@ -75,6 +80,7 @@ class Judged:
         spread = self.spread._asdict() if self.spread else {"n": len(self.values)}
         return {
             **self.check.model_dump(), "wanted": self.wanted, "values": self.values,
+            "names": self.names,
             **{f"interval_{k}" if k in ("low", "high") else k: v for k, v in spread.items()},
             "holds": self.holds,
         }  # fmt: skip
@@ -113,7 +119,7 @@ class Verdict:
             cost += f"; needs {self.claim.declared.needs}"
         if not self.done:
             return cost
-        text = "; ".join(one.words for one in self.judged)
+        text = "; ".join(dict.fromkeys(one.words for one in self.judged))
         if self.failed:
             text += f"; {self.failed} failed"
         if self.done < self.of:
@@ -202,13 +208,15 @@ def _judged(check: Check, done: Sequence[Member], found: Mapping[str, Outcome]) 
         by = groups.get(check.over, {})
         both = [(own, by[point]) for point, own in chosen[check.of].items() if point in by]
         values = [ratio for pair in both for ratio in _divided(*pair)]
+    names: tuple[str, ...] = ()
     if check.statistic == "best":
-        values = [statistics.fmean(own) for own in each.values() if own]
+        names = tuple(name for name, own in each.items() if own)
+        values = [statistics.fmean(each[name]) for name in names]
     tried = {"mean": lambda: [statistics.fmean(values)], "best": lambda: [max(values)]}
     of = tried.get(check.statistic, lambda: values)() if values else []
     inside = [any(low <= v <= high for low, high in check.within) for v in of]
     holds = any(inside) if check.statistic == "some" else bool(inside) and all(inside)
-    return Judged(check, values, holds)
+    return Judged(check, values, holds, names)
 
 
 def _values(outcome: Outcome, measure: str) -> list[float]:
