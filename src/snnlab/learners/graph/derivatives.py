@@ -28,7 +28,7 @@ from snnlab.learners.graph.evaluate import (
     run_given,
     run_perturbed,
 )
-from snnlab.learners.graph.jaxprs import depends
+from snnlab.learners.graph.jaxprs import Env, depends, evaluate, leading_to, read
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations.inputs import Input
 
@@ -306,13 +306,25 @@ def observations(frame: Frame, steps: Steps) -> tuple[Blocks, Blocks]:
 
 def _constant_once(one_step: Callable[..., Any], varying: Any) -> Any:
     """``one_step`` of all steps ``(K, ...)``; results that are the same in all come once."""
-    first = jax.tree.map(lambda a: a[0], varying)
+    first, arrays = jax.tree.map(lambda a: a[0], varying), jax.tree.leaves(varying)
     traced, shapes = jax.make_jaxpr(one_step, return_shape=True)(*first)
-    moves = jax.tree.unflatten(
-        jax.tree.structure(shapes),
-        depends(traced.jaxpr, [True] * len(traced.jaxpr.invars)),
-    )
-    return jax.tree.map(
-        lambda m, each, once: each if m else once, moves, jax.vmap(one_step)(*varying),
-        one_step(*first),
-    )  # fmt: skip
+    jaxpr = traced.jaxpr
+    moves = depends(jaxpr, [True] * len(arrays))
+
+    def part(moving: bool) -> Callable[..., Arrays]:
+        """The results that move or those that do not: ``one_step`` is traced once for both."""
+        mine = [v for v, m in zip(jaxpr.outvars, moves, strict=True) if m == moving]
+        eqns = leading_to(jaxpr, mine)
+
+        def step(*args: jax.Array) -> Arrays:
+            env: Env = dict(zip(jaxpr.constvars, traced.consts, strict=True))
+            env.update(zip(jaxpr.invars, args, strict=True))
+            evaluate(eqns, env)
+            return [read(env, v) for v in mine]
+
+        return step
+
+    each = iter(jax.vmap(part(True))(*arrays))
+    once = iter(part(False)(*jax.tree.leaves(first)))
+    found = [next(each if m else once) for m in moves]
+    return jax.tree.unflatten(jax.tree.structure(shapes), found)

@@ -175,6 +175,16 @@ def depends(jaxpr: Any, given: list[bool]) -> list[bool]:
     return [is_marked(v) for v in jaxpr.outvars]
 
 
+def leading_to(jaxpr: Any, wanted: Sequence[Any]) -> list[Any]:
+    """The equations of a jaxpr that make some of its variables, in their order."""
+    used, kept = set(variables(wanted)), []
+    for eqn in reversed(jaxpr.eqns):
+        if not used.isdisjoint(eqn.outvars):
+            kept.append(eqn)
+            used.update(variables(eqn.invars))
+    return kept[::-1]
+
+
 # ---------------------------------------------------------------------- this JAX
 
 
