@@ -170,6 +170,7 @@ def test_ratios_are_of_seeds_and_a_silent_network_divides_by_zero() -> None:
             re.sub(r"  runs.*\n  grid.*", "  search: {n_trials: 1, space: {x: [1, 2]}}", CLAIM),
             "not by a search",
         ),
+        (CLAIM.replace("  runs:", "  refused: keep\n  runs:"), "all runs of a claim count"),
         ("{", "not valid YAML"),
     ],
 )  # fmt: skip

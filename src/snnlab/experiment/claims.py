@@ -173,6 +173,8 @@ def read(path: Path) -> Claim:
         file = sweep_of(own, f"{head}, sweep")
     if file.search is not None:
         raise UsageError(f"{head}, sweep: a claim is tested by runs and a grid, not by a search")
+    if file.left_out or file.refused != "stop":
+        raise UsageError(f"{head}, sweep: all runs of a claim count: no left_out, no refused")
     groups = {member.group for member in members_of(file, {})}
     for check in declared.checks:
         for group in {check.of, check.over} - {"", *groups}:
