@@ -36,9 +36,10 @@ ROWS = check.rows()
 def test_the_page_says_so(row: Any) -> None:
     text = " ".join((ROOT / row.page).read_text(encoding="utf-8").replace("#", " ").split())
     assert row.quote in text, f"{row.page} does not say: {row.quote}"
-    missing = [x for x in row.told if f"{x:,.{row.digits}f}" not in row.quote]
+    there = check.NUMBER.findall(row.quote)
+    missing = [x for x in row.told if f"{x:,.{row.digits}f}" not in there]
     assert not missing, f"{missing} are not in the quote"
-    assert row.tolerance() > 0
+    assert 0 < row.tolerance() < abs(row.centre) / 2
     assert set(row.seeds) <= set(row.values) or not row.values
 
 
@@ -66,21 +67,25 @@ def row_of(**changes: Any) -> Any:
 
 def test_how_far_a_mean_may_be_off() -> None:
     """2.58 s sqrt(1/n + 1/k) and half a digit; s from the seeds, or the samples of the test set."""
-    of_seeds = row_of(values={0: 90.0, 1: 92.0, 2: 94.5}, seeds=(0,))  # s 2.2546
+    quote = "90.0 / 92.0 / 94.5 %"
+    of_seeds = row_of(quote=quote, values={0: 90.0, 1: 92.0, 2: 94.5}, seeds=(0,))  # s 2.2546
     assert of_seeds.tolerance() == pytest.approx(0.05 + 2.5758 * 2.2546 * (4 / 3) ** 0.5, 1e-4)
     alike = row_of(values={0: 96.0, 1: 96.0}, factor=100, samples=50)  # s 2.7713
     assert alike.tolerance() == pytest.approx(0.5 + 2.5758 * 2.7713, 1e-4)
-    given = row_of(mean=1.31, sd=0.06, n=10, seeds=(3, 4))
+    given = row_of(quote="(1.31 ± 0.06)e-3", mean=1.31, sd=0.06, n=10, seeds=(3, 4))
     assert given.tolerance() == pytest.approx(0.005 + 2.5758 * 0.06 * 0.6**0.5, 1e-4)
-    assert row_of(mean=64.9, within=0.01).tolerance() == pytest.approx(0.05 + 0.649)
+    of_bytes = row_of(quote="T 2,000: 1.00, 64 %", mean=1.0, within=0.01)
+    assert of_bytes.tolerance() == pytest.approx(0.005 + 0.01)
 
 
 def test_a_figure_that_does_not_come_back_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Exit code 1; a command that fails is told too, and others go on."""
-    right = row_of(name="right", values={0: 0.9, 1: 0.91}, read=("y", {"of": "b"}, "z"))
-    rows = [right, check.dataclasses.replace(right, name="wrong", values={0: 0.5, 1: 0.51}),
+    read = ("y", {"of": "b"}, "z")
+    right = row_of(name="right", quote="0.90, 0.91", values={0: 0.9, 1: 0.91}, read=read)
+    rows = [right, check.dataclasses.replace(right, name="wrong", quote="0.50, 0.51",
+                                      values={0: 0.5, 1: 0.51}),
             check.dataclasses.replace(right, name="fails", command="snnlab run none"),
             check.dataclasses.replace(right, name="without", recordings="none.zip")]  # fmt: skip
     monkeypatch.setattr(check, "rows", lambda: rows)

@@ -30,6 +30,7 @@ import json
 import math
 import os
 import queue
+import re
 import shlex
 import statistics
 import subprocess
@@ -47,6 +48,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = Path(__file__).with_name("checks.yaml")
 #: Two-sided quantile of the normal distribution: a figure that is right fails once in 100 times.
 Z_99 = 2.5758293035489004
+
+
+#: As pages write it: 98.6, 10,395.
+NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +82,12 @@ class Row:
 
     @property
     def digits(self) -> int:
-        """Decimals of these numbers."""
-        return max(len(repr(x).partition(".")[2]) if x % 1 else 0 for x in self.told)
+        """Decimals of these numbers, as the page has them."""
+        written: dict[float, int] = {}
+        for text in NUMBER.findall(self.quote):
+            value, decimals = float(text.replace(",", "")), len(text.partition(".")[2])
+            written[value] = max(decimals, written.get(value, 0))
+        return max(written.get(x, 0) for x in self.told)
 
     @property
     def again(self) -> tuple[int, ...]:
