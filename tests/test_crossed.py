@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from snnlab.errors import UsageError
-from snnlab.experiment import sweep_file, sweeps
+from snnlab.experiment import sweep_command, sweep_file
 from snnlab.experiment.comparison import Outcome
 from snnlab.experiment.page import BEGIN, END
 from snnlab.experiment.statistics import holm, paired_p
@@ -65,7 +65,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def run(path: Path, *argv: str) -> int:
     out = path.parent / "out"
-    return sweeps.main("x", "", ["--sweep", str(path), "--filepath", str(out), *argv])
+    return sweep_command.main("x", "", ["--sweep", str(path), "--filepath", str(out), *argv])
 
 
 def test_runs_cross_tasks_with_named_points(sweep: Path) -> None:
@@ -121,7 +121,9 @@ def test_what_the_file_leaves_out_is_a_cell_with_its_reason(sweep: Path) -> None
 
     out = sweep.parent / "out"
     argv = ["--sweep", str(sweep), "--filepath", str(out)]
-    assert sweeps.main("x", "", [*argv, "--only", "second-large,second-bptt"], read=read) == 0
+    assert (
+        sweep_command.main("x", "", [*argv, "--only", "second-large,second-bptt"], read=read) == 0
+    )
     table = (out / "table.md").read_text()
     assert "1. not run\n2. it takes an hour" in table
     assert "| large | – (1) | – (2) |" in table

@@ -22,7 +22,7 @@ from snnlab import config as configs
 from snnlab.benchmarks.memory_and_speed import MemoryAndSpeed
 from snnlab.config import SET, Over, option, section
 from snnlab.errors import UsageError
-from snnlab.experiment.sweeps import Sweeping
+from snnlab.experiment.sweep_command import Sweeping
 from snnlab.learners.functional import PureNetwork, PureSequence, get_params
 from snnlab.models import MODELS, ModelConfig, build_network
 from snnlab.models.config import BalancedConfig, EIConfig, GIFConfig

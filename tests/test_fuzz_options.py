@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from snnlab import config as configs
 from snnlab.errors import LONGEST, UsageError, run_command
+from snnlab.experiment.sweep_command import Sweeping
 from snnlab.experiment.sweep_file import members_of, read_settings, read_sweep
-from snnlab.experiment.sweeps import Sweeping
 from snnlab.problems import (
     balanced,
     gradient_analysis,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import UsageError
-from snnlab.experiment import sweep_file, sweeps
+from snnlab.experiment import sweep_command, sweep_file
 from snnlab.experiment.comparison import Outcome, spread, table
 
 TASK = """
@@ -54,7 +54,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def run(path: Path, *argv: str) -> int:
     out = path.parent / "out"
-    return sweeps.main("x", "", ["--sweep", str(path), "--filepath", str(out), *argv])
+    return sweep_command.main("x", "", ["--sweep", str(path), "--filepath", str(out), *argv])
 
 
 def test_runs_are_all_combinations_with_the_flags_of_file_run_grid_and_command(sweep: Path) -> None:
@@ -149,7 +149,9 @@ def test_a_folder_keeps_to_its_flags(sweep: Path) -> None:
     (sweep.parent / "out2").mkdir()
     (sweep.parent / "out2" / "mine").touch()
     with pytest.raises(UsageError, match="is no sweep"):
-        sweeps.main("x", "", ["--sweep", str(sweep), "--filepath", str(sweep.parent / "out2")])
+        sweep_command.main(
+            "x", "", ["--sweep", str(sweep), "--filepath", str(sweep.parent / "out2")]
+        )
 
 
 def test_seeds_in_one_program_share_their_time(tmp_path: Path) -> None:

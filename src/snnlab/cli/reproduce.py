@@ -97,6 +97,7 @@ def _reproduce(given: Any, home: Path) -> int:
     from snnlab.cli.run import MARKS, OTHERS, names
     from snnlab.console import make_console
     from snnlab.experiment import claims, comparison, sweeps, verdicts
+    from snnlab.experiment.sweep_command import SweepOptions
     from snnlab.problems.tasks import TASKS, read
 
     claim, console = claims.find(given.claim), make_console()
@@ -106,7 +107,7 @@ def _reproduce(given: Any, home: Path) -> int:
     if given.data_path:
         path = str(Path(given.data_path).expanduser().resolve())
         file = file.model_copy(update={"options": {**file.options, "data_path": path}})
-    options = sweeps.SweepOptions(
+    options = SweepOptions(
         sweep=str(claim.path), filepath=str(home / claim.runs), only=given.only, index=index
     )
     short = OTHERS.keys() - MARKS.keys()

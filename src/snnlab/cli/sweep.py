@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from snnlab.experiment import sweeps
+from snnlab.experiment import sweep_command
 from snnlab.problems.tasks import TASKS, read
 from snnlab.search import command as search
 
@@ -20,4 +20,4 @@ def main(prog: str, argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given and not given[0].startswith("-"):
         given[:1] = ["--sweep", given[0]]
-    return sweeps.main(prog, TITLE, given, TASKS.names(), search.main, read)
+    return sweep_command.main(prog, TITLE, given, TASKS.names(), search.main, read)
