@@ -203,14 +203,14 @@ class Checking:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run again what figures of the pages say.")
-    parser.add_argument("--only", default="", help="comma list of parts of names; empty: all")
+    parser.add_argument("--only", action="append", help="rows with this in their name; repeatable")
     parser.add_argument("--list", action="store_true", help="say what would be run, and leave")
     parser.add_argument("--cores", default="", help="comma list; empty: all that there are")
     given = parser.parse_args(argv)
-    wanted = [part.strip() for part in given.only.split(",") if part.strip()]
-    chosen = [row for row in rows() if not wanted or any(part in row.name for part in wanted)]
+    wanted = given.only or [""]
+    chosen = [row for row in rows() if any(part in row.name for part in wanted)]
     if not chosen:
-        parser.error(f"--only {given.only}: no such row; --list shows all")
+        parser.error(f"--only {', '.join(wanted)}: no such row; --list shows all")
     if given.list:
         for row in chosen:
             cost = row.seconds * len(row.again)
