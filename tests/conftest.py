@@ -49,10 +49,28 @@ gc.set_threshold(50_000, 20, 100)
 
 import pytest  # noqa: E402
 
+TESTS = Path(__file__).parent
+#: Files of many programs that run for milliseconds and compile for seconds: most of XLA's
+#: optimisations are off, in what they start too. What is computed is the same but for rounding, in
+#: a quarter less time. All else is compiled as users compile: golden numbers, the ladder of
+#: learners, the main job, resumes, kills, what is measured, what is equal to the bit.
+QUICK = (
+    "test_library.py", "test_notebooks.py", "problems/test_stream.py", "problems/test_evidence.py",
+    "learners/test_neurons.py", "learners/test_tuning.py", "learners/test_sparse.py",
+    "learners/test_chunked.py",
+)  # fmt: skip
+
 
 @pytest.fixture(scope="module", autouse=True)
-def _programs() -> Iterator[None]:
+def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """A module has the compiled programs of those before it, and leaves its own."""
+    quick = os.path.relpath(request.path, TESTS) in QUICK
+    if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "0") != str(int(quick)):
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
+        import jax
+
+        jax.config.update("jax_disable_most_optimizations", quick)
+        jax.clear_caches()  # in memory
     for theirs, ours in ((SHARED, OWN), (OWN, SHARED)):
         for name in {*os.listdir(theirs)} - {*os.listdir(ours)}:
             with contextlib.suppress(FileExistsError):
@@ -100,15 +118,15 @@ def _environ_of_brainstate() -> Iterator[None]:
 
 #: Files of few and long tests go first, so that no worker is left with them at the end.
 LONG = (
-    "test_resume.py", "test_library.py", "test_notebooks.py", "test_stream.py", "test_kills.py",
-    "test_gradient_analysis.py", "test_interrupts.py", "test_experiment.py", "test_search.py",
-    "test_evidence.py", "test_neurons.py", "test_tuning.py", "test_sparse.py", "test_chunked.py",
-    "test_precision.py", "test_times.py", "test_alarms.py", "test_balanced.py", "test_examples.py",
-    "test_delayed_match.py", "test_boerlin.py", "test_loggers.py", "test_placement.py",
+    "test_resume.py", "test_kills.py", "problems/test_gradient_analysis.py", "test_interrupts.py",
+    "test_experiment.py", "search/test_search.py", "test_loggers.py", "training/test_placement.py",
+    *QUICK, "learners/test_precision.py", "test_times.py", "training/test_alarms.py",
+    "problems/test_balanced.py", "test_examples.py", "learners/test_kernels.py",
+    "problems/test_delayed_match.py", "problems/test_boerlin.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """See :data:`LONG`; within a file the order stays."""
     places = {name: k for k, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+    items.sort(key=lambda i: places.get(os.path.relpath(i.path, TESTS), len(LONG)))
