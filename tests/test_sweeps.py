@@ -302,3 +302,9 @@ def test_runs_that_are_done_are_not_checked_again(tmp_path: Path) -> None:
     (out / "old").mkdir(parents=True)
     (out / "old" / "results.json").write_text("{}")
     assert command.main("x", [str(path), f"--filepath={out}", "--list"]) == 0
+
+
+def test_runs_are_chosen_by_names_with_commas(sweep: Path) -> None:
+    assert run(sweep, "--only", "second one, x 1, first, x 2") == 0
+    done = {path.parent.name for path in (sweep.parent / "out").glob("*/seen")}
+    assert done == {"second-one-x-1", "first-x-2"}

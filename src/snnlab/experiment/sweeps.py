@@ -164,8 +164,8 @@ class Sweep:
             )
         if options.index >= 0:
             return [self.members[options.index]]
-        wanted = [name.strip() for name in options.only.split(",") if name.strip()]
         known = {key: m for m in self.members for key in (m.name, m.slug)}
+        wanted = _names_in(options.only, known)
         for name in wanted:
             if name not in known:
                 raise UsageError(
@@ -259,6 +259,18 @@ class Sweep:
             return code
         self.refuse(member, reason[1])
         return 0
+
+
+def _names_in(text: str, known: Collection[str]) -> list[str]:
+    """The names of a comma list, which may have commas of their own: the longest that is known."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    found = []
+    while parts:
+        sizes = (n for n in range(len(parts), 0, -1) if ", ".join(parts[:n]) in known)
+        size = next(sizes, 1)
+        found.append(", ".join(parts[:size]))
+        del parts[:size]
+    return found
 
 
 def _is_plan(content: Any) -> bool:
