@@ -272,8 +272,8 @@ def test_curves_of_one_run() -> None:
     train, val, best = loss.lines
     np.testing.assert_allclose(train.get_ydata(), [2.0 / (e + 1) for e in range(6)])
     np.testing.assert_allclose(val.get_ydata(), [2.0 / (e + 1) + 0.1 for e in range(6)])
-    assert list(best.get_xdata()) == [3]  # the first epoch of the highest accuracy
-    np.testing.assert_allclose(best.get_ydata(), [0.6])
+    assert list(best.get_xdata()) == [5]  # of those with the highest accuracy the least loss
+    np.testing.assert_allclose(best.get_ydata(), [2.0 / 6 + 0.1])
     assert accuracy.get_title(loc="right") == "test 75.0 %"
     assert len(rates.lines) == 4
     assert not any(ax.collections for ax in fig.axes)

@@ -36,7 +36,8 @@ def learning_curves(
             name (``accuracy`` is a fraction) and ``firing_rates`` (one per hidden layer). Rows of
             no epoch are left out. A panel without measurements is not drawn.
         best_epoch: the epoch that was kept, per seed; by default that of the best validation
-            score (lowest loss where there is none), the first of equals.
+            score, of equal scores the one with less loss, of equal ones the first; without scores
+            that of the lowest loss.
         rate_label: label of the firing rates, with the unit of ``firing_rates``.
 
     Raises:
@@ -167,9 +168,11 @@ def _bests(
         return [given] * len(runs) if isinstance(given, int) else list(given)
     bests: list[int | None] = []
     for run in runs:
-        known = _at(run, "val", value_of(score.name, score.key(1.0)))
-        scores = known or _at(run, "val", value_of("loss", -1.0))
-        bests.append(min(scores, key=lambda e: (-scores[e], e)) if scores else None)
+        scores = _at(run, "val", value_of(score.name))
+        losses = _at(run, "val", value_of("loss"))
+        ranks = {e: score.rank(v, losses.get(e, 0.0)) for e, v in scores.items()}
+        ranks = ranks or {e: (-loss, 0.0) for e, loss in losses.items()}
+        bests.append(max(ranks, key=lambda e: (ranks[e], -e)) if ranks else None)
     return bests
 
 
