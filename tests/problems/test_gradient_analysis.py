@@ -149,7 +149,7 @@ def test_a_rule_that_cannot_train_a_network_says_why(tmp_path: Path) -> None:
 
 def test_data_that_are_missing_leave_no_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(UsageError, match="nowhere"):
+    with pytest.raises(UsageError, match="there is no such folder"):
         command(
             prog="p", description="",
             argv=f"--dataset shd --data_path {tmp_path}/nowhere --filepath {folder}".split(),
