@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnlab.experiment.comparison import Outcome
-from snnlab.experiment.statistics import holm, paired_p, spread_of
+from snnlab.experiment.statistics import holm, limited, paired_p, spread_of
 from snnlab.experiment.sweep_file import Member, SweepFile
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ class Crossed:
             return f"{cell.score.scale * value:.{digits}f}"
 
         text = shown(spread.mean)
-        if spread.low is not None and spread.high is not None:
-            text += f" [{shown(spread.low)}, {shown(spread.high)}]"
+        low, high = limited(spread, cell.score.percent)
+        if low is not None and high is not None:
+            text += f" [{shown(low)}, {shown(high)}]"
         signs = self._signs[column].get(name, {})
         text += f" {''.join(signs.get(a, '·') for a in self.against)}" if self.against else ""
         missing = max(len(c.seeds) for (_, w), c in self.cells.items() if w == column) - spread.n
@@ -184,7 +185,8 @@ class Crossed:
                 cosine = spread_of(numbers.get("cosine_during", []))
                 if spread is not None:
                     scale = cell.score.scale
-                    ends = [scale * (spread.mean if v is None else v) for v in spread[3:]]
+                    interval = limited(spread, cell.score.percent)
+                    ends = [scale * (spread.mean if v is None else v) for v in interval]
                     made.setdefault(column, {})[name] = Cell(
                         scale * spread.mean, ends[0], ends[1],
                         None if cosine is None else cosine.mean, cell.score.axis,

@@ -35,6 +35,13 @@ def spread_of(values: Sequence[float]) -> Spread | None:
     return Spread(n, mean, sd, mean - half, mean + half)
 
 
+def limited(spread: Spread | None, share: bool) -> tuple[float | None, float | None]:
+    """The interval, where it can be: no score is below 0, no ``share`` above 1."""
+    if spread is None or spread.low is None or spread.high is None:
+        return None, None
+    return max(spread.low, 0.0), min(spread.high, 1.0) if share else spread.high
+
+
 def paired_p(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
     """Two-sided p of Student's paired t test, over the seeds that both have.
 

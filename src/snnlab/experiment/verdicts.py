@@ -13,7 +13,7 @@ from typing import Any
 from snnlab.errors import UsageError
 from snnlab.experiment.claims import Check, Claim
 from snnlab.experiment.comparison import Outcome, is_number
-from snnlab.experiment.statistics import Spread, spread_of
+from snnlab.experiment.statistics import Spread, limited, spread_of
 from snnlab.experiment.sweep_file import Member, members_of
 from snnlab.runs import write_json
 from snnlab.training.metrics import write_atomically
@@ -48,7 +48,7 @@ class Judged:
 
     @property
     def words(self) -> str:
-        """``test accuracy: 94.0%, 96.5%; mean 95.3%, 95 % interval 79.4% to 111.1%, n = 2``."""
+        """``test accuracy: 94.0%, 96.5%; mean 95.3%, 95 % interval 79.4% to 100.0%, n = 2``."""
         show = _shown(self.check)
         if not self.values:
             return f"{self.check.words}: no value"
@@ -58,7 +58,9 @@ class Judged:
         said = [", ".join(each)] if listed else []
         spread = self.spread
         if spread is not None and spread.low is not None and spread.high is not None:
-            interval = f"95 % interval {show(spread.low)} to {show(spread.high)}"
+            share = self.check.measure.endswith("accuracy") and not self.check.over
+            low, high = limited(spread, True) if share else (spread.low, spread.high)
+            interval = f"95 % interval {show(low)} to {show(high)}"
             said.append(f"mean {show(spread.mean)}, {interval}")
         n = f", n = {len(self.values)}" * (not self.names)
         return f"{self.check.words}: {'; '.join(said)}{n}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from snnlab.errors import one_line, shown
-from snnlab.experiment.statistics import spread_of
+from snnlab.experiment.statistics import limited, spread_of
 from snnlab.options import shown_value
 from snnlab.report.blocks import Chart, Charts, Commands, Folded, Notes, Section, Table
 from snnlab.report.found import (
@@ -126,7 +126,7 @@ def _scores(score: Score, experiments: Sequence[Experiment]) -> Table:
         spread, numbers = spread_of(one.tested), one.numbers
         val = spread_of(numbers.get(f"val_{score.name}", []))
         failed = sum(seed.failed for seed in one.seeds)
-        low, high = _limited(score, spread)
+        low, high = limited(spread, score.percent)
         interval = _wilson(one, show) if low is None else f"{show(low)} to {show(high)}"
         rows.append([
             one.name, str(spread.n if spread else 0), str(failed),
@@ -154,13 +154,6 @@ def _wilson(one: Experiment, show: Callable[[float | None], str]) -> str:
     return "-" if low is None or high is None else f"{show(low)} to {show(high)} (samples)"
 
 
-def _limited(score: Score, spread: Any) -> tuple[Any, Any]:
-    """The interval; no accuracy is below 0 or above 1, no error below 0."""
-    if spread is None or spread.low is None:
-        return None, None
-    return max(spread.low, 0.0), min(spread.high, 1.0) if score.percent else spread.high
-
-
 def _mean(values: Sequence[float], digits: int) -> str:
     return f"{sum(values) / len(values):.{digits}f}" if values else "-"
 
@@ -168,7 +161,7 @@ def _mean(values: Sequence[float], digits: int) -> str:
 def _strips(score: Score, experiments: Sequence[Experiment]) -> Charts:
     """The test score of every seed on one axis."""
     everything = [value for one in experiments for value in one.tested]
-    intervals = [_limited(score, spread_of(one.tested)) for one in experiments]
+    intervals = [limited(spread_of(one.tested), score.percent) for one in experiments]
     ends = [*everything, *(end for pair in intervals for end in pair if end is not None)]
     low, high = min(ends), max(ends)
     if low == high:
@@ -177,7 +170,9 @@ def _strips(score: Score, experiments: Sequence[Experiment]) -> Charts:
     for one, (bottom, top) in zip(experiments, intervals, strict=True):
         values = ", ".join(score.show(value) for value in one.tested)
         text = f"{one.name}: {values}"
-        svg = dots(one.tested, (low, high), text, None if bottom is None else (bottom, top))
+        svg = dots(
+            one.tested, (low, high), text, None if bottom is None or top is None else (bottom, top)
+        )
         charts.append(Chart(one.name, svg))
     note = (
         f"A ring is a seed, the stroke their mean, the bar its 95 % interval; every axis goes from "
