@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from desk import ACCURACIES, CLASSES, NASTY, desk, seed_folder
 from snnlab.cli import main as cli
 from snnlab.errors import UsageError
-from snnlab.experiment.statistics import spread_of
+from snnlab.experiment.statistics import limited, spread_of
 from snnlab.report import write as reports
 from snnlab.report.found import read
 from snnlab.report.statistics import confusion_of
@@ -310,3 +310,10 @@ def test_twenty_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
     began = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert time.perf_counter() - began < 20
+
+
+def test_intervals_end_where_scores_do() -> None:
+    wide = spread_of([0.5, 1.0])  # 0.75 +- 3.2
+    assert limited(wide, share=True) == (0.0, 1.0)
+    assert limited(wide, share=False) == (0.0, pytest.approx(0.75 + 12.7062 * 0.25, abs=1e-3))
+    assert limited(spread_of([0.5]), share=True) == limited(None, share=True) == (None, None)
