@@ -50,34 +50,70 @@ gc.set_threshold(50_000, 20, 100)
 import pytest  # noqa: E402
 
 TESTS = Path(__file__).parent
-#: Files of many programs that run for milliseconds and compile for seconds: most of XLA's
-#: optimisations are off, in what they start too. What is computed is the same but for rounding, in
-#: a quarter less time. All else is compiled as users compile: golden numbers, the ladder of
-#: learners, the main job, resumes, kills, what is measured, what is equal to the bit.
-QUICK = (
-    "test_library.py", "test_notebooks.py", "problems/test_stream.py", "problems/test_evidence.py",
-    "learners/test_neurons.py", "learners/test_tuning.py", "learners/test_sparse.py",
-    "learners/test_chunked.py",
+#: Tests have many programs that run for milliseconds; to compile them as users do takes half of the
+#: suite's time, with these options of XLA (value here, and XLA's own) a sixth of that. What is
+#: computed is the same but for rounding.
+QUICK: dict[str, tuple[object, object]] = {
+    "xla_cpu_use_fusion_emitters": (False, True),
+    "xla_cpu_parallel_codegen_split_count": (1, 32),
+    "xla_backend_optimization_level": (0, 3),
+    "xla_llvm_disable_expensive_passes": (True, False),
+}
+FLAGS = "".join(f" --{name}={str(value).lower()}" for name, (value, _) in QUICK.items())
+#: Compiled as users compile: the ladder of learners, golden numbers, the example network, what is
+#: measured. Where slow tests run, and with SNNLAB_TESTS_COMPILE=users, all is.
+AS_USERS = (
+    "learners/test_ladder.py", "learners/test_memory.py", "models/test_balanced_golden.py",
+    "test_experiment.py",
 )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is compiled, here or in a worker, which has the environment of its maker."""
+    as_users = os.environ.get("SNNLAB_TESTS_COMPILE") == "users"
+    if config.option.markexpr == "not slow" and not as_users:
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = given if FLAGS in given else given + FLAGS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """A module has the compiled programs of those before it, and leaves its own."""
-    quick = os.path.relpath(request.path, TESTS) in QUICK
-    if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "0") != str(int(quick)):
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
-        import jax
-
-        jax.config.update("jax_disable_most_optimizations", quick)
-        jax.clear_caches()  # in memory
+    patch = pytest.MonkeyPatch()
+    as_users = os.path.relpath(request.path, TESTS) in AS_USERS and FLAGS in os.environ.get(
+        "XLA_FLAGS", ""
+    )
+    if as_users:
+        _compile_as_users(patch)
     for theirs, ours in ((SHARED, OWN), (OWN, SHARED)):
         for name in {*os.listdir(theirs)} - {*os.listdir(ours)}:
             with contextlib.suppress(FileExistsError):
                 os.link(theirs / name, ours / name)
     yield
+    if as_users:
+        patch.undo()
+        sys.modules["jax"].clear_caches()
     gc.collect()
     gc.freeze()  # what a module leaves is what later ones use
+
+
+def _compile_as_users(patch: pytest.MonkeyPatch) -> None:
+    """Here, whose flags XLA has read, and in what is started."""
+    import jax
+    from jax._src import compiler
+
+    jax.devices()  # now the flags are read
+    patch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace(FLAGS, ""))
+    real = compiler.get_compile_options
+
+    def options(*args: object, **kwargs: object) -> object:
+        made = real(*args, **kwargs)
+        theirs = [(name, str(value)) for name, (_, value) in QUICK.items()]
+        made.env_option_overrides = [*theirs, *made.env_option_overrides]
+        return made
+
+    patch.setattr(compiler, "get_compile_options", options)
+    jax.clear_caches()  # in memory
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -120,13 +156,16 @@ def _environ_of_brainstate() -> Iterator[None]:
 LONG = (
     "test_resume.py", "test_kills.py", "problems/test_gradient_analysis.py", "test_interrupts.py",
     "test_experiment.py", "search/test_search.py", "test_loggers.py", "training/test_placement.py",
-    *QUICK, "learners/test_precision.py", "test_times.py", "training/test_alarms.py",
-    "problems/test_balanced.py", "test_examples.py", "learners/test_kernels.py",
-    "problems/test_delayed_match.py", "problems/test_boerlin.py",
+    "test_library.py", "test_notebooks.py", "problems/test_stream.py", "problems/test_evidence.py",
+    "learners/test_neurons.py", "learners/test_tuning.py", "learners/test_sparse.py",
+    "learners/test_chunked.py", "learners/test_precision.py", "test_times.py",
+    "training/test_alarms.py", "problems/test_balanced.py", "test_examples.py",
+    "learners/test_kernels.py", "problems/test_delayed_match.py", "problems/test_boerlin.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """See :data:`LONG`; within a file the order stays."""
+    assert all((TESTS / name).is_file() for name in (*AS_USERS, *LONG))
     places = {name: k for k, name in enumerate(LONG)}
     items.sort(key=lambda i: places.get(os.path.relpath(i.path, TESTS), len(LONG)))
