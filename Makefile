@@ -98,6 +98,7 @@ check: $(VENV)/.installed-dev browser
 	@$(MAKE) --no-print-directory format-check
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory test-newest
 	@$(MAKE) --no-print-directory test
 
 format: $(VENV)/.installed-dev
