@@ -264,3 +264,20 @@ def test_the_folder_of_a_dataset_goes_to_every_run(claim: Path) -> None:
     assert reproduce(claim, "--data-path", str(claim.parent), "--only", "a-seed-0") == 0
     seen = (claim.parent / "out" / "mine" / "a-seed-0" / "seen").read_text()
     assert f"--data_path={claim.parent}" in seen
+
+
+def test_a_run_that_diverged_counts_what_the_claim_says(claim: Path) -> None:
+    assert reproduce(claim) == 0
+    run = claim.parent / "out" / "mine" / "a-seed-1"
+    (run / "results.json").write_text(json.dumps({"error": "not finite"}))
+    (run / "metrics.jsonl").unlink()
+    reproduce(claim, "--judge")
+    assert verdict_of(claim)["checks"][0]["values"] == [0.9]
+    claim.write_text(CLAIM.replace("of: a,", "of: a, diverged: 0.5,"))
+    reproduce(claim, "--judge")
+    check = verdict_of(claim)["checks"][0]
+    assert check["values"] == [0.9, 0.5]
+    assert check["seeds_diverged"] == 1
+    assert not check["holds"]
+    text = (claim.parent / "out" / "mine" / "verdict.md").read_text()
+    assert "n = 2, of which 1 diverged, counted as 50.0%" in text

@@ -130,6 +130,9 @@ def test_an_interrupted_run_is_resumed_or_kept_aside(sweep: Path) -> None:
         ([], SWEEP + "more: 1\n", "more"),
         ([], SWEEP.replace("y: 5", "y: {a: 1}"), "options.y: must be a number"),
         ([], "[]", "mapping"),
+        ([], "task: x\ngrid: {a: 3}", "grid.a: must be a list of values, or a mapping of names"),
+        ([], "task: x\ngrid: {a: {b: {c: {d: 1}}}}", "grid.a.b.c: must be a number"),
+        ([], "task: x\ngrid: {a: [{d: 1}]}", "grid.a.0: must be a number"),
         ([], "{", "not valid YAML"),
     ],
 )

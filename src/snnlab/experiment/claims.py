@@ -61,6 +61,8 @@ class Check(_Declared):
         statistic: ``mean`` of all values, ``every`` or ``some`` value, or the ``best`` of the
             means of the sweep's runs.
         within: ``[low, high]`` ranges, in one of which it must lie.
+        diverged: what a seed counts that diverged, such as chance where a published program goes on
+            with values that are not finite; without it, it has no value.
         label: what it is called; the measure by default.
     """
 
@@ -69,6 +71,7 @@ class Check(_Declared):
     over: Text = ""
     statistic: Literal["mean", "every", "some", "best"] = "mean"
     within: list[tuple[float, float]] = pydantic.Field(min_length=1)
+    diverged: float | None = pydantic.Field(default=None, allow_inf_nan=False)
     label: Text = ""
 
     @pydantic.model_validator(mode="after")

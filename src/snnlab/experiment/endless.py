@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from snnlab import interrupts
@@ -21,7 +20,7 @@ from snnlab.errors import UsageError
 from snnlab.experiment import hooks as own
 from snnlab.experiment.assembly import assemble, n_parameters
 from snnlab.experiment.moving import Moving, thinned
-from snnlab.experiment.opening import opened
+from snnlab.experiment.opening import announce, opened
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.state import Run, note_divergence, on_host
 from snnlab.interrupts import Interrupted
@@ -191,7 +190,12 @@ def _run(config: Any, problem: Problem, console: Console, hooks: Sequence[Hook])
         watch = Watch(this, moving)
         if this.memory:
             moving.load_state_dict(this.memory["moving"])
-        _announce(config, problem, parts, this, console)
+        changes = f"a change of {data.change} every {data.change_every:,}, " * bool(
+            data.change_every
+        )
+        end = f"{training.steps:,} steps" if training.steps else "no end: Ctrl-C saves"
+        how = f"{changes}an update every {config.learner.update_every}"
+        announce(config, problem, parts, this.folder, console, how, f", {end}")
         figure = Figure(this, moving)
         beside = (
             watch, Checkpoints(this, parts.programs, watch), Lines(this, moving, console),
@@ -207,23 +211,6 @@ def _run(config: Any, problem: Problem, console: Console, hooks: Sequence[Hook])
         except Diverged as error:
             raise UsageError(note_divergence(this, error)) from None
         return _finish(this, moving, figure, console)
-
-
-def _announce(config: Any, problem: Problem, parts: Any, this: Run, console: Console) -> None:
-    data, training, every = config.data, config.training, config.learner.update_every
-    changes = f"a change of {data.change} every {data.change_every:,}, " * bool(data.change_every)
-    end = f"{training.steps:,} steps" if training.steps else "no end: Ctrl-C saves"
-    what = (
-        f"{problem.task}: {problem.dataset}, {changes}an update every {every}, "
-        f"{n_parameters(parts):,} parameters, {config.learner.method} "
-        f"({parts.programs.learner.backend}) on {jax.devices()[0].platform}, {end}"
-    )
-    console.print(f"{what}; run folder {this.folder.path}", highlight=False)
-    for line in (what, problem.note):
-        if line:
-            this.folder.logger().info("%s", line)
-    if problem.note:
-        console.print(problem.note, highlight=False)
 
 
 def _finish(this: Run, moving: Moving, figure: Figure, console: Console) -> dict[str, Any]:

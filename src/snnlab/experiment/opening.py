@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from snnlab import config as configs
 from snnlab import interrupts, processes, runs
 from snnlab.console import this_command, typed_command
 from snnlab.errors import UsageError, by_keywords
-from snnlab.experiment.assembly import Assembly
+from snnlab.experiment.assembly import Assembly, n_parameters
 from snnlab.experiment.loggers.base import Started
 from snnlab.experiment.loggers.beside import Logs
 from snnlab.experiment.loggers.registry import named
@@ -98,6 +99,32 @@ def opened(
             with contextlib.suppress(OSError):
                 this.writer.close()
         folder.unlock()
+
+
+def announce(
+    config: Any, problem: Problem, parts: Assembly, folder: runs.RunFolder, console: Console,
+    how: str = "", end: str = "",
+) -> None:  # fmt: skip
+    """Say what begins, on the console and in ``log.txt``.
+
+    Args:
+        config, problem, parts, folder, console: of the run.
+        how: how long its trials are, in the words of the problem if this is empty.
+        end: when it ends, where a run says so.
+    """
+    devices = parts.programs.placement.n
+    where = f"{devices} devices: " if devices > 1 else ""
+    what = (
+        f"{problem.task}: {problem.dataset}, {how or problem.steps_in_words(parts.network)}, "
+        f"{n_parameters(parts):,} parameters, {config.learner.method} "
+        f"({parts.programs.learner.backend}) on {where}{jax.devices()[0].platform}{end}"
+    )
+    console.print(f"{what}; run folder {folder.path}", highlight=False)
+    for line in (what, problem.note):
+        if line:
+            folder.logger().info("%s", line)
+    if problem.note:
+        console.print(problem.note, highlight=False)
 
 
 def keep(folder: runs.RunFolder, files: Mapping[str, Path]) -> None:

@@ -12,15 +12,14 @@ from snnlab import interrupts
 from snnlab.errors import UsageError
 from snnlab.experiment import endless
 from snnlab.experiment import hooks as own
-from snnlab.experiment.assembly import Assembly, assemble, n_parameters
+from snnlab.experiment.assembly import assemble
 from snnlab.experiment.compared import compared
 from snnlab.experiment.decided import Decided
-from snnlab.experiment.opening import opened
+from snnlab.experiment.opening import announce, opened
 from snnlab.experiment.problem import Problem
 from snnlab.experiment.show import draw, probe, simulate
 from snnlab.experiment.state import Run, facts_of, note_divergence
 from snnlab.experiment.warn import warn
-from snnlab.runs import RunFolder
 from snnlab.scores import interval_of_test
 from snnlab.training import seeds
 from snnlab.training.costs import Costs
@@ -60,25 +59,6 @@ def run(
             except Diverged as error:
                 raise UsageError(note_divergence(this, error)) from None
         return finish(this, console)
-
-
-def announce(
-    config: Any, problem: Problem, parts: Assembly, folder: RunFolder, console: Console
-) -> None:
-    """Say what begins, on the console and in ``log.txt``."""
-    devices = parts.programs.placement.n
-    where = f"{devices} devices: " if devices > 1 else ""
-    what = (
-        f"{problem.task}: {problem.dataset}, {problem.steps_in_words(parts.network)}, "
-        f"{n_parameters(parts):,} parameters, {config.learner.method} "
-        f"({parts.programs.learner.backend}) on {where}{jax.devices()[0].platform}"
-    )
-    console.print(f"{what}; run folder {folder.path}", highlight=False)
-    for line in (what, problem.note):
-        if line:
-            folder.logger().info("%s", line)
-    if problem.note:
-        console.print(problem.note, highlight=False)
 
 
 def train(

@@ -18,9 +18,9 @@ from snnlab.devices import chosen, memory
 from snnlab.errors import UsageError
 from snnlab.experiment import agreement
 from snnlab.experiment.assembly import assemble
-from snnlab.experiment.opening import go_on, keep, opened
+from snnlab.experiment.opening import announce, go_on, keep, opened
 from snnlab.experiment.problem import Problem
-from snnlab.experiment.run import announce, finish, train
+from snnlab.experiment.run import finish, train
 from snnlab.experiment.state import Progressed, Run, facts_of, note_divergence, stopped
 from snnlab.interrupts import Interrupted
 from snnlab.scores import Score

@@ -178,19 +178,35 @@ def sweep_of(content: Any, title: str) -> SweepFile:
         return SweepFile.model_validate({str(k): v for k, v in content.items()})
     except pydantic.ValidationError as error:
         # Of a key that is misspelled the right one may be missing: the wrong one is told.
-        first, *others = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        where, what = first["loc"], one_line(first["msg"]).removeprefix("Value error, ")
+        found = sorted(_as_written(error), key=lambda e: e[0]["type"] != "extra_forbidden")
+        (first, where), *others = found
+        what = one_line(first["msg"]).removeprefix("Value error, ")
         what = what.replace("Input should be", "must be").replace("Field required", "is missing")
+        what = what.replace("a valid dictionary", "a mapping")
         is_field = len(where) < 2 or (where[0] == "search" and len(where) in (2, 4))
         if first["type"] == "extra_forbidden":
             what = f"no such key; valid: {', '.join(_keys_at(where))}"
-        elif not is_field and others and others[0]["loc"][:-1] == where[:-1]:  # of several types
+        elif not is_field and others and others[0][1][:-1] == where[:-1]:  # of several types
             where, what = where[:-1], "must be a number, a text, true or false"
             if where[-1] in ("low", "high", "step"):
                 what = "must be a number"
         place = ".".join(str(part) for part in where)
         head = title + f", {shown(place)}" * bool(place)
         raise UsageError(f"{head}: {shown(what, 150)}") from None
+
+
+def _as_written(error: pydantic.ValidationError) -> list[tuple[Any, tuple[int | str, ...]]]:
+    """Faults and their places; of an axis of the grid those of what it is, a list or a mapping."""
+    found: list[tuple[Any, tuple[int | str, ...]]] = []
+    for fault in error.errors():
+        place = fault["loc"]
+        if place[:1] == ("grid",) and len(place) > 2:
+            kind, place = str(place[2]).partition("[")[0], (*place[:2], *place[3:])
+            if fault["type"] == f"{kind}_type" and len(place) == 2:
+                continue  # it is no such one
+        found.append((fault, place))
+    neither = {"type": "grid", "msg": "must be a list of values, or a mapping of names to flags"}
+    return found or [(neither, place)]
 
 
 def _keys_at(place: tuple[int | str, ...]) -> list[str]:

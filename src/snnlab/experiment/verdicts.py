@@ -33,12 +33,14 @@ class Judged:
         values: of the seeds, in the order of the runs; of a best, the means of the runs.
         holds: whether it does.
         names: of the runs whose means the values are, otherwise empty.
+        diverged: how many seeds did, which have the value of the check for that.
     """
 
     check: Check
     values: list[float]
     holds: bool
     names: tuple[str, ...] = ()
+    diverged: int = 0
 
     @property
     def spread(self) -> Spread | None:
@@ -63,6 +65,8 @@ class Judged:
             interval = f"95 % interval {show(low)} to {show(high)}"
             said.append(f"mean {show(spread.mean)}, {interval}")
         n = f", n = {len(self.values)}" * (not self.names)
+        if self.diverged and self.check.diverged is not None:
+            n += f", of which {self.diverged} diverged, counted as {show(self.check.diverged)}"
         return f"{self.check.words}: {'; '.join(said)}{n}"
 
     @property
@@ -82,7 +86,7 @@ class Judged:
         spread = self.spread._asdict() if self.spread else {"n": len(self.values)}
         return {
             **self.check.model_dump(), "wanted": self.wanted, "values": self.values,
-            "names": self.names,
+            "names": self.names, "seeds_diverged": self.diverged,
             **{f"interval_{k}" if k in ("low", "high") else k: v for k, v in spread.items()},
             "holds": self.holds,
         }  # fmt: skip
@@ -200,8 +204,11 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def _judged(check: Check, done: Sequence[Member], found: Mapping[str, Outcome]) -> Judged:
     groups: dict[str, dict[str, list[float]]] = {}  # run -> point of the grid -> values
+    diverged = 0
     for member in done:
-        own = _values(found[member.name], check.measure)
+        own, bad = _values(found[member.name], check)
+        if check.of in ("", member.group):
+            diverged += bad
         groups.setdefault(member.group, {})[str(member.point)] = own
     chosen = {check.of: groups.get(check.of, {})} if check.of else groups
     each = {name: list(itertools.chain(*own.values())) for name, own in chosen.items()}
@@ -218,18 +225,21 @@ def _judged(check: Check, done: Sequence[Member], found: Mapping[str, Outcome]) 
     of = tried.get(check.statistic, lambda: values)() if values else []
     inside = [any(low <= v <= high for low, high in check.within) for v in of]
     holds = any(inside) if check.statistic == "some" else bool(inside) and all(inside)
-    return Judged(check, values, holds, names)
+    return Judged(check, values, holds, names, diverged)
 
 
-def _values(outcome: Outcome, measure: str) -> list[float]:
-    """Of each seed."""
-    values = outcome.numbers().get(measure)
+def _values(outcome: Outcome, check: Check) -> tuple[list[float], int]:
+    """Of each seed, and how many of them diverged, if that has a value."""
+    values = outcome.numbers().get(check.measure)
     if values is None:
-        own = outcome.results.get(measure)
+        own = outcome.results.get(check.measure)
         every = own if isinstance(own, list) else [own]
         numbers = [float(v) for v in every if is_number(v)]
         values = [statistics.fmean(numbers)] if numbers else []
-    return values
+    if check.diverged is None:
+        return values, 0
+    bad = sum("error" in results for results in outcome.seeds)
+    return [*values, *[check.diverged] * bad], bad
 
 
 def _divided(values: Sequence[float], by: Sequence[float]) -> list[float]:
