@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -97,6 +98,26 @@ def test_clipping_is_that_of_optax(size: float) -> None:
     want, _ = clip.update(grads, clip.init(grads))
     for name, value in want.items():
         np.testing.assert_allclose(found[name], -value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e18, 1e25, 1e36])
+def test_finite_gradients_have_a_norm_whatever_their_size(size: float) -> None:
+    """The squares of values above 1.8e19 are not finite in float32."""
+    grads = {"a": jnp.asarray([[3.0, -4.0]]) * size, "b": jnp.asarray([12.0]) * size}
+    each, whole = jax.jit(norms)(grads)
+    assert float(each["a"]) == pytest.approx(5 * size, rel=1e-6)
+    assert float(whole) == pytest.approx(13 * size, rel=1e-6)
+    rule = make_optimizer(TrainingConfig(optimizer="sgd", lr=1.0, clip_norm=1.0), 10)
+    clipped, _ = rule.update(grads, rule.init(grads), grads)
+    assert np.allclose(np.ravel(clipped["a"]), [-3 / 13, 4 / 13], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_told_from_a_large_one(bad: float) -> None:
+    each, whole = norms({"a": jnp.asarray([1e25, bad]), "b": jnp.asarray([3e25])})
+    assert not np.isfinite(each["a"])
+    assert not np.isfinite(whole)
+    assert float(each["b"]) == pytest.approx(3e25, rel=1e-6)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
