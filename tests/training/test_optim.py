@@ -112,6 +112,21 @@ def test_finite_gradients_have_a_norm_whatever_their_size(size: float) -> None:
     assert np.allclose(np.ravel(clipped["a"]), [-3 / 13, 4 / 13], rtol=1e-6)
 
 
+def test_norms_of_several_seeds_are_those_of_each() -> None:
+    """To the bit, whatever the others have."""
+    seeds = {
+        "a": jnp.asarray([[0.1, 0.7], [3e25, 4e25], [np.nan, 1.0]]),
+        "b": jnp.asarray([1.0, 2]),
+    }
+    each, whole = jax.jit(jax.vmap(norms, [{"a": 0, "b": None}]))(seeds)
+    for k in range(3):
+        own, total = norms({"a": seeds["a"][k], "b": seeds["b"]})
+        np.testing.assert_array_equal(each["a"][k], own["a"])
+        np.testing.assert_array_equal(each["b"][k], own["b"])
+        np.testing.assert_array_equal(whole[k], total)
+    assert float(whole[1]) == pytest.approx(5e25)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_one_number_that_is_not_finite_is_told_from_a_large_one(bad: float) -> None:
     each, whole = norms({"a": jnp.asarray([1e25, bad]), "b": jnp.asarray([3e25])})

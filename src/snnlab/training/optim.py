@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -85,25 +86,42 @@ def norm(value: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum(jnp.square(columns)))
 
 
+@jax.custom_batching.custom_vmap
 def norms(values: Params) -> tuple[Params, jax.Array]:
     """The norm of every array, and of all together; finite where all values are.
 
     Squares of float32 overflow above 1.8e19, which the gradient of BPTT over thousands of steps
     reaches: there they are taken of values divided by the largest.
     """
+    found = _norms(values)
+    return jax.lax.cond(jnp.isfinite(found[1]), lambda: found, lambda: _scaled_norms(values))
 
-    def plain() -> tuple[Params, jax.Array]:
-        each = {name: norm(value) for name, value in values.items()}
-        return each, norm(jnp.stack(list(each.values())))
 
-    def scaled() -> tuple[Params, jax.Array]:
-        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0) for v in values.values()]))
-        by = jnp.where(jnp.isfinite(largest), largest, 1)
-        each = {name: norm(value / by) for name, value in values.items()}
-        return {n: by * v for n, v in each.items()}, by * norm(jnp.stack(list(each.values())))
+@norms.def_vmap
+def _norms_of_seeds(_size: int, batched: list[Any], values: Params) -> tuple[Any, Any]:
+    """One branch for all, where a choice for each would take both ways."""
+    axes = jax.tree.map(lambda has: 0 if has else None, batched)
+    plain, scaled = (jax.vmap(f, axes) for f in (_norms, _scaled_norms))
+    found = plain(values)
+    fine = jnp.isfinite(found[1])
 
-    found = plain()
-    return jax.lax.cond(jnp.isfinite(found[1]), lambda: found, scaled)
+    def chosen() -> tuple[Params, jax.Array]:
+        return jax.tree.map(functools.partial(jnp.where, fine), found, scaled(values))
+
+    found = jax.lax.cond(jnp.all(fine), lambda: found, chosen)
+    return found, jax.tree.map(lambda _: True, found)
+
+
+def _norms(values: Params) -> tuple[Params, jax.Array]:
+    each = {name: norm(value) for name, value in values.items()}
+    return each, norm(jnp.stack(list(each.values())))
+
+
+def _scaled_norms(values: Params) -> tuple[Params, jax.Array]:
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(v), initial=0) for v in values.values()]))
+    by = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
+    each, whole = _norms({name: value / by for name, value in values.items()})
+    return {name: by * value for name, value in each.items()}, by * whole
 
 
 def _clip(most: float) -> optax.GradientTransformation:
