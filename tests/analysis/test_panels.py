@@ -8,7 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from snnlab.analysis import figures, style
-from snnlab.analysis._panels import activity, period_lines
+from snnlab.analysis._panels import activity
+from snnlab.analysis._time_axis import period_lines
 
 
 @pytest.fixture

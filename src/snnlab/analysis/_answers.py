@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from snnlab.analysis import style
-from snnlab.analysis._panels import TIME, shade, times_ms
+from snnlab.analysis._time_axis import TIME, shade, times_ms
 
 
 def answer_traces(

@@ -12,16 +12,14 @@ from matplotlib.figure import Figure
 from snnlab.analysis import style
 from snnlab.analysis._answers import answer_traces
 from snnlab.analysis._panels import (
-    RECORDED,
-    SIMULATED,
     activity,
     event_image,
     following_traces,
     full_count,
     membrane_traces,
-    period_lines,
     readout_traces,
 )
+from snnlab.analysis._time_axis import RECORDED, SIMULATED, period_lines
 from snnlab.analysis.recording import Recording, event_counts
 from snnlab.scores import NMSE
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from snnlab.analysis import style
-from snnlab.analysis._panels import SIMULATED
+from snnlab.analysis._time_axis import SIMULATED
 from snnlab.learners.functional import Params, PureNetwork
 
 
