@@ -94,3 +94,10 @@ def test_dependence_grid_has_a_panel_for_each_measure_and_thing() -> None:
     assert [ax.get_yscale() for ax in fig.axes] == ["linear", "linear", "log", "log"]
     with pytest.raises(ValueError, match="no line"):
         figures.dependence_grid({"diag": {"cosine": {}}}, "steps")
+
+
+def test_no_line_joins_what_is_no_number() -> None:
+    lines = {"layer 1": [(0.0, [0.5]), (1.0, [0.2]), (2.0, [0.4])]}
+    for words, style in (((), "-"), (("lif", "alif", "gif"), "None")):
+        fig = figures.dependence_grid({"diag": {"cosine": lines}}, "model", words=words)
+        assert fig.axes[0].containers[0][0].get_linestyle() == style

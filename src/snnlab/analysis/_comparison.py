@@ -115,7 +115,8 @@ def dependence_grid(
     Args:
         columns: title -> label of a measure -> lines; rows share their axis.
         x: axis label of the setting.
-        words: what stands at the settings 0, 1, ..., in the place of numbers.
+        words: what stands at the settings 0, 1, ..., in the place of numbers; then no line joins
+            them.
         log_x: settings on a logarithmic axis.
         log_y: measures on a logarithmic axis.
 
@@ -134,7 +135,7 @@ def dependence_grid(
     for j, (title, panels) in enumerate(columns.items()):
         for i, label in enumerate(rows):
             ax = grid[i, j]
-            _dependence(ax, panels.get(label, {}), colours)
+            _dependence(ax, panels.get(label, {}), colours, joined=not words)
             last = i == len(rows) - 1
             style.tidy(
                 ax, x=x if last else "", y=label if j == 0 else "", title=title if i == 0 else ""
@@ -156,12 +157,13 @@ def dependence_grid(
     return fig
 
 
-def _dependence(ax: Any, lines: Lines, colours: Mapping[str, str]) -> None:
+def _dependence(ax: Any, lines: Lines, colours: Mapping[str, str], joined: bool = True) -> None:
+    """What is no number has nothing between its points, and two points are two points."""
     for name, points in lines.items():
         ordered = sorted(points)
         ax.errorbar(
             [at for at, _ in ordered], [np.mean(v) for _, v in ordered],
             [np.std(v, ddof=1) if len(v) > 1 else 0.0 for _, v in ordered],
             color=colours[name], linewidth=style.LINE_PT, marker="o", markersize=3, capsize=2,
-            linestyle="-" if len(ordered) > 2 else "none",  # two points are two points
+            linestyle="-" if joined and len(ordered) > 2 else "none",
         )  # fmt: skip
