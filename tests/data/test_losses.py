@@ -204,7 +204,7 @@ def test_problems_carry_it_all(tmp_path, own_cache):
     }
     json.dumps(problem.facts, allow_nan=False)
     splits = make_splits(
-        BalancedData(dataset="shd", data_path=str(tmp_path), data_length=10, batch_size=4), 0, 2
+        BalancedData(dataset="shd", data_path=str(tmp_path), data_length=10, batch_size=4), 0
     )
     assert (splits.identity, splits.note) == (problem.identity, problem.note)
     assert splits.facts == problem.facts

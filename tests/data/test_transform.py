@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -51,6 +55,24 @@ def test_frames_of_real_recordings_are_tonics(real_data):
             events = data.test.cutter.store.events_of(b)
             theirs = _to_frame(events, size, 100, window)
             assert np.array_equal(ours[:, b], theirs.reshape(ours[:, b].shape))
+
+
+def test_bins_between_edges_are_those_of_the_published_program(real_data):
+    """``numpy.digitize`` of the file's own times (float16), at 100 points of 1.4 s."""
+    import h5py
+
+    zipped = zipfile.ZipFile(next(Path(real_data).rglob("shd_test.h5.zip")))
+    config = DataConfig(data_length=100, batch_size=6, binary_bins=False, bins="edges")
+    data = data_of(load_recordings("shd", str(real_data)), config, seed=0)
+    assert data.bin_ms == pytest.approx(1400 / 99)
+    ours = _frames(data, data.test).reshape(100, 6, 700)
+    with h5py.File(io.BytesIO(zipped.read("shd_test.h5"))) as file:
+        for b in range(6):
+            times, units = (file["spikes"][name][b] for name in ("times", "units"))
+            theirs = np.zeros((100, 700))
+            np.add.at(theirs, (np.digitize(times, np.linspace(0, 1.4, 100)), units), 1)
+            assert not theirs[0].any()
+            assert np.array_equal(ours[:, b], theirs)
 
 
 def test_binary_bins(digits):
@@ -113,6 +135,11 @@ def test_steps_are_exact_integers(toy):
     assert transform.steps(t).max() == 6
     big = Transform(toy.sensor, 1000)
     assert np.array_equal(big.steps(t), t)
+    between = Transform(toy.sensor, 7, from_edges=True)
+    edges = 1000 * np.arange(7) / 6
+    assert np.array_equal(between.steps(t), np.digitize(t, edges))
+    with pytest.raises(UsageError, match="--data_length 1 with --bins edges: at least 2"):
+        Transform(toy.sensor, 1, from_edges=True)
 
 
 def test_sort_by_step_is_stable():

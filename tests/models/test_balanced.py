@@ -13,12 +13,12 @@ from snnlab.errors import UsageError
 from snnlab.learners import PureNetwork, get_params
 from snnlab.models import build_network
 from snnlab.models.baselines import BaselineLayer
-from snnlab.models.drawing import quantizer
 from snnlab.models.kinds.rlif import refit_program
 from snnlab.models.maps import DenseMap, FixedMap, Held
 from snnlab.models.neuron import decay
 from snnlab.models.normalization import LayerNorm
 from snnlab.models.options import FixedPoint
+from snnlab.models.quantization import DriveLevels, affine, fixed_point, to_levels
 from snnlab.models.readouts import Readout
 from snnlab.models.spiking import spike
 from snnlab.models.trained import Bounded
@@ -152,8 +152,42 @@ def test_fixed_point() -> None:
     kind = FixedPoint("4.2", "quantize")
     assert kind.limits == (-2.0, 1.75)
     x = jnp.asarray([0.1, 0.13, -5.0, 5.0, 0.6])
-    np.testing.assert_allclose(quantizer(kind)(x), [0, 0.25, -2, 1.75, 0.5])
-    np.testing.assert_array_equal(jax.grad(lambda x: quantizer(kind)(x).sum())(x), np.ones(5))
+    np.testing.assert_allclose(fixed_point(kind)(x), [0, 0.25, -2, 1.75, 0.5])
+    np.testing.assert_array_equal(jax.grad(lambda x: fixed_point(kind)(x).sum())(x), np.ones(5))
+
+
+def of_torch(x: np.ndarray, bits: int) -> np.ndarray:
+    """As the published program rounds."""
+    torch = pytest.importorskip("torch")
+    from torch.ao.quantization.observer import MinMaxObserver
+
+    observer, y = MinMaxObserver(quant_min=0, quant_max=2**bits - 1), torch.tensor(x)
+    observer(y)
+    scale, zero = observer.calculate_qparams()
+    return ((torch.clamp(torch.round(y / scale + zero), 0, 2**bits - 1) - zero) * scale).numpy()
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("shift", [0.0, 3.0, -3.0])
+def test_levels_are_those_of_the_published_program(bits: int, shift: float) -> None:
+    x = np.random.default_rng(bits).standard_normal((5, 7)).astype(np.float32) + np.float32(shift)
+    found = affine(bits)(jnp.asarray(x))
+    np.testing.assert_allclose(found, of_torch(x, bits), rtol=1e-5, atol=1e-6)
+    assert len(np.unique(found)) <= 2**bits
+    np.testing.assert_allclose(affine(bits)(found), found, rtol=1e-5, atol=1e-6)  # already there
+    np.testing.assert_array_equal(jax.grad(lambda x: affine(bits)(x).sum())(x), np.ones((5, 7)))
+
+
+def test_levels_of_what_does_not_vary() -> None:
+    assert (to_levels(jnp.zeros(3), jnp.float32(0), jnp.float32(0), 4) == 0).all()
+
+
+def test_levels_of_a_drive_are_those_of_the_samples_that_count() -> None:
+    xs = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    xs[:, 1] *= 100
+    found = DriveLevels(3)(jnp.asarray(xs), jnp.asarray([1.0, 0.0, 1.0, 1.0]))
+    real = [0, 2, 3]
+    np.testing.assert_allclose(found[:, real], of_torch(xs[:, real], 3), rtol=1e-5, atol=1e-6)
 
 
 # ------------------------------------------------------------------- networks
@@ -279,6 +313,28 @@ def test_weights_with_errors() -> None:
     assert (np.asarray(times)[zero] == 0).all()
     coarse = made("--fix-w-in", "--quantize", "6.4").layers[0].w.effective_weight()
     np.testing.assert_allclose(coarse * 16, np.round(coarse * 16), atol=1e-5)
+
+
+def test_input_weights_at_levels() -> None:
+    """Of all maps the input's alone, as published; kept rounded after an update."""
+    exact, coarse = made("--balance"), made("--balance", "--quantize", "3.0", "--quantize_as",
+                                            "affine")  # fmt: skip
+    w, v = (np.asarray(m.effective_weight()) for m in (exact.layers[0].w, exact.layers[0].v))
+    layer = coarse.layers[0]
+    np.testing.assert_allclose(layer.w.effective_weight(), of_torch(w, 3), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(layer.v.effective_weight(), v)
+    params = get_params(coarse)
+    np.testing.assert_array_equal(params["layers.0.w.weight"], w)
+    kept = coarse.kept(params)
+    np.testing.assert_allclose(kept.pop("layers.0.w.weight"), of_torch(w, 3), rtol=1e-5, atol=1e-7)
+    for name, value in kept.items():
+        assert value is params[name]
+    assert exact.kept(get_params(exact)).keys() == params.keys()
+    fixed = made("--balance", "--fix-w-in", "--quantize", "3.0", "--quantize_as", "affine")
+    assert not any("layers.0.w." in name for name in get_params(fixed))
+    np.testing.assert_allclose(
+        fixed.layers[0].w.effective_weight(), of_torch(w, 3), rtol=1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("fixed_v", [False, True])

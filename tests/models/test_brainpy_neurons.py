@@ -58,26 +58,30 @@ def test_gif_step_by_hand() -> None:
     np.testing.assert_array_equal(s, [1, 0, 0])
 
 
-def published_gif(currents: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def published_gif(
+    currents: np.ndarray, start: float, keeps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Membranes, spikes and readings of the published E/I neuron, written from its equations."""
     v, i1, i2, top, seen = start, 0.0, 0.0, 1.0, []
     for current in currents:
         s = float(v >= top)
         v, i1, i2, top = v - top * s, i1 + 0.3 * s, i2 - 0.5 * s, top + 0.7 * s
         i1, i2 = i1 * np.exp(-1 / 50), i2 * np.exp(-1 / 100)
-        top = 1 + (top - 1) * np.exp(-1 / 80)
+        top = 1 + (top - 1) * keeps
         v = v * np.exp(-1 / 10) + (1 - np.exp(-1 / 10)) * (current + i1 + i2)
         seen.append((v, float(v >= top), (v - top) / top))
     return tuple(np.asarray(seen).T)
 
 
-def test_gif_with_first_current_and_moving_threshold_as_published() -> None:
+@pytest.mark.parametrize(("step", "keeps"), [("exponential", np.exp(-1 / 80)), ("euler", 79 / 80)])
+def test_gif_with_first_current_and_moving_threshold_as_published(step: str, keeps: float) -> None:
     neuron = GIF(
         1, tau=10.0 * u.ms, tau_I2=100.0 * u.ms, A2=0.5 * u.mA, tau_I1=50.0 * u.ms, A1=0.3 * u.mA,
         tau_th=80.0 * u.ms, Ath=0.7 * u.mV, V_init=0.4 * u.mV,
+        th_step=step,
     )  # fmt: skip
     currents = np.random.default_rng(0).uniform(0, 8, 80)
-    v, s, above = published_gif(currents, 0.4)
+    v, s, above = published_gif(currents, 0.4, keeps)
     found = drive(neuron, currents)
     assert 5 < s.sum() < 60
     np.testing.assert_array_equal(found[1], s)

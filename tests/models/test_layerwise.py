@@ -18,9 +18,10 @@ from snnlab.experiment import assemble
 from snnlab.learners import LearnerConfig, PureNetwork, PureSequence, get_params, make_learner
 from snnlab.learners.functional import with_key
 from snnlab.models import LayeredNetwork, StepOutput, build_network
-from snnlab.models.dropout import Dropout
+from snnlab.models.dropout import DriveNoise, Dropout
 from snnlab.models.maps import FixedMap, Held
 from snnlab.models.normalization import BatchNorm
+from snnlab.models.quantization import affine
 from snnlab.models.readouts import Readout
 from snnlab.problems.balanced import BalancedRSNN, build, defaults
 from snnlab.training.config import TrainingConfig
@@ -102,6 +103,46 @@ def test_dropout_leaves_evaluation_alone() -> None:
     module.init_state(1)
     assert (module.update(jnp.ones((1, 9))) == 1).all()
     assert (module.sequence(jnp.ones((3, 1, 9))) == 1).all()
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def noisy(times: bool, layer: int, key, ys):
+    """A noisy drive, whole sequences and step by step; and the derivative of its sum."""
+    module = DriveNoise(0.5, times, layer)
+    module.init_state(8)
+    module.key.value = key
+    each = jnp.stack([module.update(y) for y in ys])
+    slope = jax.grad(lambda ys: module.sequence(ys).sum())(ys)
+    return module.sequence(ys), each, slope
+
+
+@pytest.mark.parametrize("times", [False, True])
+def test_noise_of_a_drive(times: bool) -> None:
+    ys = jnp.full((6, 8, 50), 3.0)
+    whole, each, slope = (np.asarray(a) for a in noisy(times, 0, KEY, ys))
+    np.testing.assert_allclose(whole, each, rtol=1e-6)
+    mean, deviation = (0, 1.5) if times else (3, 0.5)
+    assert abs(whole.mean() - mean) < 0.1
+    assert abs(whole.std() - deviation) < 0.05
+    assert (slope == 1).all()  # as published: noise changes the value alone
+    for other in (noisy(times, 1, KEY, ys)[0], noisy(times, 0, KEY + 1, ys)[0]):
+        assert abs(np.corrcoef(whole.ravel(), np.ravel(other))[0, 1]) < 0.1
+
+
+def test_noise_of_a_network_in_evaluation_and_training() -> None:
+    flags = ("--model", "LIF", "--gauss", "0.5", "--gauss_on", "drive", "--n_layer", "2")
+    net, xs = network(*flags), jnp.ones((STEPS, BATCH, N_IN))
+    pure = PureSequence(net, jnp.ones(BATCH))
+    names = [name for name in pure.initial if name.startswith("random.")]
+    assert len(names) == 2
+
+    def membrane(carry, layer):
+        return np.asarray(pure.run(get_params(net), carry, xs, jnp.ones(BATCH))[2].membrane[layer])
+
+    first, second = membrane(pure.initial, 0), membrane(with_key(pure.initial, KEY), 0)
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_array_equal(first, membrane(pure.initial, 0))
+    assert np.abs(first[:, 0] - first[:, 1]).max() > 0.01  # of the same input
 
 
 # ------------------------------------------------------------------- bidirectional
@@ -212,8 +253,10 @@ LIVE = ("--model",)
             5,
         ),
         ((*LIVE, "RLIF", "--w-in-init", "uniform", "--slow-dynamics"), 2000),
+        ((*LIVE, "LIF", "--n_layer", "2", "--gauss", "0.1", "--gauss_on", "drive"), 20),
+        ((*LIVE, "RadLIF", "--quantize", "4.0", "--quantize_as", "affine"), 5),
     ],
-    ids=["RadLIF", "RLIF"],
+    ids=["RadLIF", "RLIF", "noise", "levels"],
 )
 def test_layer_after_layer_is_step_after_step(flags: tuple[str, ...], scale: float) -> None:
     found, metrics, _ = learned(flags, scale=scale, backend="layerwise")
@@ -233,6 +276,40 @@ def test_dropout_with_an_online_learner() -> None:
     other, _, _ = learned(flags, **usual, backend="plain", key=KEY + 1)
     name = "layers.0.w.weight"
     assert np.abs(other[name] - wanted[name]).max() > 0.01 * np.abs(wanted[name]).max()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--gauss", "0.2", "--gauss_on", "drive"), ("--quantize", "3.0", "--quantize_as", "affine")],
+    ids=["noise", "levels"],
+)
+def test_hardware_with_an_online_learner(flags: tuple[str, ...]) -> None:
+    """One layer without recurrence below a readout without memory, where D-RTRL is exact."""
+    flags = (*LIVE, "LIF", *flags, "--fix-tau-rec", "--fix-tau-out")
+    usual = {"accumulate": False, "memory": False, "scale": 5.0}
+    wanted, _, _ = learned(flags, **usual, backend="plain")
+    close(learned(flags, **usual, method="diag", chunk_size=5)[0], wanted)
+    exact, _, _ = learned((*LIVE, "LIF", "--fix-tau-rec", "--fix-tau-out"), **usual,
+                          backend="plain")  # fmt: skip
+    name = "layers.0.w.weight"
+    assert np.abs(exact[name] - wanted[name]).max() > 0.01 * np.abs(wanted[name]).max()
+
+
+def test_weights_at_levels_stay_there_through_training() -> None:
+    flags = ("--model", "LIF", "--quantize", "3.0", "--quantize_as", "affine")
+    net, goal = network(*flags), objective(flags)
+    learner = make_learner(LearnerConfig(), lambda operator: network(*flags), BATCH, goal)
+    optimizer = optax.sgd(1.0)
+    programs = Programs(learner, optimizer, goal, PureNetwork(net, BATCH), STEPS)
+    params = jax.tree.map(jnp.copy, get_params(net))
+    plateau = Plateau(TrainingConfig()).init()
+    state = TrainState(params, optimizer.init(params), plateau, jnp.asarray(KEY), jnp.int32(0))
+    stream, targets = make_stream(steps=STEPS, batch=BATCH, rate=0.4), make_targets(batch=BATCH)
+    state, _ = programs.train(state, stream, targets)
+    after = state.params["layers.0.w.weight"]
+    assert len(np.unique(after)) <= 8
+    assert len(np.unique(state.params["readout.map.weight"])) > 8
+    np.testing.assert_allclose(affine(3)(after), after, rtol=1e-5, atol=1e-7)
 
 
 BOTH = (
@@ -339,6 +416,33 @@ def test_padding_changes_nothing() -> None:
         (["--bidirectional", "--checkpoint_block", "9"], "without --remat, --checkpoint_block"),
         (["--track-balance", "--normalization", "batchnorm"], "rescales them"),
         (["--track-balance", "--bidirectional"], "nor with --bidirectional"),
+        (
+            ["--quantize_adc", "4.0", "--quantize_as", "affine", "--method", "diag"],
+            "those of whole sequences",
+        ),
+        (
+            ["--quantize_adc", "4.0", "--quantize_as", "affine", "--backend", "plain"],
+            "need whole sequences: --backend layerwise",
+        ),
+        (
+            ["--quantize_adc", "4.0", "--quantize_as", "affine", "--track-balance"],
+            "--quantize_adc with --quantize_as affine, which need",
+        ),
+        (
+            [
+                "--gauss",
+                "0.1",
+                "--gauss_on",
+                "drive",
+                "--method",
+                "diag",
+                "--backend",
+                "braintrace",
+                "--fix_tau_rec",
+                "--fix_tau_out",
+            ],
+            "--gauss_on drive with --method diag needs",
+        ),
     ],
 )
 def test_input_that_cannot_be_used(flags: list[str], words: str) -> None:

@@ -91,7 +91,7 @@ def test_the_loss_is_an_option_that_follows_the_method(
 
 
 def test_figures_name_the_groups_and_periods_of_cues() -> None:
-    splits = make_splits(BalancedData(samples=4, batch_size=2, repeat=3), 0, 1)
+    splits = make_splits(BalancedData(samples=4, batch_size=2, repeat=3), 0)
     assert splits.input_groups == (("left", 10), ("right", 10), ("recall", 10), ("noise", 10))
     assert sum(steps for _, steps in splits.periods) == splits.n_steps == 3 * 2250
     assert splits.periods[-1] == ("recall", 450)

@@ -148,6 +148,16 @@ def test_penalties_are_gradients_of_l1_and_l2() -> None:
     assert np.allclose(plain - l2, 0.2 * np.asarray(PARAMS["w"]))
 
 
+def test_a_decay_of_the_optimiser_is_added_after_clipping() -> None:
+    """As published: w itself, where the penalty's gradient is 2 w and is clipped with the rest."""
+    changes = {"optimizer": "sgd", "lr": 1.0, "clip_norm": 0.1}
+    plain = first_update(**changes)
+    found = first_update(**changes, weight_L2=0.3, weight_L2_as="decay")
+    assert np.allclose(plain - found, 0.3 * np.asarray(PARAMS["w"]))
+    penalty = first_update(**changes, weight_L2=0.3)
+    assert np.linalg.norm(penalty) == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("changes", [
     {"optimizer": "sgd", "weight_L1": 0.1}, {"optimizer": "sgd", "weight_L2": 0.1},
     {"optimizer": "adamw", "weight_decay": 0.1},

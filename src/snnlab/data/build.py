@@ -80,7 +80,7 @@ def data_of(store: EventStore, config: DataConfig, seed: int) -> Data:
     """:func:`build_data` for a store of one's own (``config.dataset`` is not read)."""
     transform = Transform(
         store.sensor, config.data_length, config.first_saccade, config.merge_polarity,
-        config.downsample, config.bins == "recording",
+        config.downsample, config.bins == "recording", config.bins == "edges",
     )  # fmt: skip
     augment = Augment(
         config.aug_shift, config.aug_flip, config.aug_drop, config.aug_jitter_ms, config.aug_noise

@@ -67,10 +67,12 @@ class DataConfig:
         help="share of the recordings kept for the test where there is no test split, stratified, "
         "the same ones whatever the seed is",
     )  # fmt: skip
-    bins: Literal["window", "recording"] = option(
+    bins: Literal["window", "recording", "edges"] = option(
         default="window",
         help="what the time bins divide: the time window of the dataset, or each recording's own "
-        "span, as tonic's ToFrame with n_time_bins (published: --published)",
+        "span, as tonic's ToFrame with n_time_bins; edges: data_length points divide the window, "
+        "as numpy's digitize, so that a bin less has events and the first is empty (published: "
+        "--published)",
     )
     data_length: int = option(
         basic=True,

@@ -22,7 +22,9 @@ class Transform:
     for all recordings of a dataset alike, so a step has one length in ms. With ``own_span`` they
     divide each recording's own span instead, as tonic's ``ToFrame(n_time_bins)`` does: a bin is
     ``(last - first) // n_steps`` us (1 at least) from the first event on, and what is left behind
-    the last bin, the last event at least, is dropped.
+    the last bin, the last event at least, is dropped. With ``from_edges`` the window has
+    ``n_steps`` edges, its ends among them, and a time's step is the number of edges up to it, as
+    ``numpy.digitize`` counts: of ``n_steps - 1`` even bins, behind an empty step.
 
     Attributes:
         sensor: of the recordings.
@@ -31,6 +33,7 @@ class Transform:
         merge_polarity: both polarities of a pixel share an input.
         downsample: blocks of this many pixels a side (channels on a line) share an input.
         own_span: bins divide the span of each recording.
+        from_edges: bins lie between edges.
     """
 
     sensor: Sensor
@@ -39,6 +42,7 @@ class Transform:
     merge_polarity: bool = False
     downsample: int = 1
     own_span: bool = False
+    from_edges: bool = False
 
     def __post_init__(self) -> None:
         name = self.sensor.name
@@ -52,6 +56,8 @@ class Transform:
                 f"--downsample {self.downsample}: {name} has {self.sensor.width} x "
                 f"{self.sensor.height} pixels"
             )
+        if self.from_edges and self.n_steps < 2:
+            raise UsageError(f"--data_length {self.n_steps} with --bins edges: at least 2")
         sense = int(self.cut_us / self.sensor.resolution_us)
         if self.n_steps > sense:
             raise UsageError(
@@ -63,6 +69,7 @@ class Transform:
     def __str__(self) -> str:
         span = "each recording" if self.own_span else f"{self.cut_us / 1000:g} ms"
         f, parts = self.downsample, [f"{self.n_steps} bins of {span}"]
+        parts += ["between edges"] * self.from_edges
         parts += ["first saccade"] * self.first_saccade
         parts += ["polarities merged"] * self.merge_polarity
         parts += [f"downsampled by {f}"] * (f > 1)
@@ -98,7 +105,7 @@ class Transform:
     @property
     def bin_ms(self) -> float:
         """Recorded time of a step."""
-        return self.cut_us / self.n_steps / 1000
+        return self.cut_us / (self.n_steps - self.from_edges) / 1000
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -124,7 +131,8 @@ class Transform:
         small = self.cut_us * self.n_steps < 1 << 32
         time: np.ndarray = time_us.astype(np.uint32 if small else np.uint64, copy=False)
         # The factors take the array's type: plain integers are weak in numpy's promotion.
-        return time * self.n_steps // self.cut_us
+        first = int(self.from_edges)
+        return first + time * (self.n_steps - first) // self.cut_us
 
 
 def sort_by_step(step: np.ndarray, cell: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -127,7 +127,8 @@ def _of_description(layer: SpikingLayer) -> Cell | Fault:
             "normalisation of the drive": layer.norm is not None,
             "slow recurrence": layer._v_slow is not None,
             "limit to one spike of a layer": layer.single,
-            "quantisation of the drive": layer.adc is not None,
+            "quantisation of the drive": layer.adc is not None or layer.levels is not None,
+            "noise of the drive": layer.noise is not None,
         }.items() if there
     ]  # fmt: skip
     zero = np.zeros(n)

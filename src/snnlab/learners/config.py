@@ -219,6 +219,7 @@ def require_layerwise(config: LearnerConfig) -> None:
     stepwise = stepwise or config.kernels != "auto"
     if config.backend not in ("auto", "layerwise") or stepwise:
         raise UsageError(
-            "batch normalisation and bidirectional layers need whole sequences: --backend "
-            "layerwise, without --remat, --checkpoint_block, --precision and --kernels"
+            "batch normalisation, bidirectional layers and --quantize_adc with --quantize_as "
+            "affine need whole sequences: --backend layerwise, without --remat, "
+            "--checkpoint_block, --precision and --kernels"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import brainstate
@@ -90,6 +91,15 @@ class Network(brainstate.nn.Module):
             Outputs with a leading axis T.
         """
         raise NotImplementedError
+
+    def kept(self, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Parameters by name as they are kept after an update: rounded, where maps say so."""
+        rounded = {
+            ".".join(map(str, (*path, "weight"))): part.rounded
+            for path, part in self.nodes().items()
+            if getattr(part, "rounded", None) is not None
+        }
+        return {n: rounded[n](p) if n in rounded else p for n, p in params.items()}
 
     def sum_readout(self, first: int) -> None:
         """From now on, let :meth:`update` return the readout summed over the steps from ``first``.

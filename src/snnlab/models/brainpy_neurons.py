@@ -60,6 +60,7 @@ class GIF(brainpy.state.Neuron):
         R: membrane resistance, ohm.
         V_th, V_rest: mV.
         V_init: mV, where sequences start; V_rest if it is ``None``.
+        th_step: ``"exponential"`` Euler of theta, or plain ``"euler"``, as in that form.
         whole_theta: if not, theta acts on the spike alone: it is not subtracted, divides nothing,
             and gradients flow through it.
         spk_fun: spike function of ``(V - V_th - theta) / (V_th + theta - V_rest)``.
@@ -83,6 +84,7 @@ class GIF(brainpy.state.Neuron):
         Ath: Any = 0.0 * u.mV,
         V_init: Any = None,
         whole_theta: bool = True,
+        th_step: str = "exponential",
     ) -> None:
         super().__init__(
             in_size, spk_fun=spk_fun or braintools.surrogate.ReluGrad(), spk_reset=spk_reset
@@ -100,6 +102,7 @@ class GIF(brainpy.state.Neuron):
         self.V_th = braintools.init.param(V_th, self.varshape)
         self.V_rest = braintools.init.param(V_rest, self.varshape)
         self.V_init = self.V_rest if V_init is None else V_init
+        self.th_step = th_step
         self.whole_theta = whole_theta and self.has_theta
 
     def init_state(self, batch_size: int | None = None, **kwargs: Any) -> None:
@@ -140,7 +143,11 @@ class GIF(brainpy.state.Neuron):
             self.I1.value = first * 1.0
             after = after + first
         if self.has_theta:
-            self.theta.value = _decayed(self.theta.value + self.Ath * spike, self.tau_th)
+            theta = self.theta.value + self.Ath * spike
+            if self.th_step == "euler":
+                self.theta.value = theta * (1 - brainstate.environ.get_dt() / self.tau_th)
+            else:
+                self.theta.value = _decayed(theta, self.tau_th)
 
         def dv(v: Any) -> Any:
             current = self.sum_current_inputs(x, v) + after

@@ -12,11 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from snnlab.devices import require_memory
+from snnlab.models.dropout import DriveNoise
 from snnlab.models.maps import DenseMap, FixedMap, Held, Operator
 from snnlab.models.neuron import Value
 from snnlab.models.normalization import BatchNorm, LayerNorm
-from snnlab.models.options import FixedPoint
+from snnlab.models.quantization import DriveLevels, affine, fixed_point
 from snnlab.models.trained import Bounded, Positive
+
+#: What is made of a weight before it is used.
+Change = Callable[[jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Draw:
         dt_ms: length of a step.
         repeat: R, steps of each input step.
         rng: of the seed.
+        layer: number of the layer that is built.
     """
 
     config: Any
@@ -39,6 +44,7 @@ class Draw:
     dt_ms: float
     repeat: int
     rng: np.random.Generator
+    layer: int = 0
 
     def uniform(self, low: float, high: float, *shape: int) -> jax.Array:
         require_memory(8.0 * math.prod(shape), f"an array of {' x '.join(map(str, shape))}")
@@ -54,16 +60,30 @@ class Draw:
         self, weight: jax.Array, fixed: bool = False, mask: Any = None, renewed: bool = False
     ) -> DenseMap | FixedMap:
         """A map with the config's errors and quantisation of weights."""
-        change = self._change(weight.shape)
+        return self._map(weight, self._change(weight.shape), fixed, mask, renewed)
+
+    def input_map(self, weight: jax.Array, fixed: bool = False) -> DenseMap | FixedMap:
+        """That of what a spiking layer receives from below, whose weights may be kept rounded."""
+        kind = self.config.format_of("quantize")
+        if kind is None or self.config.quantize_as != "affine":
+            return self.map(weight, fixed)
+        change, rounded = self._change(weight.shape), affine(kind.bits)
+        both = rounded if change is None else lambda w: change(rounded(w))
+        return self._map(weight, both, fixed, rounded=rounded)
+
+    def _map(
+        self, weight: jax.Array, change: Change | None, fixed: bool, mask: Any = None,
+        renewed: bool = False, rounded: Change | None = None,
+    ) -> DenseMap | FixedMap:  # fmt: skip
         if fixed:
             return FixedMap(weight if change is None else change(weight), renewed)
-        return DenseMap(weight, self.operator, mask=mask, transform=change)
+        return DenseMap(weight, self.operator, mask=mask, transform=change, rounded=rounded)
 
-    def _change(self, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array] | None:
+    def _change(self, shape: tuple[int, ...]) -> Change | None:
         c = self.config
-        kind = c.format_of("quantize")
-        quantize = quantizer(kind) if kind else None
-        if not c.gauss:
+        kind = c.format_of("quantize") if c.quantize_as == "fixed-point" else None
+        quantize = fixed_point(kind) if kind else None
+        if not c.gauss or c.gauss_on == "drive":
             return quantize
         error = jnp.asarray(c.gauss * self.rng.standard_normal(shape), jnp.float32)
 
@@ -78,10 +98,23 @@ class Draw:
         kind = kinds.get(self.config.normalization)
         return None if kind is None else kind(n)
 
-    def adc(self) -> Callable[[jax.Array], jax.Array] | None:
-        """Quantisation of the drive."""
-        kind = self.config.format_of("quantize_adc")
-        return quantizer(kind) if kind else None
+    def noise(self) -> DriveNoise | None:
+        """Noise of the feed-forward drive of a spiking layer."""
+        c = self.config
+        noisy = c.gauss and c.gauss_on == "drive"
+        return DriveNoise(c.gauss, c.gauss_mul, self.layer) if noisy else None
+
+    def levels(self) -> DriveLevels | None:
+        """Quantisation of the feed-forward drive, between its extremes in a batch."""
+        c = self.config
+        kind = c.format_of("quantize_adc") if c.quantize_as == "affine" else None
+        return DriveLevels(kind.bits) if kind else None
+
+    def adc(self) -> Change | None:
+        """Quantisation of the whole drive, in fixed point."""
+        c = self.config
+        kind = c.format_of("quantize_adc") if c.quantize_as == "fixed-point" else None
+        return fixed_point(kind) if kind else None
 
     def values(
         self, drawn: Mapping[str, Value], fixed: bool, renewed: bool = False
@@ -96,14 +129,3 @@ class Draw:
             else:
                 made[name] = Held(start) if fixed else Bounded(start, value.limits)
         return made
-
-
-def quantizer(kind: FixedPoint) -> Callable[[jax.Array], jax.Array]:
-    """Rounding to a fixed-point format; the gradient passes as if it were not there."""
-    low, high = kind.limits
-
-    def quantize(x: jax.Array) -> jax.Array:
-        rounded = jnp.clip(jnp.round(x / kind.step) * kind.step, low, high)
-        return x + jax.lax.stop_gradient(rounded - x)
-
-    return quantize

@@ -45,7 +45,9 @@ class DenseMap(brainstate.nn.Module):
         operator: which library must be able to trace the map.
         sign: ``(n_in,)`` of +1 and -1, or ``None`` for free weights.
         mask: ``(n_in, n_out)`` of 0 and 1, or ``None`` for all connections.
-        transform: element-wise function of the resulting weight (quantisation), or ``None``.
+        transform: function of the resulting weight whose derivative is element-wise
+            (quantisation), or ``None``.
+        rounded: what becomes of W after every update (see :meth:`Network.kept`), or ``None``.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class DenseMap(brainstate.nn.Module):
         sign: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         transform: Callable[[jax.Array], jax.Array] | None = None,
+        rounded: Callable[[jax.Array], jax.Array] | None = None,
     ) -> None:
         super().__init__()
+        self.rounded = rounded
         self.operator = operator
         self.in_size, self.out_size = (weight.shape[0],), (weight.shape[1],)
         factor = None

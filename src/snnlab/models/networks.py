@@ -21,6 +21,7 @@ from snnlab.models.layer import Layer
 from snnlab.models.maps import Operator
 from snnlab.models.neuron import Neuron
 from snnlab.models.normalization import BatchNorm
+from snnlab.models.quantization import DriveLevels
 from snnlab.models.readouts import Readout
 from snnlab.models.registry import READOUTS
 from snnlab.registry import load
@@ -79,8 +80,8 @@ class LayeredNetwork(Network):
         self.readout = readout
         self.bidirectional, self.reads = bidirectional, reads
         self.dropout = [Dropout(dropout, k) for k in range(len(layers))] if dropout else []
-        norms = any(isinstance(part, BatchNorm) for part in self.nodes().values())
-        self.layerwise = bidirectional or norms
+        whole = any(isinstance(part, BatchNorm | DriveLevels) for part in self.nodes().values())
+        self.layerwise = bidirectional or whole
 
     @property
     def thresholds(self) -> tuple[Any, ...]:  # type: ignore[override]
@@ -115,7 +116,7 @@ class LayeredNetwork(Network):
 
     def _step(self, x: jax.Array, currents: list[Any] | None) -> StepOutput:
         if self.layerwise:
-            raise ValueError("batch normalisation and bidirectional layers need whole sequences")
+            raise ValueError("a part of this network needs whole sequences")
         outs = []
         for k, layer in enumerate(self.layers):
             before = layer.membrane
@@ -208,7 +209,10 @@ def build_network(
         build = load(config.kind.build)
         if isinstance(build, type) and issubclass(build, Neuron):
             build = functools.partial(layer_of, neuron=build())
-        layers = [build(draw, n_in if k == 0 else config.outputs) for k in range(config.n_layer)]
+        layers = [
+            build(dataclasses.replace(draw, layer=k), n_in if k == 0 else config.outputs)
+            for k in range(config.n_layer)
+        ]
         make = load(READOUTS[config.readout].build)
         summed = "" if not accumulate else "linear" if linear else "softmax"
         readout = make(draw, layers, n_in, n_out, summed, t_crop)

@@ -192,11 +192,12 @@ class Maps(Options):
     )
     fix_w_in: bool = option(default=False, help="do not train the input weights")
     quantize: str = option(
-        default="", help="fixed-point format BITS.FRAC of all weights, such as 8.4"
+        default="", help="format BITS.FRAC of the weights, such as 8.4; see --quantize_as"
     )
     gauss: float = option(
-        default=0.0, help="standard deviation of a fixed Gaussian error of each weight", ge=0
-    )
+        default=0.0, ge=0,
+        help="standard deviation of a Gaussian error, fixed and of each weight (or --gauss_on)",
+    )  # fmt: skip
     gauss_mul: bool = option(
         default=False, help="that error multiplies the weight instead of being added",
         only={"gauss": "set"},
@@ -220,7 +221,18 @@ class Spiking(Options):
         default=False, help="at most one spike per layer, sample and step: the largest membrane's"
     )
     fix_tau_rec: bool = option(default=False, help="do not train the layers' time constants")
-    quantize_adc: str = option(default="", help="fixed-point format BITS.FRAC of the drive")
+    quantize_adc: str = option(default="", help="format BITS.FRAC of the drive")
+    quantize_as: Literal["fixed-point", "affine"] = option(
+        default="fixed-point", only=({"quantize": "set"}, {"quantize_adc": "set"}),
+        help="fixed-point: all weights as they are used, and the whole drive, in steps of 2^-FRAC; "
+        "affine: 2^BITS even levels from the smallest to the largest value, whatever FRAC is, of "
+        "the input weights, which are kept rounded, and of x W over a batch, as published",
+    )  # fmt: skip
+    gauss_on: Literal["weights", "drive"] = option(
+        default="weights", only={"gauss": "set"},
+        help="drive: noise of x W, anew in every step, in evaluation too; with --gauss_mul x W is "
+        "multiplied by the noise, whose mean is 0, as published",
+    )  # fmt: skip
     trains = {"V_th": (), "bias": (), "map_bias": ()}  # noqa: RUF012
 
     @staticmethod

@@ -96,7 +96,8 @@ class ModelSection:
     @property
     def needs_sequences(self) -> bool:
         """Whether the network runs layer after layer over whole sequences only."""
-        return bool(self.bidirectional or self.normalization == "batchnorm")
+        levels = self.quantize_adc and self.quantize_as == "affine"
+        return bool(self.bidirectional or self.normalization == "batchnorm" or levels)
 
     @property
     def trains_time_constants(self) -> tuple[str, ...]:

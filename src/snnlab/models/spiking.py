@@ -2,7 +2,7 @@
 
 One step, in this order (parts that a layer has):
 
-    drive = norm(x W) + bias + s V + r V_slow ;  drive = adc(drive)
+    drive = norm(levels(noise(x W))) + bias + s V + r V_slow ;  drive = adc(drive)
     state = neuron.step(state, s, drive) ;  s = 1 where neuron.excess(state) > 0
     r     = a r + s                                                   (slow dynamics)
 
@@ -24,10 +24,12 @@ import brainstate
 import jax
 import jax.numpy as jnp
 
+from snnlab.models.dropout import DriveNoise
 from snnlab.models.layer import Layer
 from snnlab.models.maps import DenseMap, FixedMap
 from snnlab.models.neuron import Named, Neuron
 from snnlab.models.normalization import BatchNorm, LayerNorm
+from snnlab.models.quantization import DriveLevels
 from snnlab.models.trained import zero_bias
 
 HALF_WIDTH = 0.5
@@ -66,6 +68,8 @@ class SpikingLayer(Layer):
         v_slow: ``(n, n)`` slow recurrent weights, or ``None``; their a is the value ``alpha``.
         norm: normalisation of the feed-forward drive, or ``None``.
         single: at most one spike per sample and step.
+        noise: of the feed-forward drive, or ``None``.
+        levels: quantisation of the feed-forward drive, or ``None``.
         adc: function of the drive (quantisation), or ``None``.
         bias: whether a trained bias is added to the drive.
         detach_reset: whether the spikes that ``neuron.step`` is given are constants to gradients;
@@ -82,6 +86,8 @@ class SpikingLayer(Layer):
         v_slow: jax.Array | None = None,
         norm: LayerNorm | BatchNorm | None = None,
         single: bool = False,
+        noise: DriveNoise | None = None,
+        levels: DriveLevels | None = None,
         adc: Callable[[jax.Array], jax.Array] | None = None,
         bias: bool = False,
         detach_reset: bool = False,
@@ -89,6 +95,7 @@ class SpikingLayer(Layer):
         super().__init__()
         self.neuron, self.w, self.v, self.norm = neuron, w, v, norm
         self.value = dict(value)
+        self.noise, self.levels = noise, levels
         self.single, self.adc, self.detach_reset = single, adc, detach_reset
         self.n = w.out_size[0]
         self._v_slow = v_slow
@@ -116,6 +123,10 @@ class SpikingLayer(Layer):
 
     def drive(self, x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
         drive = self.w(x)
+        if self.noise is not None:
+            drive = self.noise(drive) if weight is None else self.noise.sequence(drive)
+        if self.levels is not None:
+            drive = self.levels(drive, weight)
         return drive if self.norm is None else self.norm(drive, weight)
 
     def advance(self, drive: jax.Array) -> jax.Array:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from snnlab.models import Network
     from snnlab.models.maps import Operator
 
-N_TRACKED = 5  # samples of which the balance is measured
-
 
 @section("Training")
 class BalancedTraining(TrainingConfig):
@@ -70,10 +68,11 @@ class BalancedRSNN:
             )
         if self.data.track_balance and not model.kind.currents:
             raise UsageError(f"--track_balance: {model.model} has no excitation and inhibition")
-        if self.data.track_balance and (model.bidirectional or model.normalization != "none"):
+        if self.data.track_balance and (model.needs_sequences or model.normalization != "none"):
             raise UsageError(
-                "--track_balance takes the parts of W x, V s and V_slow r: not with "
-                "--normalization, which rescales them, nor with --bidirectional"
+                "--track_balance takes the parts of W x, V s and V_slow r in a step: not with "
+                "--normalization, which rescales them, nor with --bidirectional or --quantize_adc "
+                "with --quantize_as affine, which need whole sequences"
             )
         if self.training.loss_of == "softmax" and method in ONLINE and method not in WHOLE:
             raise UsageError(
@@ -97,9 +96,13 @@ class BalancedRSNN:
 PUBLISHED = Published(
     (
         Setting("lr_min", 1e-6, {"lr_schedule": ("plateau",)}),
+        Setting("balance_samples", 0),
         Setting("tau_rec", "1900,2100"),
         Setting("tau_out", "5,25"),
+        Setting("quantize_as", "affine"),
+        Setting("gauss_on", "drive"),
         Setting("binary_bins", False, {"dataset": ("shd", "ssc")}),
+        Setting("bins", "edges", {"dataset": ("shd", "ssc")}),
     ),
     {"dataset": ("cue", "shd", "ssc"), "method": ("bptt",)},
 )
@@ -128,7 +131,13 @@ def _own_defaults(values: dict[str, Any]) -> dict[str, Any]:
     if recorded and not stepwise:
         found["backend"] = "layerwise"  # a short sequence fits into memory
     backend = values.get("backend", found.get("backend", "auto"))
-    whole = is_set(values.get("bidirectional")) or values.get("normalization") == "batchnorm"
+    published = is_set(values.get("published"))
+    levels = values.get("quantize_as", "affine" if published else "fixed-point")
+    whole = (
+        is_set(values.get("bidirectional"))
+        or values.get("normalization") == "batchnorm"
+        or (is_set(values.get("quantize_adc")) and levels == "affine")
+    )
     if (
         not recorded
         and not whole
@@ -154,7 +163,7 @@ def network(config: BalancedRSNN, sizes: Sizes, operator: Operator = "plain") ->
 def build(config: BalancedRSNN) -> Problem:
     """Trials and network of a config."""
     data, seed = config.data, config.run.seed
-    splits = make_splits(data, seed, N_TRACKED)
+    splits = make_splits(data, seed)
     sizes = Sizes(splits.n_in, splits.n_out, splits.dt_ms)
     make_network = functools.partial(network, config, sizes)
     return Problem(

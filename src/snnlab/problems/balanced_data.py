@@ -15,6 +15,9 @@ from snnlab.data.registry import AUDIO, DATASETS
 #: What :func:`snnlab.data.build_data` knows.
 RECORDINGS = DATASETS.names()
 if TYPE_CHECKING:
+    import numpy as np
+
+    from snnlab.data import Data
     from snnlab.data.batch import Batch
     from snnlab.data.cue import CueLoader
     from snnlab.data.repeated import RepeatedStream
@@ -77,6 +80,10 @@ class BalancedData(DataConfig):
     balance_metric: Metric = option(
         default="median", help="filter of the two currents", only={"track_balance": SET}
     )
+    balance_samples: int = option(
+        default=5, help="validation samples of which it is the mean, the first ones; 0: all",
+        only={"track_balance": SET}, ge=0, le=1_000_000,
+    )  # fmt: skip
     plot: bool = option(
         default=True, help="accepted: every run draws its figures", accepted=(True,)
     )
@@ -96,7 +103,8 @@ class BalancedSplits(Splits):
     Attributes:
         t_crop: first step that counts.
         dt_ms: length of a step of the network, whose constants are in steps.
-        few: the first validation samples, at most so many, as a stream.
+        few: the first ``balance_samples`` validation samples, as a stream; without
+            ``track_balance`` a single one.
     """
 
     t_crop: int
@@ -104,10 +112,10 @@ class BalancedSplits(Splits):
     few: RepeatedStream
 
 
-def make_splits(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
-    """Loaders and sizes of a config; ``few`` has ``n_few`` samples at most."""
+def make_splits(config: BalancedData, seed: int) -> BalancedSplits:
+    """Loaders and sizes of a config."""
     make = _cue if config.dataset == "cue" else _recorded
-    return make(config, seed, n_few)
+    return make(config, seed)
 
 
 def first_counted(config: BalancedData) -> int:
@@ -117,7 +125,7 @@ def first_counted(config: BalancedData) -> int:
     return config.repeat * CueTask().first_scored if config.dataset == "cue" else 0
 
 
-def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
+def _cue(config: BalancedData, seed: int) -> BalancedSplits:
     from snnlab.data.cue import (
         CUE_INPUTS,
         GROUP,
@@ -139,7 +147,7 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
         )  # fmt: skip
 
     train, val, test = (loader(k) for k in range(len(SPLITS)))
-    trials = CueTrials(*(a[:n_few] for a in val.trials))
+    trials = CueTrials(*(a[: _n_tracked(config) or None] for a in val.trials))
     return BalancedSplits(
         dataset=config.dataset, train=train, val=val, test=test, n_in=CUE_INPUTS, n_out=2,
         n_steps=repeat * task.n_steps, t_crop=first_counted(config), dt_ms=1.0 / repeat,
@@ -148,10 +156,7 @@ def _cue(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     )  # fmt: skip
 
 
-def _recorded(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
-    import jax
-    import numpy as np
-
+def _recorded(config: BalancedData, seed: int) -> BalancedSplits:
     from snnlab.data import DenseStream, build_data, build_features
     from snnlab.data.repeated import RepeatedStream
 
@@ -161,9 +166,7 @@ def _recorded(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
         data = build_data(config.recordings(), seed)
     repeat, scale = config.repeat, config.dataset_scale
     train, val, test = (RepeatedLoader(a, repeat, scale) for a in (data.train, data.val, data.test))
-    batch = next(iter(data.val))
-    xs = np.asarray(jax.jit(lambda stream: stream.window(0, data.n_steps))(batch.stream))
-    shown = xs[:, : min(n_few, int(batch.targets.mask.sum()))]
+    shown = _first(data, _n_tracked(config) or data.counts["val"])
     assert data.bin_ms is not None  # recorded
     bin_ms = data.bin_ms / repeat
     own = data.shared(
@@ -172,6 +175,29 @@ def _recorded(config: BalancedData, seed: int, n_few: int) -> BalancedSplits:
     )  # fmt: skip
     few = RepeatedStream(DenseStream(shown), repeat, scale)
     return BalancedSplits(**own, t_crop=0, dt_ms=bin_ms, few=few)
+
+
+def _n_tracked(config: BalancedData) -> int:
+    """Samples whose balance is measured; 0: all, and 1 where it is not."""
+    return config.balance_samples if config.track_balance else 1
+
+
+def _first(data: Data, n: int) -> np.ndarray:
+    """``(T, n, n_in)``, the first ``n`` validation samples, or all that there are."""
+    import jax
+    import numpy as np
+
+    from snnlab.devices import require_memory
+
+    n = min(n, data.counts["val"])
+    require_memory(8.0 * n * data.n_steps * data.n_in, f"--balance_samples, {n:,} of them")
+    dense = jax.jit(lambda stream: stream.window(0, data.n_steps))
+    parts: list[Any] = []
+    for batch in data.val:
+        parts.append(np.asarray(dense(batch.stream))[:, np.asarray(batch.targets.mask) > 0])
+        if sum(part.shape[1] for part in parts) >= n:
+            break
+    return np.concatenate(parts, axis=1)[:, :n]
 
 
 class RepeatedLoader:

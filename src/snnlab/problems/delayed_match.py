@@ -168,6 +168,7 @@ PUBLISHED = Published(
         Setting("acc_th", 0.95, free=True),
         Setting("goal_of", "training"),
         Setting("weight_L1_at", "step"),
+        Setting("weight_L2_as", "decay"),
         Setting("spk_reg_of", "population"),
         Setting("v_reg_square", True),
     ),

@@ -185,8 +185,8 @@ PUBLISHED = Published(
             Setting(option, value) for option, value in {
                 "sparsity": 0.1, "weight_scale": "plain", "dale": "sums", "trainable": "map_bias",
                 "out_scale": 2.0, "tau_I2_of": "all", "A1": 0.01, "tau_I1": 50.0, "Ath": 1.0,
-                "Ath_acts": "all", "V_init": "uniform", "epoch_batches": 1, "lr_gamma": 0.9,
-                "goal_of": "smoothed", "weight_L1_at": "step",
+                "Ath_acts": "all", "th_step": "euler", "V_init": "uniform", "epoch_batches": 1,
+                "lr_gamma": 0.9, "goal_of": "smoothed", "weight_L1_at": "step",
             }.items()
         ),
         Setting("loss_reduction", "mean", {"method": ("bptt",)}),

@@ -69,6 +69,7 @@ PUBLISHED = Published(
         Setting("loss_reduction", "sum", {"method": ONLINE}),
         Setting("lr_gamma", 0.2, {"lr_milestones": SET}),
         Setting("weight_L1_at", "step"),
+        Setting("weight_L2_as", "decay"),
         Setting("spk_reg_of", "population"),
         Setting("v_reg_square", True),
     ),

@@ -61,14 +61,21 @@ def check_model(learner: LearnerConfig, model: Any) -> None:
         raise UsageError(
             f"--normalization {model.normalization} needs --method bptt, not {method}: {reason}"
         )
+    if model.quantize_adc and model.quantize_as == "affine":
+        raise UsageError(
+            f"--quantize_adc with --quantize_as affine needs --method bptt, not {method}: the "
+            "largest and the smallest value are those of whole sequences"
+        )
     if model.bidirectional:
         raise UsageError(
             f"--bidirectional needs --method bptt, not {method}: online, the future of the "
             "sequence is not there yet"
         )
-    if model.dropout and learner.backend in LIBRARIES:
+    noisy = model.gauss and model.gauss_on == "drive"
+    if (model.dropout or noisy) and learner.backend in LIBRARIES:
+        flag = "--dropout" if model.dropout else "--gauss_on drive"
         raise UsageError(
-            f"--dropout with --method {method} needs --backend snnlab: the libraries' rules "
+            f"{flag} with --method {method} needs --backend snnlab: the libraries' rules "
             "are given no random key"
         )
     if not model.is_spiking and model.model != "MLP":

@@ -131,6 +131,12 @@ class TrainingConfig:
         "counts",
     )  # fmt: skip
     weight_L2: float = option(default=0.0, help="L2 penalty of all weights (of maps)", ge=0)
+    weight_L2_as: Literal["penalty", "decay"] = option(
+        default="penalty", only={"weight_L2": SET},
+        help="penalty: weight_L2 * sum w^2 is a part of the loss; decay: weight_L2 * w is added to "
+        "the gradient after clipping, as optimisers with a weight decay of their own do "
+        "(published)",
+    )  # fmt: skip
     clip_norm: float = option(
         default=1.0, help="global norm to which gradients are clipped; 0 = never", ge=0
     )

@@ -42,7 +42,8 @@ def make_optimizer(
     With ``loss_reduction`` mean, gradients are divided by ``n_scored``, the steps that count.
 
     Updates of all parameters but the readout's are multiplied by ``lr_rec_factor``.
-    ``weight_L1 * sum |w|`` and ``weight_L2 * sum w^2`` enter as gradients of the loss;
+    ``weight_L1 * sum |w|`` and ``weight_L2 * sum w^2`` enter as gradients of the loss
+    (``weight_L2_as`` decay: ``weight_L2 * w`` is added to gradients that are clipped already);
     ``weight_decay`` is decoupled (adamw). The parameters ``no_weights`` are left out of the three:
     values of neurons, of which 0 is no natural size. ``weight_L1_at`` step is the penalty in each
     step's loss: of a sum over steps ``n_scored`` times as strong.
@@ -66,10 +67,13 @@ def make_optimizer(
     if config.weight_L1 > 0:
         times = 1 if of_mean or config.weight_L1_at == "update" else n_scored
         steps.append(_l1_penalty(times * config.weight_L1, no_weights))
-    if config.weight_L2 > 0:
+    decays = config.weight_L2_as == "decay"
+    if config.weight_L2 > 0 and not decays:
         steps.append(optax.add_decayed_weights(2.0 * config.weight_L2, mask=of))
     if config.clip_norm > 0:
         steps.append(_clip(config.clip_norm))
+    if config.weight_L2 > 0 and decays:
+        steps.append(optax.add_decayed_weights(config.weight_L2, mask=of))
     steps.append(rules[config.optimizer]())
     if config.lr_rec_factor != 1:
         steps.append(_beside_readout(config.lr_rec_factor))

@@ -182,7 +182,8 @@ class Programs:
             def update(params: Any, opt_state: Any) -> Any:
                 updates, opt_state = self.optimizer.update(gradients, opt_state, params)
                 updates = jax.tree.map(lambda u: u * scale, updates)
-                return optax.apply_updates(params, updates) | (segment.renewed or {}), opt_state
+                params = self.network.network.kept(optax.apply_updates(params, updates))
+                return params | (segment.renewed or {}), opt_state
 
             learned = metrics.scored > 0  # nothing to learn from warm-up alone
             # A branch, not a choice between two results, which takes three times as long.

@@ -28,10 +28,10 @@ class WholeStep:
     """``step(params, h (N,), rest, x (n_in,)) -> (h, rest, output)`` of a sample.
 
     Args:
-        net: any step without dropout.
+        net: any step that draws no random numbers.
 
     Raises:
-        UsageError: a step with dropout, or with a state of each sample that is no floating number.
+        UsageError: a step that draws, or with a state of each sample that is no floating number.
 
     Attributes:
         start: states of a batch at rest, ``(B, N)``.
@@ -40,7 +40,10 @@ class WholeStep:
 
     def __init__(self, net: PureStep) -> None:
         if any(name.startswith(RANDOM) for name in net.initial):
-            raise UsageError("rules that follow the whole network (rtrl, uoro): not with dropout")
+            raise UsageError(
+                "rules that follow the whole network (rtrl, uoro): not with what a step draws "
+                "(--dropout, --gauss_on drive)"
+            )
         self.net = net.of_size(1)
         size = net.batch_size
         leaves, self._tree = jax.tree.flatten(self.net.initial)

@@ -36,15 +36,15 @@ def layer_of(
     c, n = draw.config, draw.config.n_rec
     bound = (3 * c.ff_scale / n_in) ** 0.5 if scaled else n_in**-0.5
     gain = c.rec_scale**0.5 if scaled else 1.0
-    w = draw.map(draw.uniform(-bound, bound, n_in, n), c.fix_w_in)
+    w = draw.input_map(draw.uniform(-bound, bound, n_in, n), c.fix_w_in)
     value = draw.values(neuron.values(n, draw.rng), c.fix_tau_rec)
     v = None
     if recurrent:
         no_self = 1.0 - np.eye(n)
         v = draw.map(draw.orthogonal(n) * (gain * no_self), c.fix_w_rec, mask=no_self)
     return spiking.SpikingLayer(
-        neuron, w, value, v=v, norm=draw.norm(n), single=c.single_spike, adc=draw.adc(),
-        bias=c.trains_bias, detach_reset=c.detach_reset,
+        neuron, w, value, v=v, norm=draw.norm(n), single=c.single_spike, noise=draw.noise(),
+        levels=draw.levels(), adc=draw.adc(), bias=c.trains_bias, detach_reset=c.detach_reset,
     )  # fmt: skip
 
 

@@ -60,6 +60,11 @@ class Population(Options):
         help="on spikes, reset, what --reads membrane sees and the surrogate's slope, which are "
         "relative to the moving threshold; or on spikes alone",
     )  # fmt: skip
+    th_step: Literal["exponential", "euler"] = option(
+        default="exponential", only={"Ath": "set"},
+        help="a step of the moving threshold: exact, times exp(-dt / tau_th), or plain Euler, "
+        "times 1 - dt / tau_th, as published",
+    )  # fmt: skip
     trains = {"tau_I1": ("A1",), "A1": ("A1",), "tau_th": ("Ath",), "Ath": ("Ath",)}  # noqa: RUF012
 
     @staticmethod
@@ -67,6 +72,11 @@ class Population(Options):
         if config.tau_I2 < TAU_I2_MIN_MS:
             raise ValueError(
                 f"--tau_I2 {config.tau_I2:g}: must be greater than or equal to {TAU_I2_MIN_MS:g}"
+            )
+        if config.Ath and config.th_step == "euler" and config.tau_th < config.dt:
+            raise ValueError(
+                f"--th_step euler with --tau_th {config.tau_th:g}: must be at least a step, "
+                f"--dt {config.dt:g}"
             )
 
 
@@ -221,4 +231,5 @@ def _neurons(c: Any) -> Any:
         Ath=c.Ath * u.mV,
         V_init=start,
         whole_theta=c.Ath_acts == "all",
+        th_step=c.th_step,
     )

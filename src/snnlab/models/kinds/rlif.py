@@ -133,11 +133,12 @@ def rlif(draw: Draw, n_in: int) -> Any:
         recurrent = balanced_recurrence(weight, c.mu, c.V_scale, r)
     mask = None if c.fix_w_rec else 1.0 - np.eye(n)
     return spiking.SpikingLayer(
-        neuron, draw.map(weight, c.fix_w_in),
+        neuron, draw.input_map(weight, c.fix_w_in),
         draw.values(values, c.fix_tau_rec, renewed=c.balance_refit),
         v=draw.map(recurrent, c.fix_w_rec, mask, c.balance_refit),
         v_slow=slow if c.slow_dynamics else None, norm=draw.norm(n), single=c.single_spike,
-        adc=draw.adc(), bias=c.trains_bias, detach_reset=c.detach_reset,
+        noise=draw.noise(), levels=draw.levels(), adc=draw.adc(), bias=c.trains_bias,
+        detach_reset=c.detach_reset,
     )  # fmt: skip
 
 
