@@ -127,6 +127,7 @@ OPTIONS = {
     "workers": ("image", "--n_data_worker 2"),
     "updates": ("image", "--update_every 3 --method diag"),
     "dropout": ("balanced", "--dropout 0.3"),
+    "hardware": ("balanced", "--gauss 0.1 --gauss_on drive --quantize 4.0 --quantize_as affine"),
     "checkpoints": ("image", "--checkpoint_every 1 --max_to_keep 1"),
     "hybrid": ("image", "--method hybrid"),
     "bptt": ("image", "--method bptt"),

@@ -93,6 +93,9 @@ RULES = {
     "sparch": "--method bptt --model RadLIF --normalization batchnorm --use_regularizers 1 "
         "--reg_fmin 0.2 --dropout 0.2 --bidirectional 1",
     "layerwise": f"--method bptt --backend layerwise {RATES}",
+    "noise and levels": "--method bptt --model RadLIF --n_layer 1 --gauss 0.1 --gauss_on drive "
+        "--quantize 5.0 --quantize_adc 5.0 --quantize_as affine",
+    "noise, D-RTRL": "--method diag --model RadLIF --n_layer 1 --gauss 0.1 --gauss_on drive",
     "decay, clipping": "--method bptt --optimizer adamw --weight_decay 0.01 --weight_L2 0.001 "
         "--clip_norm 0.1",
     "loss at the end": "--method bptt --loss_steps end --loss mse",

@@ -154,11 +154,14 @@ def assemble(config: Any, problem: Problem, placement: Placement | None = None) 
             return PureSequence(plain, objective.example(size).mask)
         return PureNetwork(plain, size)
 
+    of_shard = None
+    if size != problem.batch_size:
+        with placement.planned():
+            of_shard = evaluated(size)
     kind = EndlessPrograms if problem.endless else Programs
     programs = kind(
         learner, optimizer, objective, evaluated(problem.batch_size), problem.n_steps,
-        config.learner.update_every, placement,
-        evaluated(size) if size != problem.batch_size else None,
+        config.learner.update_every, placement, of_shard,
     )  # fmt: skip
     programs.spiking = getattr(getattr(config, "model", None), "is_spiking", True)
     key = jax.random.key_data(jax.random.key(config.run.seed))

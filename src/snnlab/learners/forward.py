@@ -11,7 +11,7 @@ from snnlab.data.stream import Stream
 from snnlab.learners.base import Objective, add
 from snnlab.learners.chunks import equal_parts, read_window
 from snnlab.learners.counting import Counts, StepCounter, counts, zeros
-from snnlab.learners.functional import Params, PureNetwork, PureSequence, get_params
+from snnlab.learners.functional import Params, PureNetwork, PureSequence, at_rest, get_params
 from snnlab.learners.graph import derivatives
 from snnlab.learners.graph.evaluate import make_frame
 from snnlab.learners.graph.step import StepGraph
@@ -75,7 +75,7 @@ class Forward:
             activity, last = jax.lax.cond(wanted, count, lambda: zeros(count))
             return (end, last), (measured, activity)
 
-        h = [jnp.asarray(v) for v in jax.tree.leaves(self.start)]
+        h = jax.tree.leaves(at_rest(self.start))
         start = h, () if wanted is None else self.counter.rest()
         firsts = size * jnp.arange(n_full)
         end, found = jax.lax.scan(lambda at, first: advance(at, first, size), start, firsts)

@@ -134,6 +134,12 @@ def with_key(carry: Any, key: jax.Array) -> Any:
     return jax.tree.map_with_path(choose, carry)
 
 
+def at_rest(initial: Any) -> Any:
+    """The carry that an evaluation starts with: its random keys are 0, on any number of devices."""
+    start = jax.tree.map(jnp.asarray, initial)
+    return with_key(start, sharding.numbered(jnp.zeros(2, jnp.uint32)))
+
+
 def _names(network: Network) -> dict[int, str]:
     """Names of hidden states and random keys, by identity."""
     names = {id(s): path_name(p) for p, s in network.states(brainstate.HiddenState).items()}

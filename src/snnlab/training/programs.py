@@ -21,7 +21,7 @@ from snnlab.data.stream import Stream
 from snnlab.learners.base import Learner
 from snnlab.learners.counting import Counts, counted_sequence, over_shards
 from snnlab.learners.forward import Forward
-from snnlab.learners.functional import Params, PureNetwork, PureSequence, get_params
+from snnlab.learners.functional import Params, PureNetwork, PureSequence, at_rest, get_params
 from snnlab.models.base import StepOutput
 from snnlab.training.averages import Averages
 from snnlab.training.costs import Costs
@@ -266,8 +266,7 @@ class Programs:
     def _of_sequence(network: Any, params: Params, xs: jax.Array) -> StepOutput:
         assert isinstance(network, PureSequence)
         everyone = jnp.ones(network.batch_size, jnp.float32)
-        start = jax.tree.map(jnp.asarray, network.initial)
-        return network.run(params, start, xs, everyone)[2]
+        return network.run(params, at_rest(network.initial), xs, everyone)[2]
 
     def record(
         self, params: Params, stream: Stream, which: np.ndarray
