@@ -119,6 +119,18 @@ def test_what_a_check_may_ask(claim: Path) -> None:
     assert "| mse: a 0.905, b 0.305 |" in text  # what several checks say is said once
 
 
+def test_one_run_refutes_what_every_run_has_to_do(claim: Path) -> None:
+    """And none of two proves it."""
+    claim.write_text(CLAIM.replace("of: a,", "statistic: every,"))
+    for index, word in (("0", "unfinished"), ("2", "not reproduced")):
+        assert reproduce(claim, "--index", index) == 0
+        assert reproduce(claim, "--judge") == 0
+        assert verdict_of(claim)["verdict"] == word
+    assert verdict_of(claim)["runs_done"] == 2
+    text = (claim.parent / "out" / "mine" / "verdict.md").read_text()
+    assert "| 2 of 4 runs: test accuracy: 90.0%, 30.0%;" in text
+
+
 def test_a_run_that_fails_is_told(claim: Path) -> None:
     claim.write_text(CLAIM.replace("[0, 1]", "[0, 9]"))
     assert reproduce(claim) == 1

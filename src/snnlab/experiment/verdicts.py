@@ -43,6 +43,11 @@ class Judged:
     diverged: int = 0
 
     @property
+    def refuted(self) -> bool:
+        """Whether it fails whatever runs that are left will give."""
+        return self.check.statistic == "every" and bool(self.values) and not self.holds
+
+    @property
     def spread(self) -> Spread | None:
         """Mean and Student's 95 % interval of the values."""
         finite = all(map(math.isfinite, self.values))
@@ -112,8 +117,9 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """``reproduced``, ``not reproduced``, ``not run``, or ``unfinished``: some runs are."""
-        if self.done < self.of:
+        """``reproduced``, ``not reproduced``, ``not run``, or ``unfinished``: some runs are, and
+        what is left may decide."""
+        if self.done < self.of and not any(one.refuted for one in self.judged):
             return "unfinished" if self.done else "not run"
         return "reproduced" if all(one.holds for one in self.judged) else "not reproduced"
 
