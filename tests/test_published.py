@@ -61,6 +61,18 @@ def test_published_values_are_defaults() -> None:
     )
 
 
+def test_published_hardware_of_balanced_networks() -> None:
+    """What a drive's levels need, whole sequences, is chosen with them."""
+    flags = ("--quantize_adc", "4.0", "--gauss", "0.1")
+    there, here = parsed("balanced-rsnn", "--published", *flags), parsed("balanced-rsnn", *flags)
+    assert (there.model.quantize_as, there.model.gauss_on) == ("affine", "drive")
+    assert (here.model.quantize_as, here.model.gauss_on) == ("fixed-point", "weights")
+    assert (there.learner.checkpoint_block, here.learner.checkpoint_block) == (0, 100)
+    assert there.model.needs_sequences
+    assert not here.model.needs_sequences
+    assert {"quantize_as", "gauss_on"} <= set(of("balanced-rsnn").differing(here))
+
+
 def test_flags_and_files_go_before_them(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("published: true\ndataset: shd\nbins: window\n")
     made = parsed("image-classification", "--config", str(tmp_path / "c.yaml"), "--trainable", "")

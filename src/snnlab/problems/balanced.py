@@ -136,7 +136,7 @@ def _own_defaults(values: dict[str, Any]) -> dict[str, Any]:
     whole = (
         is_set(values.get("bidirectional"))
         or values.get("normalization") == "batchnorm"
-        or (is_set(values.get("quantize_adc")) and levels == "affine")
+        or (values.get("quantize_adc") and levels == "affine")
     )
     if (
         not recorded
