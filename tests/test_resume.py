@@ -103,8 +103,8 @@ def test_resumed_between_two_epochs(problem: str, whole, tmp_path: Path) -> None
     runs.assert_same(run, whole(problem))
 
 
-#: How often a run looks, where that is less than 12 times: one batch is validated, and one tested.
-LOOKS = {"patterns": 9}
+#: How often a run looks, where that is less than 12 times: in few batches.
+LOOKS = {"image": 10, "patterns": 9}
 
 
 @pytest.mark.slow

@@ -323,6 +323,7 @@ def test_the_costs_of_several_seeds_are_means() -> None:
     one = {"samples": 4, "a": 1.0, "by": [1.0, 2.0], "b": None, "text": "x", "reasons": {"b": "y"}}
     both = over_seeds([one, {**one, "a": 2.0, "by": [3.0, 2.0], "b": 7.0}])
     assert both == {**one, "a": 1.5, "by": [2.0, 2.0]}
+    assert isinstance(both["samples"], int)
     assert over_seeds([{**one, "b": 7.0}, one])["b"] is None
     assert over_seeds([]) == {}
 

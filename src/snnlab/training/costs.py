@@ -142,7 +142,7 @@ def _share(part: int, whole: int) -> float:
 def over_seeds(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over the seeds of an experiment; what one of them cannot say is ``None``.
 
-    What is no number is that of the first.
+    What is no number, or is the same in all, is that of the first.
     """
     if not costs:
         return {}
@@ -150,7 +150,10 @@ def over_seeds(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name, value in made.items():
         values: list[Any] = [one.get(name) for one in costs]
         if isinstance(value, int | float):
-            made[name] = None if None in values else statistics.fmean(values)
+            if None in values:
+                made[name] = None
+            elif any(v != value for v in values):
+                made[name] = statistics.fmean(values)
         elif isinstance(value, list) and value and all(isinstance(v, list) for v in values):
             made[name] = [statistics.fmean(each) for each in zip(*values, strict=True)]
     return made
