@@ -167,7 +167,7 @@ def of_torch(x: np.ndarray, bits: int) -> np.ndarray:
     return ((torch.clamp(torch.round(y / scale + zero), 0, 2**bits - 1) - zero) * scale).numpy()
 
 
-@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("bits", [1, 4, 8, 16])
 @pytest.mark.parametrize("shift", [0.0, 3.0, -3.0])
 def test_levels_are_those_of_the_published_program(bits: int, shift: float) -> None:
     x = np.random.default_rng(bits).standard_normal((5, 7)).astype(np.float32) + np.float32(shift)
@@ -176,6 +176,12 @@ def test_levels_are_those_of_the_published_program(bits: int, shift: float) -> N
     assert len(np.unique(found)) <= 2**bits
     np.testing.assert_allclose(affine(bits)(found), found, rtol=1e-5, atol=1e-6)  # already there
     np.testing.assert_array_equal(jax.grad(lambda x: affine(bits)(x).sum())(x), np.ones((5, 7)))
+
+
+def test_levels_beyond_the_numbers_digits_change_little() -> None:
+    """32 bits, the most that a format may have; torch refuses them."""
+    x = np.random.default_rng(0).standard_normal(50).astype(np.float32)
+    np.testing.assert_allclose(affine(32)(x), x, atol=1e-6)
 
 
 def test_levels_of_what_does_not_vary() -> None:

@@ -36,7 +36,7 @@ def to_levels(x: jax.Array, low: jax.Array, high: jax.Array, bits: int) -> jax.A
     0 is one of them: the range is widened to hold it, and shifted by less than a level. The
     numbers are those of torch's ``MinMaxObserver`` and per-tensor affine quantisation.
     """
-    low, high, top = jnp.minimum(low, 0.0), jnp.maximum(high, 0.0), 2**bits - 1
+    low, high, top = jnp.minimum(low, 0.0), jnp.maximum(high, 0.0), 2.0**bits - 1
     scale = jnp.maximum((high - low) / top, jnp.finfo(jnp.float32).eps)
     zero = jnp.clip(-jnp.round(low / scale), 0, top)
     return (jnp.clip(jnp.round(x / scale + zero), 0, top) - zero) * scale
