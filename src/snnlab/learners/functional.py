@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from snnlab import sharding
-from snnlab.models.base import Network, StepOutput
+from snnlab.models.base import Network, StepOutput, path_name
 from snnlab.models.dropout import RandomKey
 from snnlab.models.normalization import RunningStatistic
 
@@ -19,11 +19,6 @@ from snnlab.models.normalization import RunningStatistic
 Params = dict[str, jax.Array]
 #: Everything that evolves, by name.
 Carry = dict[str, Any]
-
-
-def path_name(path: tuple) -> str:
-    """``("layers", 0, "map", "weight")`` -> ``"layers.0.map.weight"``."""
-    return ".".join(str(part) for part in path)
 
 
 def param_states(network: brainstate.nn.Module) -> dict[str, brainstate.ParamState]:

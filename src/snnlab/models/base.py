@@ -34,6 +34,11 @@ def todays_name(name: str) -> str:
     return name
 
 
+def path_name(path: tuple) -> str:
+    """``("layers", 0, "map", "weight")`` -> ``"layers.0.map.weight"``."""
+    return ".".join(str(part) for part in path)
+
+
 class StepOutput(NamedTuple):
     """What one step of a network shows to the outside.
 
@@ -95,7 +100,7 @@ class Network(brainstate.nn.Module):
     def kept(self, params: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Parameters by name as they are kept after an update: rounded, where maps say so."""
         rounded = {
-            ".".join(map(str, (*path, "weight"))): part.rounded
+            path_name((*path, "weight")): part.rounded
             for path, part in self.nodes().items()
             if getattr(part, "rounded", None) is not None
         }

@@ -9,10 +9,10 @@ from typing import Any
 from snnlab.learners.backends.mixed import Mixed
 from snnlab.learners.base import Learner, Objective
 from snnlab.learners.config import LearnerConfig
-from snnlab.learners.functional import get_params, path_name
+from snnlab.learners.functional import get_params
 from snnlab.learners.graph.locality import check_network
 from snnlab.learners.rules.hybrid import exact_trace_is_smaller
-from snnlab.models.base import Network
+from snnlab.models.base import Network, path_name
 from snnlab.models.maps import SparseMap
 
 

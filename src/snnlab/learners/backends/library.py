@@ -29,8 +29,8 @@ from snnlab.learners.base import (
     zeros_like_params,
 )
 from snnlab.learners.config import LearnerConfig
-from snnlab.learners.functional import Carry, Params, Pure, param_states, path_name
-from snnlab.models.base import Network, StepOutput
+from snnlab.learners.functional import Carry, Params, Pure, param_states
+from snnlab.models.base import Network, StepOutput, path_name
 
 
 class _SeparateOutputs(brainstate.nn.Module):
