@@ -62,14 +62,15 @@ def batches(loader: Any, n: int) -> Iterator[Any]:
 def trained(
     config: Any, problem: Any, n_devices: int, n: int, kind: Any = Placement
 ) -> dict[str, Any]:
-    """Parameters before and after ``n`` batches, numbers of all batches, of the test, bytes."""
+    """Parameters before and after ``n`` batches, numbers of all, of an evaluation, bytes."""
     parts = assemble(config, problem, kind(jax.devices()[:n_devices]))
     programs, state, found = parts.programs, parts.state, []
     start = jax.tree.map(np.array, state.params)
     for batch in batches(problem.train, n):
         state, numbers = programs.train(state, batch.stream, batch.targets)
         found.append(jax.device_get(numbers))
-    batch = next(iter(problem.test))
+    # Of a whole batch: the few recordings of a test split would all lie in the first shard.
+    batch = next(batches(problem.train, 1))
     test = jax.device_get(programs.evaluate(state.params, batch.stream, batch.targets))
     compiled = next(made for (name, _), made in programs._compiled.items() if name == "train")
     return {

@@ -54,11 +54,15 @@ def assert_same(found: dict[str, Any], count: int) -> None:
 
 
 def test_eight_devices_are_one(tmp_path: Path) -> None:
-    """With padding, dropout, regularisers of the batch's rates and traces that are kept."""
+    """With padding, dropout, regularisers of the batch's rates and traces that are kept; and with
+    what an evaluation draws."""
     flags = f"{IMAGE} --n_layer 1 --method diag --chunk_size 5 --dropout 0.2 {RATES}"
     cases = [["all", "train", "image-classification", flags, [8], 4]]
     cases += [[f"{k} devices", "spread", k, 4] for k in (1, 3, 4)]
+    noise = f"{IMAGE} {RULES['noise, D-RTRL']}"
+    cases += [["noise", "train", "image-classification", noise, [2], 4]]
     every = results(cases, tmp_path)
+    assert_same(every["noise"], 2)
     for k, used in ((1, 1), (3, 2), (4, 4)):  # as many devices as divide the seeds
         seeds = every[f"{k} devices"]
         assert seeds["devices"] == used
