@@ -101,3 +101,10 @@ def test_no_line_joins_what_is_no_number() -> None:
     for words, style in (((), "-"), (("lif", "alif", "gif"), "None")):
         fig = figures.dependence_grid({"diag": {"cosine": lines}}, "model", words=words)
         assert fig.axes[0].containers[0][0].get_linestyle() == style
+
+
+def test_no_line_joins_seeds() -> None:
+    points = {"test": [(float(seed), [50.0 + seed]) for seed in range(3)]}
+    for joined, style in ((True, "-"), (False, "None")):
+        fig = figures.dependence_figure(points, "seed", "test (%)", joined=joined)
+        assert fig.axes[0].containers[0][0].get_linestyle() == style

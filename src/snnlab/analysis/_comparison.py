@@ -89,17 +89,18 @@ MOST_TICKS = 7
 Lines = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
 
 
-def dependence_figure(lines: Lines, x: str, y: str) -> Figure:
+def dependence_figure(lines: Lines, x: str, y: str, joined: bool = True) -> Figure:
     """How a measure depends on a setting: mean and standard deviation over seeds.
 
     Args:
         lines: name -> (setting, values of the seeds) points.
         x, y: axis labels.
+        joined: whether the setting is a quantity, of which there is something between two points.
     """
     fig = style.figure(4.2, 2.6)
     ax: Any = fig.subplots()
     colours = dict(zip(lines, style.CYCLE * len(lines), strict=False))
-    _dependence(ax, lines, colours)
+    _dependence(ax, lines, colours, joined)
     style.tidy(ax, x=x, y=y)
     _legend(fig, colours)
     return fig

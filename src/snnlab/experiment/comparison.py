@@ -360,4 +360,4 @@ def _over_grid(
             others += [f"{k} {str(v).lower()}" for k, v in member.point.items() if k != axis]
             line = lines.setdefault(", ".join(others) or "test", [])
             line.append((float(member.point[axis]), [score.scale * v for v in values]))
-    return figures.dependence_figure(lines, axis, f"test {score.axis}")
+    return figures.dependence_figure(lines, axis, f"test {score.axis}", joined=axis != "seed")
