@@ -61,6 +61,84 @@ def test_published_values_are_defaults() -> None:
     )
 
 
+#: What the published programs have, read in their sources; a table that is changed shows here.
+IMAGES = {
+    "bins": "recording", "binary_bins": False, "trainable": "map_bias", "weight_L1_at": "step",
+    "weight_L2_as": "decay", "spk_reg_of": "population", "v_reg_square": True,
+}  # fmt: skip
+MATCH = {
+    "out_scale": 6.0, "V_init": "threshold", "trainable": "map_bias", "epoch_batches": 1,
+    "goal_of": "smoothed", "acc_th": 0.95, "tau_o": 10.0, "weight_L1_at": "step",
+    "weight_L2_as": "decay", "spk_reg_of": "population", "v_reg_square": True, "diff_spike": False,
+}  # fmt: skip
+EVIDENCE = {
+    "sparsity": 0.1, "weight_scale": "plain", "dale": "sums", "trainable": "map_bias",
+    "out_scale": 2.0, "tau_I2_of": "all", "A1": 0.01, "tau_I1": 50.0, "A2": 1.0, "Ath": 1.0,
+    "tau_th": 100.0, "Ath_acts": "all", "th_step": "euler", "V_init": "uniform", "tau_o": 10.0,
+    "epoch_batches": 1, "lr_gamma": 0.9, "acc_th": 0.9, "goal_of": "smoothed",
+    "weight_L1_at": "step", "w_ei_ratio": 4.0, "n_rec": 200, "ff_scale": 1.0, "rec_scale": 0.5,
+    "tau_mem": 100.0, "tau_syn": 10.0, "tau_I2": 1000.0, "epochs": 10_001, "lr_step": 5,
+}  # fmt: skip
+BALANCED = {
+    "lr_min": 1e-6, "balance_samples": 0, "tau_rec": "1900,2100", "tau_out": "5,25",
+    "quantize_as": "affine", "gauss_on": "drive", "surrogate_of": "spikes",
+}  # fmt: skip
+ONE_STEP = {"vjp_method": "multi-step", "chunk_size": 1}
+#: Options without effect have their default: what gives them one.
+PENALTIES = tuple(
+    word for name in ("weight_L1", "weight_L2", "spk_reg_factor", "v_reg_factor")
+    for word in (f"--{name}", "0.01")
+)  # fmt: skip
+BALANCE = ("--track_balance", "--single_spike", "--quantize", "4.0", "--gauss", "0.1")
+
+
+@pytest.mark.parametrize(("task", "argv", "wanted"), [
+    ("image-classification", (*NMNIST, *PENALTIES, "--lr_milestones", "3"),
+     {**IMAGES, "first_saccade": True, "lr_gamma": 0.2, "loss_reduction": "mean"}),
+    ("image-classification", ("--dataset", "shd", "--method", "expsm_diag", *PENALTIES),
+     {**IMAGES, "loss_reduction": "sum", "vjp_method": "single-step"}),
+    ("image-classification", ("--dataset", "gesture", *PENALTIES), {**IMAGES, "binary_bins": True}),
+    ("long-term-dependency", ("--ff_scale", "6", "--method", "bptt", *PENALTIES),
+     {**MATCH, "loss_reduction": "mean"}),
+    ("long-term-dependency", ("--ff_scale", "6", "--method", "diag", *PENALTIES),
+     {**MATCH, "loss_reduction": "sum", "vjp_method": "single-step"}),
+    ("long-term-dependency", (), {"ff_scale": 10.0, "out_scale": 10.0, "rec_scale": 2.0}),
+    ("coba-ei", ("--method", "bptt", *PENALTIES[:2]), {**EVIDENCE, "loss_reduction": "mean"}),
+    *(
+        ("coba-ei", ("--method", name, *PENALTIES[:2]),
+         {**EVIDENCE, **ONE_STEP, "loss_reduction": "sum"})
+        for name in ("diag", "expsm_diag")
+    ),
+    ("balanced-rsnn", BALANCE, BALANCED),
+    ("balanced-rsnn", ("--dataset", "shd", *BALANCE),
+     {**BALANCED, "binary_bins": False, "bins": "edges"}),
+])  # fmt: skip
+def test_published_values(task: str, argv: tuple[str, ...], wanted: dict[str, Any]) -> None:
+    made = configs.flat(parsed(task, "--published", *argv))
+    assert {name: made[name] for name in wanted} == wanted
+
+
+def test_what_is_turned_off_differs_though_its_size_is_free() -> None:
+    table = of("coba-ei")
+    assert not table.differing(parsed("coba-ei", "--published", "--lr_step", "7", "--n_rec", "20"))
+    made = parsed("coba-ei", "--published", "--lr_step", "0", "--acc_th", "0")
+    assert set(table.differing(made)) == {"lr_step", "acc_th"}
+    assert {"lr_step", "acc_th"} <= set(table.differing(parsed("coba-ei")))
+
+
+def test_a_second_published_program() -> None:
+    """Settings of the tutorial are as published too; those of both programs, mixed, are not."""
+    table, tutorial = of("long-term-dependency"), "published/long-term-dependency-tutorial-bptt"
+    made = parsed("long-term-dependency", "--config", tutorial)
+    assert not table.differing(made)
+    mixed = parsed("long-term-dependency", "--config", tutorial, "--ff_scale", "6")
+    assert set(table.differing(mixed)) == {"ff_scale"}
+    command = "published/long-term-dependency-bptt"
+    assert not table.differing(parsed("long-term-dependency", "--config", command))
+    made = parsed("long-term-dependency", "--config", command, "--out_scale", "2")
+    assert table.differing(made) == {"out_scale": (2.0, 6.0)}
+
+
 def test_published_hardware_of_balanced_networks() -> None:
     """What a drive's levels need, whole sequences, is chosen with them."""
     flags = ("--quantize_adc", "4.0", "--gauss", "0.1")
@@ -87,7 +165,7 @@ def test_a_written_config_says_what_it_resolved_to(tmp_path: Path) -> None:
     made = parsed("long-term-dependency", "--published", "--method", "diag")
     path = tmp_path / "config.yaml"
     path.write_text(configs.to_yaml(made))
-    assert "out_scale: 2.0" in path.read_text()
+    assert "out_scale: 10.0" in path.read_text()
     assert configs.build(TASKS["long-term-dependency"].config, configs.read_yaml(
         path, TASKS["long-term-dependency"].config)) == made  # fmt: skip
 
@@ -103,8 +181,11 @@ def test_without_effect_nothing_differs() -> None:
 
 @pytest.mark.parametrize(("task", "argv", "message"), [
     ("image-classification", (), "--dataset nmnist, shd, gesture"),
+    ("image-classification", (*NMNIST, "--model", "gif-delta"), "--model lif-delta, alif-delta"),
+    ("image-classification", (*NMNIST, "--method", "eprop"), "--method bptt, diag, expsm_diag"),
     ("long-term-dependency", ("--model", "lif-delta"), "--model gif"),
     ("balanced-rsnn", ("--method", "diag"), "--dataset cue, shd, ssc with --method bptt"),
+    ("balanced-rsnn", ("--model", "CuBaLIF"), "--model LIF, adLIF, RLIF, RadLIF"),
     ("pattern-generation", (), "no published experiment"),
     ("working-memory", (), "no published experiment"),
 ])  # fmt: skip

@@ -528,11 +528,12 @@ def test_rule_without_reset(variant: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("segments", [(6, 6), (T,)], ids=["segments", "whole"])
+@pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("method", oracles.WINDOWED)
-def test_windows(method: str, segments: tuple[int, ...]) -> None:
+def test_windows(method: str, segments: tuple[int, ...], k: int) -> None:
     """Backpropagation inside windows, parameters of neurons included."""
     more = {"update_every": 6} if len(segments) > 1 else {}
-    check(trained(MAIN), method, segments, chunk_size=3, vjp_method="multi-step", **more)
+    check(trained(MAIN), method, segments, chunk_size=k, vjp_method="multi-step", **more)
 
 
 def test_windows_of_the_oracles() -> None:

@@ -102,6 +102,22 @@ def test_the_surrogate_is_of_the_membrane(single: bool) -> None:
     np.testing.assert_array_equal(gradient, [[0, 0, 1, 1, 1, 0]])
 
 
+def test_the_published_surrogate_of_a_single_spike() -> None:
+    """As their ``SingleSpikeFunctionBoxcar`` under torch: of 0 or 1 less the threshold."""
+    u = jnp.asarray([[0.2, 0.9, 1.3, 5.0], [0.01, 0.02, -3.0, 0.0]])
+    there = {
+        0.073: [[1, 1, 1, 0], [1, 1, 1, 1]], 0.4999: [[1, 1, 1, 0], [1, 1, 1, 1]],
+        0.5: [[0, 0, 0, 1], [0, 0, 0, 0]], 1.0: [[0, 0, 0, 1], [0, 0, 0, 0]],
+        -0.5: [[1, 1, 1, 0], [1, 0, 1, 1]],
+    }  # fmt: skip
+    for theta, wanted in there.items():
+        pull = jax.grad(lambda u, t=theta: spike(u - t, u, True, "spikes").sum())
+        np.testing.assert_array_equal(pull(u), wanted)
+        np.testing.assert_array_equal(
+            spike(u - theta, u, True, "spikes"), spike(u - theta, u, True)
+        )
+
+
 def test_readout_by_hand() -> None:
     readout = Readout(
         FixedMap(jnp.eye(2)), fixed(0.5, 0.5), scaled=True, summed="softmax", t_crop=1

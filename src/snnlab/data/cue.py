@@ -7,8 +7,9 @@ A trial leans to the left or to the right with equal chance: its cues are on the
 probability 0.3 or 0.7. The label is the side that more than 3 cues were on (1: right).
 
 Source: Bellec et al. 2020 (Nat. Commun. 11:3625), fig. 4; numbers as Stadtmann, Paessens &
-Gemmeke 2024. Departure from the latter: each split has trials and noise of its own there too,
-but from one seed, so that the splits were equal; here every split has its own random stream.
+Gemmeke 2024. Departures from the latter: its splits draw cues of their own, and share the numbers
+that noise and spikes are drawn with; and what it tests on is its validation split. Here every split
+has its own random stream.
 """
 
 from __future__ import annotations

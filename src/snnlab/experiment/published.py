@@ -26,12 +26,16 @@ class Setting:
         when: options and values with which it is published, as in ``only`` of an option.
         free: it is the default of a flag of the published program, so that another value is no
             deviation.
+        off: of a free one, the value that the published program does not have.
+        like: in the place of ``value``, the option whose value it has there.
     """
 
     option: str
-    value: Any
+    value: Any = None
     when: Condition = dataclasses.field(default_factory=dict)
     free: bool = False
+    off: Any = None
+    like: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,29 +45,41 @@ class Published:
     Attributes:
         settings: of it; of several for an option the last one that holds counts.
         only: options and values that a published experiment has.
+        others: further published programs of the task, which ``--published`` does not choose.
     """
 
     settings: tuple[Setting, ...]
     only: Condition = dataclasses.field(default_factory=dict)
+    others: tuple[Published, ...] = ()
+
+    def _of(self, options: Mapping[str, Any]) -> dict[str, tuple[Setting, Any]]:
+        """Option -> what is published of it beside the values that all options have."""
+        return {
+            s.option: (s, options[s.like] if s.like else s.value)
+            for s in self.settings if holds(s.when, options)
+        }  # fmt: skip
 
     def values(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Option -> published value, beside the values that all options have."""
-        return {s.option: s.value for s in self.settings if holds(s.when, options)}
+        return {name: value for name, (_, value) in self._of(options).items()}
 
     def differing(self, config: Any) -> dict[str, tuple[Any, Any]]:
         """Option -> (value, published value) where a config is otherwise than published.
 
-        Options without effect, and free ones, are left out. Of a config that no published
-        experiment is like, nothing differs.
+        Options without effect, and free ones that are not off, are left out. Of several programs
+        that of which fewest differ. Of a config that no published experiment is like, nothing
+        differs.
         """
         options, void = configs.flat(config), configs.void_options(config)
         if not holds(self.only, options):
             return {}
-        free = {setting.option for setting in self.settings if setting.free}
-        return {
-            name: (options[name], value) for name, value in self.values(options).items()
-            if options[name] != value and name not in void and name not in free
+        own = {
+            name: (options[name], value) for name, (setting, value) in self._of(options).items()
+            if options[name] != value and name not in void
+            and not (setting.free and (setting.off is None or options[name] != setting.off))
         }  # fmt: skip
+        fits = [one.differing(config) for one in self.others if holds(one.only, options)]
+        return min([own, *fits], key=len)
 
 
 def holds(condition: Condition, options: Mapping[str, Any]) -> bool:
@@ -91,7 +107,9 @@ def with_published(
     if not is_set(given.get("published", False)):
         return dict(own)
     options = {name: entry.default for name, entry in known.items()} | dict(own)
-    options |= {name: known[name].read(value) for name, value in given.items() if name in known}
+    read = {name: known[name].read(value) for name, value in given.items() if name in known}
+    options |= read
+    options |= published.values(options) | read  # which those that are like another one follow
     return {**own, **published.values(options)}
 
 

@@ -75,7 +75,8 @@ class LearnerConfig:
         default="single-step",
         only={"method": WINDOWED},
         help="learning signal of a step alone, or of a window of --chunk_size steps "
-        "(backpropagation inside the window, traces before it)",
+        "(backpropagation inside the window, traces before it; of one step: through that step's "
+        "recurrent weights)",
     )
     chunk_size: ChunkSize = option(
         default=None,
@@ -159,8 +160,6 @@ class LearnerConfig:
                 )
             if self.chunk_size is None:
                 raise ValueError("--vjp_method multi-step needs --chunk_size (steps of a window)")
-            if self.chunk_size == 1:
-                raise ValueError("--vjp_method multi-step: --chunk_size must be at least 2")
         elif self.chunk_size is not None and self.backend not in ("auto", "snnlab"):
             raise ValueError("--chunk_size needs --vjp_method multi-step or --backend snnlab")
         self._check_backend()

@@ -220,6 +220,11 @@ class Spiking(Options):
     single_spike: bool = option(
         default=False, help="at most one spike per layer, sample and step: the largest membrane's"
     )
+    surrogate_of: Literal["membrane", "spikes"] = option(
+        default="membrane", only={"single_spike": "set"},
+        help="where the surrogate derivative is taken; spikes: at the threshold's distance from "
+        "the 0 or 1 that came out, as published, and not from the membrane",
+    )  # fmt: skip
     fix_tau_rec: bool = option(default=False, help="do not train the layers' time constants")
     quantize_adc: str = option(default="", help="format BITS.FRAC of the drive")
     quantize_as: Literal["fixed-point", "affine"] = option(

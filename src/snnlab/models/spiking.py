@@ -7,18 +7,18 @@ One step, in this order (parts that a layer has):
     r     = a r + s                                                   (slow dynamics)
 
 ``single``: only the neuron of a sample whose membrane is the largest may spike. The surrogate
-derivative of a spike is 1 for -0.5 < excess <= 0.5, else 0 (Bittar & Garner 2022).
+derivative of a spike is 1 for -0.5 < excess <= 0.5, else 0 (Bittar & Garner 2022). Of a single
+spike the program of Stadtmann et al. 2024 evaluates it where 0/1 spikes have overwritten the
+membrane, which is ``surrogate_of="spikes"``.
 
 Spikes are recomputed from the state at the start of a step rather than kept, so that an online
-learner has one trace for each state. Departure from the program of Stadtmann et al. 2024: the
-surrogate of a single spike is taken of the membrane (theirs evaluates it on the 0/1 spikes that
-had overwritten the membrane).
+learner has one trace for each state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import brainstate
 import jax
@@ -35,26 +35,41 @@ from snnlab.models.trained import zero_bias
 HALF_WIDTH = 0.5
 
 
+SurrogateOf = Literal["membrane", "spikes"]
+
+
 @jax.custom_jvp
-def boxcar(x: jax.Array, hard: jax.Array) -> jax.Array:  # noqa: ARG001 (of the derivative)
-    """``hard``, with the derivative 1 for -0.5 < x <= 0.5, else 0, with respect to ``x``."""
+def boxcar(x: jax.Array, at: jax.Array, hard: jax.Array) -> jax.Array:  # noqa: ARG001 (derivative)
+    """``hard``, with the derivative 1 for -0.5 < ``at`` <= 0.5, else 0, with respect to ``x``."""
     return hard
 
 
 @boxcar.defjvp
 def _boxcar_jvp(primals: Any, tangents: Any) -> Any:
-    x, hard = primals
-    inside = (x > -HALF_WIDTH) & (x <= HALF_WIDTH)
+    _, at, hard = primals
+    inside = (at > -HALF_WIDTH) & (at <= HALF_WIDTH)
     return hard, jnp.where(inside, tangents[0], 0.0)
 
 
-def spike(excess: jax.Array, membrane: jax.Array, single: bool) -> jax.Array:
-    """``(B, n)`` spikes: ``excess`` above 0; ``single``: of the largest membrane at most."""
+def spike(
+    excess: jax.Array, membrane: jax.Array, single: bool, surrogate_of: SurrogateOf = "membrane"
+) -> jax.Array:
+    """``(B, n)`` spikes: ``excess`` above 0; ``single``: of the largest membrane at most.
+
+    Args:
+        excess: ``(B, n)``, the membrane above its threshold.
+        membrane: ``(B, n)``.
+        single: see above.
+        surrogate_of: where the derivative is taken: at the excess, or at what it would be were
+            the spike, 0 or 1, the membrane.
+    """
     above = excess > 0
     if single:
         largest = jnp.argmax(membrane, axis=-1, keepdims=True)
         above &= jnp.arange(membrane.shape[-1]) == largest
-    return boxcar(excess, jax.lax.stop_gradient(above.astype(excess.dtype)))
+    hard = jax.lax.stop_gradient(above.astype(excess.dtype))
+    at = excess if surrogate_of == "membrane" else hard - (membrane - excess)
+    return boxcar(excess, jax.lax.stop_gradient(at), hard)
 
 
 class SpikingLayer(Layer):
@@ -68,6 +83,7 @@ class SpikingLayer(Layer):
         v_slow: ``(n, n)`` slow recurrent weights, or ``None``; their a is the value ``alpha``.
         norm: normalisation of the feed-forward drive, or ``None``.
         single: at most one spike per sample and step.
+        surrogate_of: see :func:`spike`.
         noise: of the feed-forward drive, or ``None``.
         levels: quantisation of the feed-forward drive, or ``None``.
         adc: function of the drive (quantisation), or ``None``.
@@ -86,6 +102,7 @@ class SpikingLayer(Layer):
         v_slow: jax.Array | None = None,
         norm: LayerNorm | BatchNorm | None = None,
         single: bool = False,
+        surrogate_of: SurrogateOf = "membrane",
         noise: DriveNoise | None = None,
         levels: DriveLevels | None = None,
         adc: Callable[[jax.Array], jax.Array] | None = None,
@@ -96,7 +113,8 @@ class SpikingLayer(Layer):
         self.neuron, self.w, self.v, self.norm = neuron, w, v, norm
         self.value = dict(value)
         self.noise, self.levels = noise, levels
-        self.single, self.adc, self.detach_reset = single, adc, detach_reset
+        self.single, self.surrogate_of = single, surrogate_of
+        self.adc, self.detach_reset = adc, detach_reset
         self.n = w.out_size[0]
         self._v_slow = v_slow
         self.bias = zero_bias(self.n) if bias else None
@@ -115,7 +133,8 @@ class SpikingLayer(Layer):
         return {name: value() for name, value in self.value.items()}
 
     def _spikes(self, value: Named) -> jax.Array:
-        return spike(self.neuron.excess(self._states(), value), self.membrane, self.single)
+        excess = self.neuron.excess(self._states(), value)
+        return spike(excess, self.membrane, self.single, self.surrogate_of)
 
     def spikes(self) -> jax.Array:
         """``(B, n)`` spikes of the last step."""

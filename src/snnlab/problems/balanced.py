@@ -101,10 +101,15 @@ PUBLISHED = Published(
         Setting("tau_out", "5,25"),
         Setting("quantize_as", "affine"),
         Setting("gauss_on", "drive"),
+        Setting("surrogate_of", "spikes"),
         Setting("binary_bins", False, {"dataset": ("shd", "ssc")}),
         Setting("bins", "edges", {"dataset": ("shd", "ssc")}),
     ),
-    {"dataset": ("cue", "shd", "ssc"), "method": ("bptt",)},
+    {
+        "dataset": ("cue", "shd", "ssc"),
+        "method": ("bptt",),
+        "model": ("LIF", "adLIF", "RLIF", "RadLIF", "MLP", "RNN", "LiGRU", "GRU"),
+    },
 )
 
 

@@ -158,21 +158,59 @@ def task_of(config: Any) -> DelayedMatch:
     return task
 
 
-#: Wang et al. 2026, Nature Communications 17:1745: their later program, in epochs of 100 batches.
+_BOTH = (
+    Setting("trainable", "map_bias"),
+    Setting("loss_reduction", "mean", {"method": ("bptt",)}),
+    Setting("loss_reduction", "sum", {"method": ONLINE}),
+)
+_ONLY = {"model": ("gif",), "method": ("bptt", "diag", "expsm_diag", "hybrid")}
+#: Wang et al. 2026, Nature Communications 17:1745: the program that their commands have the flags
+#: of, whose epochs are batches; and the later one, of their figures, which takes no flag.
 PUBLISHED = Published(
     (
-        Setting("out_scale", 2.0),
-        Setting("trainable", "map_bias"),
-        Setting("loss_reduction", "mean", {"method": ("bptt",)}),
-        Setting("loss_reduction", "sum", {"method": ONLINE}),
-        Setting("acc_th", 0.95, free=True),
-        Setting("goal_of", "training"),
+        *_BOTH,
+        *(
+            Setting(option, value, free=True)
+            for option, value in {
+                "n_rec": 200,
+                "ff_scale": 10.0,
+                "rec_scale": 2.0,
+                "tau_mem": 20.0,
+                "tau_syn": 10.0,
+                "tau_o": 10.0,
+                "tau_I2": 2000.0,
+                "t_fixation": 500.0,
+                "epochs": 10_000,
+            }.items()
+        ),
+        Setting("out_scale", like="ff_scale"),
+        Setting("V_init", "threshold"),
+        Setting("epoch_batches", 1),
+        Setting("acc_th", 0.95, free=True, off=0.0),
+        Setting("goal_of", "smoothed"),
         Setting("weight_L1_at", "step"),
         Setting("weight_L2_as", "decay"),
         Setting("spk_reg_of", "population"),
         Setting("v_reg_square", True),
     ),
-    {"model": ("gif",)},
+    _ONLY,
+    (
+        Published(
+            (
+                *_BOTH,
+                Setting("ff_scale", 1.0),
+                Setting("rec_scale", 1.0),
+                Setting("out_scale", 2.0),
+                Setting("tau_o", 5.0),
+                Setting("diff_spike", True),
+                Setting("V_init", "rest"),
+                Setting("epoch_batches", 100),
+                Setting("acc_th", 0.9, free=True, off=0.0),
+                Setting("goal_of", "training"),
+            ),
+            _ONLY,
+        ),
+    ),
 )
 
 

@@ -172,15 +172,18 @@ def task_of(config: Any) -> Evidence:
     return task
 
 
+_TRACED = ("diag", "expsm_diag", "hybrid")
 #: Wang et al. 2026, Nature Communications 17:1745: their program, whose epochs are batches.
 PUBLISHED = Published(
     (
         *(
             Setting(option, value, free=True) for option, value in {
                 "n_rec": 200, "ff_scale": 1.0, "rec_scale": 0.5, "tau_mem": 100.0,
-                "tau_I2": 1000.0, "epochs": 10_001, "lr_step": 5, "acc_th": 0.9,
+                "tau_I2": 1000.0, "epochs": 10_001,
             }.items()
         ),
+        Setting("lr_step", 5, free=True, off=0),
+        Setting("acc_th", 0.9, free=True, off=0.0),
         *(
             Setting(option, value) for option, value in {
                 "sparsity": 0.1, "weight_scale": "plain", "dale": "sums", "trainable": "map_bias",
@@ -191,8 +194,10 @@ PUBLISHED = Published(
         ),
         Setting("loss_reduction", "mean", {"method": ("bptt",)}),
         Setting("loss_reduction", "sum", {"method": ONLINE}),
+        Setting("vjp_method", "multi-step", {"method": _TRACED}),
+        Setting("chunk_size", 1, {"method": _TRACED}, free=True),
     ),
-    {"model": ("ei",), "net": ("coba",)},
+    {"model": ("ei",), "net": ("coba",), "method": ("bptt", *_TRACED)},
 )  # fmt: skip
 
 

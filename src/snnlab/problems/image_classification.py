@@ -73,7 +73,11 @@ PUBLISHED = Published(
         Setting("spk_reg_of", "population"),
         Setting("v_reg_square", True),
     ),
-    {"dataset": ("nmnist", "shd", "gesture")},
+    {
+        "dataset": ("nmnist", "shd", "gesture"),
+        "model": ("lif-delta", "alif-delta", "lif-exp-cu"),
+        "method": ("bptt", "diag", "expsm_diag", "hybrid"),
+    },
 )
 
 

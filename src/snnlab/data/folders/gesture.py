@@ -7,7 +7,8 @@ in ms: ``ibmGestureTrain/user01_fluorescent/0.npy`` and ``ibmGestureTest/...``. 
 recording. ``trials`` that a list names and that are not there are an error.
 
 The published image classification bins them by tonic's ``ToFrame(n_time_bins=data_length)`` and
-keeps counts: ``--bins recording --binary_bins 0``, the defaults of the task for this dataset.
+makes every bin with an event 1: ``--bins recording --binary_bins 1``, the defaults of the task for
+this dataset.
 """
 
 from __future__ import annotations

@@ -43,8 +43,9 @@ def layer_of(
         no_self = 1.0 - np.eye(n)
         v = draw.map(draw.orthogonal(n) * (gain * no_self), c.fix_w_rec, mask=no_self)
     return spiking.SpikingLayer(
-        neuron, w, value, v=v, norm=draw.norm(n), single=c.single_spike, noise=draw.noise(),
-        levels=draw.levels(), adc=draw.adc(), bias=c.trains_bias, detach_reset=c.detach_reset,
+        neuron, w, value, v=v, norm=draw.norm(n), single=c.single_spike,
+        surrogate_of=c.surrogate_of, noise=draw.noise(), levels=draw.levels(), adc=draw.adc(),
+        bias=c.trains_bias, detach_reset=c.detach_reset,
     )  # fmt: skip
 
 

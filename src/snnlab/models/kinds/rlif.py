@@ -137,8 +137,8 @@ def rlif(draw: Draw, n_in: int) -> Any:
         draw.values(values, c.fix_tau_rec, renewed=c.balance_refit),
         v=draw.map(recurrent, c.fix_w_rec, mask, c.balance_refit),
         v_slow=slow if c.slow_dynamics else None, norm=draw.norm(n), single=c.single_spike,
-        noise=draw.noise(), levels=draw.levels(), adc=draw.adc(), bias=c.trains_bias,
-        detach_reset=c.detach_reset,
+        surrogate_of=c.surrogate_of, noise=draw.noise(), levels=draw.levels(), adc=draw.adc(),
+        bias=c.trains_bias, detach_reset=c.detach_reset,
     )  # fmt: skip
 
 
