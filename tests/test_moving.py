@@ -40,6 +40,15 @@ def test_recovery_is_counted_from_the_change_to_the_end_of_a_window_that_is_back
     assert missed.facts()["recovery_steps"] == 20
 
 
+def test_nothing_is_recovered_where_nothing_was_learned() -> None:
+    """Of two classes a guess is right half the time: being back there says nothing."""
+    guessing = [0.5, 0.54, 0.52, 0.5, 0.5, 0.54]
+    assert fed(3 * guessing).recovered == 2
+    moving = fed(3 * guessing, chance=0.5)
+    assert (moving.changes, moving.recovered) == (2, 0)
+    assert fed([*[0.8] * 6, 0.8, 0.8], chance=0.5).recovered == 1
+
+
 def test_the_curve_is_the_mean_over_changes() -> None:
     moving = fed([0.9] * 6 + [0.1, 0.2, 0.3, 0.4, 0.5, 0.6] + [0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
     found = moving.facts()["accuracy_after_change"]

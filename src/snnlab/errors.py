@@ -26,6 +26,10 @@ class UsageError(Exception):
     """Input that cannot be used. The message is one line, complete in itself."""
 
 
+class SourceFailed(UsageError):
+    """Data that come while a run goes on end early; what the run has so far is to be kept."""
+
+
 #: Whether the caller gives keywords of Python, not flags of a command.
 _keywords: contextvars.ContextVar[bool] = contextvars.ContextVar("keywords", default=False)
 

@@ -166,8 +166,23 @@ def test_a_reader_that_gives_something_else_is_refused() -> None:
 
     with pytest.raises(UsageError, match="whole numbers below 2"):
         Live(Class(), 10).stretch(0)
-    with pytest.raises(UsageError, match=r"the reader failed \(unplugged\); --resume goes on"):
+    with pytest.raises(UsageError, match=r"the reader failed \(unplugged\); what was read"):
         Live(Broken(), 10).stretch(0)
+
+    class Infinite(Counting):
+        def read(self, steps: int) -> Read:
+            found = super().read(steps)
+            return Read(found.xs * np.float32("nan"), found.labels)
+
+    with pytest.raises(UsageError, match="a value that is not finite"):
+        Live(Infinite(), 5).stretch(0)
+
+    class Counted(Counting):
+        def state_dict(self) -> dict[str, Any]:
+            return {"at": np.int64(3)}
+
+    with pytest.raises(UsageError, match="must be of plain numbers, texts, lists and dicts"):
+        Live(Counted(), 10)
 
 
 def test_a_reader_is_found_by_its_name() -> None:

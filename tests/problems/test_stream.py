@@ -222,6 +222,8 @@ def test_what_cannot_be_trained_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 READER = '''
+import os
+
 import numpy as np
 from snnlab.data.endless.readers import Read
 
@@ -235,12 +237,15 @@ class Played:
         self.file, self.at = np.load({path!r}, mmap_mode="r"), 0
 
     def read(self, steps):
+        if self.at == 880 and os.path.exists({path!r} + ".unplugged"):
+            self.at = None
+            raise OSError("unplugged")
         t = (self.at + np.arange(steps)) % len(self.file)
         self.at += steps
         return Read(self.file[t][:, None], (t // 20 % 2)[:, None])
 
     def state_dict(self):
-        return {{"at": self.at}}
+        return {{"at": self.at + 0}}
 
     def load_state_dict(self, state):
         self.at = state["at"]
@@ -270,6 +275,16 @@ def test_a_reader_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert call("--resume", str(tmp_path / "run"), "--devices", "cpu", "--steps", "1600") == 0
     assert_same(tmp_path / "run", tmp_path / "whole")
     assert (tmp_path / "xs.npy.closed").read_text() == "111"
+    # One that fails loses nothing of what it had read, though it cannot say where it was.
+    unplugged = tmp_path / "xs.npy.unplugged"
+    unplugged.touch()
+    with pytest.raises(UsageError, match=r"reader failed \(unplugged\); what was read before"):
+        call(*argv, "1600", "--filepath", str(tmp_path / "cut"))
+    assert max(places(tmp_path / "cut" / "checkpoints")) == Place(2, 2)
+    assert (tmp_path / "cut" / "figures" / "stream.png").is_file()
+    unplugged.unlink()
+    assert call("--resume", str(tmp_path / "cut"), "--devices", "cpu") == 0
+    assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_the_program_is_one_of_accelerators_too() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from snnlab import interrupts
-from snnlab.errors import UsageError
+from snnlab.errors import SourceFailed, UsageError
 from snnlab.experiment import hooks as own
 from snnlab.experiment.assembly import assemble, n_parameters
 from snnlab.experiment.moving import Moving, thinned
@@ -142,7 +142,7 @@ class Figure(own.RunHook):
         self.paths: list[Path] = []
 
     def on_end(self, now: Moment, error: BaseException | None) -> None:
-        if error is None or isinstance(error, Interrupted):
+        if error is None or isinstance(error, Interrupted | SourceFailed):
             from snnlab.analysis.figures import save, stream_figure
 
             (this,) = self.runs
@@ -178,7 +178,11 @@ def _run(config: Any, problem: Problem, console: Console, hooks: Sequence[Hook])
     parts = assemble(config, problem)
     data, training = config.data, config.training
     moving = Moving(
-        data.span, training.window // data.span, data.change_every // data.span, training.margin
+        data.span,
+        training.window // data.span,
+        data.change_every // data.span,
+        training.margin,
+        1 / problem.n_out,
     )
     with opened(config, problem, parts, console) as (this, start):
         if start.place.epoch >= training.epochs:

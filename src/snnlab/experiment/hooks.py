@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from snnlab.errors import SourceFailed
 from snnlab.experiment.show import draw
 from snnlab.experiment.state import Run, on_host
 from snnlab.experiment.warn import warn
@@ -124,7 +125,7 @@ class Checkpoints(RunHook):
         self.save(now)
 
     def on_end(self, now: Moment, error: BaseException | None) -> None:
-        if isinstance(error, Interrupted):
+        if isinstance(error, Interrupted | SourceFailed):
             self.save(now)
             for this in self.runs:
                 this.writer.wait()

@@ -20,17 +20,22 @@ class Moving:
     The accuracy after a change is *back* at the end of the first window wholly behind the change
     in which it is at most ``margin`` below that of the last window before it. The recovery is the
     number of steps from the change to there: a window at least. A change after which the next one
-    comes first is not recovered from.
+    comes first is not recovered from, nor is one before which nothing was learned: an accuracy of
+    at most ``margin`` above ``chance``.
 
     Args:
         steps: of a stretch.
         window: stretches of the moving window.
         every: stretches from a change to the next; 0: there are none.
         margin: of accuracy.
+        chance: the accuracy of a guess.
     """
 
-    def __init__(self, steps: int, window: int, every: int, margin: float) -> None:
-        self.steps, self.window, self.every, self.margin = steps, window, every, margin
+    def __init__(
+        self, steps: int, window: int, every: int, margin: float, chance: float = 0.0
+    ) -> None:
+        self.steps, self.window, self.every = steps, window, every
+        self.margin, self.chance = margin, chance
         self.stretches = 0
         self.last: deque[tuple[float, float]] = deque(maxlen=window)
         self.right = self.known = 0.0
@@ -54,7 +59,8 @@ class Moving:
         """A stretch with so many right decisions, of steps whose label is known."""
         if self.every and self.stretches and self.since == 0:
             self.changes += 1
-            self.before = self.accuracy
+            learned = self.accuracy is not None and self.accuracy > self.chance + self.margin
+            self.before = self.accuracy if learned else None
         since = self.since
         self.last.append((right, known))
         self.right, self.known = self.right + right, self.known + known

@@ -108,13 +108,29 @@ class EndlessStream:
     training: StreamTraining = dataclasses.field(default_factory=StreamTraining)
 
     def __post_init__(self) -> None:
-        data, training, method = self.data, self.training, self.learner.method
+        data, method = self.data, self.learner.method
         if "online" not in METHODS[method].has.split() and method != "tbptt":
             raise UsageError(
                 f"--method {method} needs whole sequences, and a stream has no end; use "
                 f"{', '.join(having('online'))}, or tbptt (windows)"
             )
-        check_model(self.learner, self.model)
+        try:
+            check_model(self.learner, self.model)
+        except UsageError as error:
+            if "bptt" not in str(error):
+                raise
+            raise UsageError(
+                f"{error}; a stream has no end, so bptt is no way out: leave that option or model"
+            ) from None
+        if not self.run.resume:  # alone, a resume does not know the other options of its run
+            self._check_periods()
+        if data.dataset == "reader" and not data.reader:
+            raise UsageError(
+                "--dataset reader needs --reader, module:object or an entry point's name"
+            )
+
+    def _check_periods(self) -> None:
+        data, training = self.data, self.training
         span, name = data.span, "--data_length" if data.dataset in RECORDED else "--stretch"
         whole = (
             ("--report_every", training.report_every), ("--window", training.window),
@@ -131,16 +147,11 @@ class EndlessStream:
             raise UsageError(f"--update_every {every} must divide the stretch ({name} {span})")
         if data.dataset == "drift" and span % data.hold:
             raise UsageError(f"--hold {data.hold} must divide --stretch {span}")
-        if not self.run.resume:  # alone, a resume does not know the rows of its run
-            check_steps(training)
+        check_steps(training)
         if data.change_every and training.window > data.change_every:
             raise UsageError(
                 f"--window {training.window} is longer than the time between changes "
                 f"(--change_every {data.change_every}): no recovery could be seen"
-            )
-        if data.dataset == "reader" and not data.reader:
-            raise UsageError(
-                "--dataset reader needs --reader, module:object or an entry point's name"
             )
 
 

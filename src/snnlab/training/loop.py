@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from snnlab import processes
+from snnlab.errors import SourceFailed
 from snnlab.learners.functional import Params
 from snnlab.training.averages import Averages
 from snnlab.training.checkpoint_files import Place
@@ -49,6 +51,8 @@ def fit(
         renew: parameters of one seed -> those that the next epoch starts with.
 
     Raises:
+        SourceFailed: the training data ended early; the moment that ``Hook.on_end`` gets is behind
+            the last batch that came.
         Diverged: loss, membrane or gradient is not finite. The state of that batch is lost.
         Interrupted: a signal came, to any process; the moment that ``Hook.on_end`` gets is where
             training stands.
@@ -80,7 +84,16 @@ def _batches(
     if totals is None:
         totals = programs.averages()
     epoch, state, waiting = now.place.epoch + 1, now.state, None
-    for number, batch in enumerate(train if done < now.batches else (), start=done + 1):
+    coming = iter(train if done < now.batches else ())
+    for number in itertools.count(done + 1):
+        try:
+            batch: Any = next(coming)
+        except StopIteration:
+            return
+        except SourceFailed:
+            if waiting is not None:  # so that a hook can keep it
+                _read(programs, now, hooks, names, totals, *waiting, state)
+            raise
         processes.step()
         state, numbers = programs.train(state, batch.stream, batch.targets)
         if waiting is not None:

@@ -7,6 +7,7 @@ number of the stretch), so that a run goes on with the same bits from any of the
 from __future__ import annotations
 
 import abc
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from snnlab.data.batch import Batch, Targets
 from snnlab.data.endless.readers import Reader, open_reader
 from snnlab.data.stream import DenseStream, EventStream
-from snnlab.errors import UsageError, one_line, shown
+from snnlab.errors import SourceFailed, UsageError, one_line, shown
 
 if TYPE_CHECKING:
     from snnlab.data.build import Data
@@ -134,38 +135,59 @@ class Recordings(Source):
 
 
 class Live(Source):
-    """What a reader reads."""
+    """What a reader reads.
+
+    Raises:
+        UsageError: its state cannot be kept in a checkpoint.
+    """
 
     def __init__(self, reader: Reader, stretch: int) -> None:
         self.reader, self.n_steps = reader, stretch
         self.n_in, self.n_out, self.batch_size = reader.n_in, reader.n_out, reader.batch_size
         self.identity, self.facts = {}, {}
+        self._failed = False
+        self._kept = self.state_dict()  # refused before the run has a folder
 
     def stretch(self, number: int) -> Batch:
         try:
             found = self.reader.read(self.n_steps)
-        except UsageError:
-            raise
         except Exception as error:  # whatever the code of another package does
+            self._failed = True
             reason = one_line(str(error)) or type(error).__name__
-            raise UsageError(
-                f"the reader failed ({shown(reason, 150)}); --resume goes on from the last "
-                "checkpoint"
+            raise SourceFailed(
+                f"the reader failed ({shown(reason, 150)}); what was read before it is kept, and "
+                "--resume goes on from there"
             ) from error
         xs, labels = np.asarray(found.xs), np.asarray(found.labels)
         shape = (self.n_steps, self.batch_size)
         if xs.shape != (*shape, self.n_in) or labels.shape != shape:
-            raise UsageError(
+            raise SourceFailed(
                 f"the reader gave inputs {xs.shape} and labels {labels.shape}, needed: "
                 f"{(*shape, self.n_in)} and {shape}"
             )
         if labels.max() >= self.n_out or not np.issubdtype(labels.dtype, np.integer):
-            raise UsageError(f"the reader's labels must be whole numbers below {self.n_out}")
+            raise SourceFailed(f"the reader's labels must be whole numbers below {self.n_out}")
+        if not np.isfinite(xs).all():
+            raise SourceFailed("the reader gave a value that is not finite")
         # Copied: a reader may use its memory again while the device still reads.
         return Batch(DenseStream(np.array(xs, np.float32)), _targets(labels))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"reader": self.reader.state_dict()}
+        try:
+            found = {"reader": self.reader.state_dict()}
+        except Exception:
+            if not self._failed:
+                raise
+            return self._kept  # a reader that is gone does not say where it was
+        try:
+            json.dumps(found)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                "the reader's state_dict() must be of plain numbers, texts, lists and dicts: "
+                f"{one_line(str(error))}"
+            ) from None
+        self._kept = found
+        return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reader.load_state_dict(state["reader"])
