@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -109,7 +110,53 @@ def test_the_table_compares_over_seeds_and_says_why_cells_are_empty(
     assert page.read_text() == made
     said = capfd.readouterr().out
     assert said.count("done before") == 6
-    assert said.count("refused before") == 2
+    assert "refused before" not in said  # it is asked again
+    # What was refused may be asked with other flags; what is done may not.
+    sweep.write_text(SWEEP.replace("{method: big}", "{method: alike, tau: 4}"))
+    assert run(sweep, "--only", "first-one-large") == 0
+    assert (out / "first-one-large" / "results.json").is_file()
+    assert not (out / "first-one-large" / "refused.txt").exists()
+    with pytest.raises(UsageError, match="holds 'first-one-bptt' with other flags"):
+        run(sweep, "--set", "error=0.5")
+
+
+KEPT = (
+    "task: toy\nrefused: keep\nruns: {a: {}, b: {x: 1}}\ngrid: {rule: {one: {m: 1}, two: {m: 2}}}\n"
+)
+
+
+@pytest.mark.parametrize(("of", "wrong"), [
+    (lambda argv: argv == ["--x=1", "--m=2"], ""),
+    (lambda argv: "--x=1" in argv, "run 'b, one': no such value"),
+    (lambda argv: "--m=2" in argv, "run 'a, two': no such value"),
+    (lambda argv: True, "run 'a, one': no such value"),
+])  # fmt: skip
+def test_what_is_wrong_with_all_of_a_column_or_a_row_is_no_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], of: Any, wrong: str
+) -> None:
+    """A typo is to be mended, and not written down as what a rule cannot do."""
+    (tmp_path / "s.yaml").write_text(KEPT)
+
+    def read(_: str, argv: Any) -> None:
+        if of(list(argv)):
+            raise UsageError("no such value")
+
+    argv = ["--sweep", str(tmp_path / "s.yaml"), "--filepath", str(tmp_path / "out"), "--list"]
+    if wrong:
+        with pytest.raises(UsageError, match=wrong):
+            sweep_command.main("x", "", argv, tasks=("toy",), read=read)
+        return
+    assert sweep_command.main("x", "", argv, tasks=("toy",), read=read) == 0
+    assert capsys.readouterr().out.count("refused") == 1
+
+
+def test_without_runs_a_page_stays_as_it_is(sweep: Path) -> None:
+    page = sweep.parent / "page.md"
+    page.write_text(f"{BEGIN}\nfigures\n{END}\n")
+    with pytest.raises(UsageError, match="--collect: no run of this sweep is done"):
+        run(sweep, "--collect", "--page", str(page))
+    assert "figures" in page.read_text()
+    assert not (sweep.parent / "out").exists()
 
 
 def test_what_the_file_leaves_out_is_a_cell_with_its_reason(sweep: Path) -> None:

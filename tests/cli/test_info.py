@@ -10,6 +10,7 @@ from light import without_jax
 from run_folders import run_folder
 from snnlab.cli import main as cli
 from snnlab.cli.compare import aligned
+from snnlab.cli.info import described
 from snnlab.errors import UsageError
 from snnlab.runs import RunFolder
 
@@ -127,3 +128,11 @@ def test_compare_writes_where_it_is_asked(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_table_is_aligned() -> None:
     assert aligned("| run | n |\n|---|---|\n| a\\|b | 10 |\n") == "run   n\na\\|b  10"
+
+
+def test_an_analysis_of_gradients_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("compare:\n  rules: diag\n")
+    (tmp_path / "gradients.csv").write_text("")
+    lines = described(tmp_path)
+    assert "task       gradient-analysis" in lines
+    assert lines[-1] == f"go on      snnlab run gradient-analysis --resume {tmp_path}"

@@ -116,11 +116,20 @@ def test_what_is_there_is_not_computed_again(done: Path, monkeypatch: pytest.Mon
     assert snnlab_run("snnlab run", ["--resume", str(done)]) == 0  # the task is that of the folder
     assert made == []
     assert rows(done) == before
-    run(done, "--resume", str(done), "--rec_scales", "2,1,0", "--rules", "diag", "--trials", "1")
-    assert made == [(1.0, 0)]
+    run(done, "--resume", str(done), "--rec_scales", "2,1,0")
+    assert made == [(1.0, 0), (1.0, 1)]
     after = rows(done)
     assert after[: len(before)] == before
-    assert {(r["rule"], r["rec_scale"]) for r in after[len(before) :]} == {("diag", "1.0")}
+    new = {(r["rule"], r["rec_scale"]) for r in after[len(before) :]}
+    assert new == {("diag", "1.0"), ("rtrl", "1.0")}
+    config = (done / "config.yaml").read_text()
+    resume = ("--resume", str(done))
+    refused("--rules diag: the folder has rtrl, and a list", *resume, "--rules", "diag")
+    refused("--rec_scales 2,1: the folder has 0, and", *resume, "--rec_scales", "2,1")
+    refused("the folder has seeds 0 to 1, and there may only be more", *resume, "--trials", "1")
+    refused("the folder has seeds 0 to 1", *resume, "--seed", "1")
+    refused("--updates 2: the folder has 4", *resume, "--updates", "2")
+    assert (done / "config.yaml").read_text() == config  # nothing was cut off
     refused("goes on in its folder", "--resume", str(done), "--filepath", "elsewhere")
     refused("holds another experiment .*n_rec", "--resume", str(done), "--n_rec", "9")
     (done / "gradients.csv").write_text("a,b\n1,2\n")

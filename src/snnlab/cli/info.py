@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab import config as configs
+from snnlab.cli.run import MARKS
 from snnlab.errors import UsageError
 from snnlab.experiment import info
 from snnlab.flags import Parser
@@ -52,7 +53,11 @@ def described(path: Path) -> list[str]:
         options, task = _options(run)
         if not task:
             there = ", ".join(sorted(p.name for p in path.iterdir() if p.name[0] != "."))
-            return [*lines, _line("task", "none that snnlab run trains"), _line("holds", there)]
+            other = next((name for name, mark in MARKS.items() if mark in options), "")
+            more = f"snnlab run {other} --resume {shlex.quote(str(path))}" if other else ""
+            named = _line("task", other or "none that snnlab run trains")
+            held = [_line("holds", there), _line("go on", more)]
+            return [line for line in (*lines, named, *held) if line]
         what = [task, *(str(options[k]) for k in ("method", "dataset") if k in options)]
         lines += [_line("task", ", ".join(what)), *_changes(run)]
     seeds = [seed.path for seed in run.seeds]

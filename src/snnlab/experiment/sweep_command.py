@@ -125,6 +125,11 @@ def main(
     if options.list or dry_run:
         show(sweep, console, refused)
         return 0
+    if options.collect and not any(sweep.state_of(m) == "done" for m in sweep.members):
+        raise UsageError(
+            f"--collect: no run of this sweep is done in {sweep.folder}; give its folder by "
+            "--filepath"
+        )
     failed = [] if options.collect else run_all(sweep, chosen, console, refused)
     if options.index < 0 or options.collect:
         members = {m.name: (m, sweep.folder / m.slug) for m in sweep.members}

@@ -36,8 +36,6 @@ from snnlab.yaml_files import read_yaml_file, write_yaml
 PLAN = "sweep.yaml"
 #: In what a run says of itself as it ends with exit code 2.
 REASON = re.compile(r"error: (.+)")
-#: States in which a run needs no more work.
-ENDED = ("done", "refused")
 #: Where no run is refused.
 NONE: Mapping[str, str] = types.MappingProxyType({})
 #: What a search has drawn and found, in a sweep's folder.
@@ -137,19 +135,38 @@ class Sweep:
             if member.left_out:
                 refused[member.name] = member.left_out
                 continue
-            if member.task not in self.tasks or self.state_of(member) in ENDED:
+            if member.task not in self.tasks or self.state_of(member) == "done":
                 continue
-            files = (self._homes[member.task] / name for name in member.configs)
-            placed = [str(p) if p.is_file() else n for p, n in zip(files, member.configs)]
-            own = dataclasses.replace(member, configs=tuple(placed))
-            try:
-                read(member.task, own.arguments)
-            except UsageError as error:
-                if self.file.refused == "stop":
-                    run = f"sweep {shown(self.path)}, run '{shown(member.name)}'"
-                    raise UsageError(f"{run}: {error}") from None
-                refused[member.name] = str(error)
+            why = self._unread(member, read)
+            if why and (self.file.refused == "stop" or self._of_all(member, read)):
+                raise UsageError(f"sweep {shown(self.path)}, run '{shown(member.name)}': {why}")
+            if why:
+                refused[member.name] = why
         return refused
+
+    def _unread(self, member: Member, read: Callable[[str, Sequence[str]], Any]) -> str:
+        """Why a task refuses the command line of a run; empty if it does not."""
+        files = (self._homes[member.task] / name for name in member.configs)
+        placed = [str(p) if p.is_file() else n for p, n in zip(files, member.configs)]
+        own = dataclasses.replace(member, configs=tuple(placed))
+        try:
+            read(member.task, own.arguments)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    def _of_all(self, member: Member, read: Callable[[str, Sequence[str]], Any]) -> bool:
+        """Whether the whole column of a run is refused, or its row where there are several: that is
+        no matter of the two together, and is to be mended."""
+
+        def all_refused(others: list[Member]) -> bool:
+            asked = (m for m in others if not m.left_out and m.task in self.tasks)
+            return all(m is member or self._unread(m, read) for m in asked)
+
+        column = [m for m in self.members if m.column == member.column]
+        axis = {name: v for name, v in member.point.items() if name in self.file.axes}
+        row = [m for m in self.members if all(m.point.get(k) == v for k, v in axis.items())]
+        return all_refused(column) or (len(row) > 1 and all_refused(row))
 
     def chosen(self, options: Any) -> list[Member]:
         """What ``--only`` and ``--index`` leave.
@@ -186,8 +203,10 @@ class Sweep:
             before = read_yaml_file(self.plan, "the plan", times=10) or {}
             if not _is_plan(before):
                 raise UsageError(f"{self.plan} is no plan of a sweep; choose another --filepath")
+            begun = ("done", "interrupted")
+            free = {m.slug for m in self.members if self.state_of(m) not in begun}
             for slug, arguments in plan.items():
-                if slug in before and before[slug] != arguments:
+                if slug in before and before[slug] != arguments and slug not in free:
                     raise UsageError(
                         f"{self.folder} holds '{slug}' with other flags "
                         f"({shown(' '.join(before[slug]), 200)}); choose another --filepath"
@@ -239,6 +258,10 @@ class Sweep:
         With ``refused: keep`` 0 too if its task refused it, before anything of it had begun.
         """
         folder, home = self.folder / member.slug, self._homes[member.task]
+        if self.state_of(member) == "refused":  # it may have been something else, such as data
+            (folder / REFUSED).unlink()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         by_name = member.task in self.tasks
         script = ["-m", "snnlab", "run", member.task] if by_name else [str(home / member.task)]
         trains = member.flags.get("mode", "train") == "train"
@@ -324,7 +347,7 @@ def _run_all(
         head = f"[{k}/{len(chosen)}] {member.name}"
         with sweep.taken(member) as mine:
             state = sweep.state_of(member)
-            if state in ENDED or not mine:
+            if state == "done" or not mine:
                 told = f"{state} before" if mine else "another process is at it"
                 console.print(f"{head}: {told}", markup=False)
                 continue

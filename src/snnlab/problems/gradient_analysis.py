@@ -265,13 +265,44 @@ def _resumed(path: str, given: Mapping[str, Any]) -> GradientAnalysis:
         raise UsageError(f"--resume {path} holds no gradient analysis")
     asked = {**saved, **given, "resume": "", "filepath": ""}
     made = configs.build(GradientAnalysis, asked, _without(given, "resume"))
-    changed = configs.differences(made, configs.build(GradientAnalysis, saved), ignore=FREE)
+    before = configs.build(GradientAnalysis, saved)
+    _check_longer(before, made)
+    ignore = (*FREE, *configs.void_options(before))
+    changed = configs.differences(made, before, ignore=ignore)
     if changed:
         raise UsageError(
             f"--resume {path} holds another experiment (asked != saved): {'; '.join(changed)}"
         )
     run = dataclasses.replace(made.run, resume=path, filepath="")
     return dataclasses.replace(made, run=run)
+
+
+def _check_longer(before: GradientAnalysis, now: GradientAnalysis) -> None:
+    """Refuse what would leave out of a folder's results something that it has.
+
+    Raises:
+        UsageError: a list without one of its values, or fewer seeds or updates.
+    """
+    lists = {"rules": (parts(before.compare.rules), parts(now.compare.rules))}
+    lists |= {flag: (own, now.compare.lists[flag]) for flag, own in before.compare.lists.items()}
+    for flag, (had, asked) in lists.items():
+        lost = [value for value in had if value not in asked]
+        if lost:
+            raise UsageError(
+                f"--resume with --{flag} {shown(','.join(asked) or 'without values')}: the folder "
+                f"has {shown(','.join(lost))}, and a list may only be longer"
+            )
+    had_seeds, seeds = before.seeds, now.seeds
+    if seeds.start > had_seeds.start or seeds.stop < had_seeds.stop:
+        raise UsageError(
+            f"--resume: the folder has seeds {had_seeds.start} to {had_seeds.stop - 1}, and there "
+            "may only be more (--seed, --trials)"
+        )
+    if now.training.updates < before.training.updates:
+        raise UsageError(
+            f"--resume with --updates {now.training.updates}: the folder has "
+            f"{before.training.updates}, and there may only be more"
+        )
 
 
 def _without(given: Mapping[str, Any], name: str) -> Any:

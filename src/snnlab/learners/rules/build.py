@@ -102,5 +102,6 @@ class Request:
         if past is not None:
             raise UsageError(
                 f"--method {self.config.method} needs a readout of spikes; here state "
-                f"{graph.states[past]} reaches it in another way: use --method diag"
+                f"{graph.states[past]} reaches it in another way: use --method diag, or "
+                "--reads spikes where the readout reads membranes"
             )
