@@ -219,11 +219,11 @@ def test_a_published_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     flags = ("--devices", "cpu", "--filepath", str(run), "--published", "--acc_th", "0.05")
     assert call("match", *flags, "--out_scale", "1", "--n_show", "1") == 0
     first = capsys.readouterr().out.splitlines()[0]
-    said = "1 setting differs from the published experiment (--published; docs/fidelity.md)"
+    said = "2 settings differ from the published experiment (--published; docs/fidelity.md)"
     assert first == f"starting, expsm_diag, seed 0; {said}"
     found = json.loads((run / "results.json").read_text())
     assert found["epochs"] == 1
     assert 0.05 <= found["goal_score"] <= 1.0
     assert "trainable: map_bias" in (run / "config.yaml").read_text()
-    with pytest.raises(UsageError, match=r"its training accuracy of .* reached --acc_th 0\.05"):
+    with pytest.raises(UsageError, match=r"its smoothed accuracy of .* reached --acc_th 0\.05"):
         call("match", "--devices", "cpu", "--resume", str(run))
