@@ -188,3 +188,11 @@ def test_data_that_are_missing_leave_no_folder(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line(flags: str, message: str) -> None:
     refused(message, *flags.split())
+
+
+def test_a_rule_that_some_models_have_not_is_told_and_the_others_compared(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", "--rules", "diag", "--models", "lif-delta,GRU")
+    found = {r["model"]: r for r in rows(folder)}
+    assert found["lif-delta"]["cosine"]
+    assert "not defined for --model GRU" in found["GRU"]["refused"]
+    refused("not defined for --model GRU", "--rules", "diag", "--models", "GRU")

@@ -7,7 +7,7 @@ agreement drifts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +69,30 @@ class GradientAnalysis:
             raise UsageError(
                 f"--every {self.training.every} is more than the --updates {self.training.updates}"
             )
-        for cell in plan(self).cells:
-            for learner in rules_of(self).values():
-                check_model(learner, cell.config.model)
-            if cell.config.model.needs_sequences:
-                raise UsageError("batch normalisation and bidirectional layers have BPTT alone")
+        wanted = plan(self)
+        if any(cell.config.model.needs_sequences for cell in wanted.cells):
+            raise UsageError("batch normalisation and bidirectional layers have BPTT alone")
+        for learner in rules_of(self).values():
+            for cells in (wanted.cells, *wanted.sweeps.values()):
+                if why := _refused_in_all(learner, cells):
+                    raise why  # where only some are, these are rows with the reason
 
     @property
     def seeds(self) -> range:
         return range(self.run.seed, self.run.seed + self.run.trials)
+
+
+def _refused_in_all(learner: LearnerConfig, cells: Sequence[Cell]) -> UsageError | None:
+    """Why no network of these can have a learner; ``None`` if one can."""
+    why = None
+    for cell in cells:
+        try:
+            check_model(learner, cell.config.model)
+        except UsageError as error:
+            why = why or error
+        else:
+            return None
+    return why
 
 
 #: Options that a resume may have otherwise than the folder.

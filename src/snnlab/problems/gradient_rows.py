@@ -35,7 +35,7 @@ from snnlab.problems import gradient_report as report
 from snnlab.problems.gradient_analysis import Cell, GradientAnalysis, Plan, plan, rules_of
 from snnlab.problems.gradient_config import POISSON
 from snnlab.problems.gradient_table import Table
-from snnlab.problems.networks import layers
+from snnlab.problems.networks import check_model, layers
 from snnlab.training.config import TrainingConfig
 from snnlab.training.objectives import Classification, Metrics
 from snnlab.training.optim import Plateau, make_optimizer
@@ -117,6 +117,7 @@ class Subject:
         """
         if rule.window is not None and rule.window >= self.n_steps:
             raise UsageError(f"a window of {rule.window} steps is the whole sequence: plain BPTT")
+        check_model(rule, self.config.model)
         return make_learner(rule, self._make, self._size, self.objective, self.seed)
 
     def gradient(self, rule: LearnerConfig, params: Params) -> tuple[Params, Metrics]:
