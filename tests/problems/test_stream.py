@@ -237,7 +237,7 @@ class Played:
         self.file, self.at = np.load({path!r}, mmap_mode="r"), 0
 
     def read(self, steps):
-        if self.at == 880 and os.path.exists({path!r} + ".unplugged"):
+        if self.at == 1000 and os.path.exists({path!r} + ".unplugged"):
             self.at = None
             raise OSError("unplugged")
         t = (self.at + np.arange(steps)) % len(self.file)
@@ -280,7 +280,7 @@ def test_a_reader_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     unplugged.touch()
     with pytest.raises(UsageError, match=r"reader failed \(unplugged\); what was read before"):
         call(*argv, "1600", "--filepath", str(tmp_path / "cut"))
-    assert max(places(tmp_path / "cut" / "checkpoints")) == Place(2, 2)
+    assert max(places(tmp_path / "cut" / "checkpoints")) == Place(2, 5)
     assert (tmp_path / "cut" / "figures" / "stream.png").is_file()
     unplugged.unlink()
     assert call("--resume", str(tmp_path / "cut"), "--devices", "cpu") == 0

@@ -7,13 +7,14 @@ number of the stretch), so that a run goes on with the same bits from any of the
 from __future__ import annotations
 
 import abc
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snnlab.data.batch import Batch, Targets
-from snnlab.data.endless.readers import Reader, open_reader
+from snnlab.data.endless.readers import Read, Reader, open_reader
 from snnlab.data.stream import DenseStream, EventStream
 from snnlab.errors import SourceFailed, UsageError, one_line, shown
 
@@ -150,14 +151,25 @@ class Live(Source):
 
     def stretch(self, number: int) -> Batch:
         try:
-            found = self.reader.read(self.n_steps)
-        except Exception as error:  # whatever the code of another package does
+            batch = self._checked(self._read())
+        except SourceFailed:
             self._failed = True
+            raise
+        self._kept = copy.deepcopy({"reader": self.reader.state_dict()})
+        return batch
+
+    def _read(self) -> Read:
+        try:
+            return self.reader.read(self.n_steps)
+        except Exception as error:  # whatever the code of another package does
             reason = one_line(str(error)) or type(error).__name__
             raise SourceFailed(
                 f"the reader failed ({shown(reason, 150)}); what was read before it is kept, and "
                 "--resume goes on from there"
             ) from error
+
+    def _checked(self, found: Read) -> Batch:
+        """What it gave, if it is as it said."""
         xs, labels = np.asarray(found.xs), np.asarray(found.labels)
         shape = (self.n_steps, self.batch_size)
         if xs.shape != (*shape, self.n_in) or labels.shape != shape:
@@ -173,12 +185,9 @@ class Live(Source):
         return Batch(DenseStream(np.array(xs, np.float32)), _targets(labels))
 
     def state_dict(self) -> dict[str, Any]:
-        try:
-            found = {"reader": self.reader.state_dict()}
-        except Exception:
-            if not self._failed:
-                raise
-            return self._kept  # a reader that is gone does not say where it was
+        if self._failed:
+            return self._kept  # behind the last stretch that was good
+        found = {"reader": self.reader.state_dict()}
         try:
             json.dumps(found)
         except (TypeError, ValueError) as error:
@@ -186,11 +195,11 @@ class Live(Source):
                 "the reader's state_dict() must be of plain numbers, texts, lists and dicts: "
                 f"{one_line(str(error))}"
             ) from None
-        self._kept = found
         return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reader.load_state_dict(state["reader"])
+        self._kept = copy.deepcopy(state)
 
     def close(self) -> None:
         self.reader.close()
