@@ -150,6 +150,20 @@ def test_what_is_wrong_with_all_of_a_column_or_a_row_is_no_cell(
     assert capsys.readouterr().out.count("refused") == 1
 
 
+def test_a_refusal_that_nothing_is_compared_with_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text(KEPT + "left_out: {b: {one: it takes an hour}}\n")
+
+    def read(_: str, argv: Any) -> None:
+        if list(argv) == ["--x=1", "--m=2"]:
+            raise UsageError("no such value")
+
+    argv = ["--sweep", str(tmp_path / "s.yaml"), "--filepath", str(tmp_path / "out"), "--list"]
+    assert sweep_command.main("x", "", argv, tasks=("toy",), read=read) == 0
+    assert capsys.readouterr().out.count("refused") == 2
+
+
 def test_without_runs_a_page_stays_as_it_is(sweep: Path) -> None:
     page = sweep.parent / "page.md"
     page.write_text(f"{BEGIN}\nfigures\n{END}\n")

@@ -156,17 +156,18 @@ class Sweep:
         return ""
 
     def _of_all(self, member: Member, read: Callable[[str, Sequence[str]], Any]) -> bool:
-        """Whether the whole column of a run is refused, or its row where there are several: that is
-        no matter of the two together, and is to be mended."""
+        """Whether all others of its column are refused too, or of its row, where there are others:
+        that is no matter of the two together, and is to be mended."""
 
         def all_refused(others: list[Member]) -> bool:
-            asked = (m for m in others if not m.left_out and m.task in self.tasks)
-            return all(m is member or self._unread(m, read) for m in asked)
+            asked = [m for m in others if m is not member and not m.left_out]
+            known = [m for m in asked if m.task in self.tasks]
+            return bool(known) and all(self._unread(m, read) for m in known)
 
         column = [m for m in self.members if m.column == member.column]
         axis = {name: v for name, v in member.point.items() if name in self.file.axes}
         row = [m for m in self.members if all(m.point.get(k) == v for k, v in axis.items())]
-        return all_refused(column) or (len(row) > 1 and all_refused(row))
+        return all_refused(column) or all_refused(row)
 
     def chosen(self, options: Any) -> list[Member]:
         """What ``--only`` and ``--index`` leave.
