@@ -141,7 +141,7 @@ def own_learner(
     rule, network, batch: int, goal, chunk, *, signal=None, precision="float32", **setting
 ) -> OnlineLearner:
     """A learner of ``--backend snnlab``: one rule, or the choice of one for each relation."""
-    if setting.get("windowed"):
+    if setting.get("window"):
         signal = functools.partial(lambda goal, graph: Window(goal), goal)
     choose = (lambda graph, r: rule) if isinstance(rule, type) else rule
     net = PureNetwork(network, batch, training=True)

@@ -24,8 +24,9 @@ def test_chunks_of_large_sparse_networks() -> None:
     def network(operator: Any) -> Any:
         return build_network(config, 2, 10, operator, 0)
 
-    given = LearnerConfig(method="diag", memory_budget=12.0)
+    given = LearnerConfig(method="diag")
     small = automatic(make_learner(given, network, 1, zoo.objective(1)), given)
+    small = dataclasses.replace(small, budget=12e9)
     for n, k in ((10**6, 100), (10**5, 1000)):
         more = n / neurons
         auto = dataclasses.replace(
@@ -40,3 +41,25 @@ def test_chunks_of_large_sparse_networks() -> None:
         assert kept(10) == 10
         if n == 10**6:
             assert dataclasses.replace(auto, budget=auto.trace + 5.5 * auto.beside)(1000) == 5
+
+
+def test_a_budget_that_is_given_is_used() -> None:
+    """Without one a CPU keeps a chunk small beside its traces."""
+    config = zoo.model_config("lif-exp-co", n_rec=8, n_layer=1)
+
+    def chosen(budget: float) -> Any:
+        given = LearnerConfig(
+            method="diag", memory_budget=budget, vjp_method="multi-step", chunk_size=1
+        )
+        made = make_learner(
+            given, lambda operator: build_network(config, 4, 3, operator, 0), 2, zoo.objective(1)
+        )
+        # as large as 800 neurons in batches of 128
+        return dataclasses.replace(
+            automatic(made, given), beside=33_000_000, alone=13_000_000, trace=740_000_000
+        )
+
+    assert chosen(0.0)(2200) == 3
+    assert chosen(2.0)(2200) == (2_000_000_000 - 740_000_000) // 33_000_000
+    assert chosen(1.0)(2200) == (1_000_000_000 - 740_000_000) // 33_000_000
+    assert chosen(40.0)(2200) == 2200  # one chunk, without traces

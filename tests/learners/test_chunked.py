@@ -151,10 +151,26 @@ SOME = ["lif-delta", "lif-exp-co"]
     "model", [m if m == SOME[0] else pytest.param(m, marks=pytest.mark.slow) for m in MODELS]
 )
 def test_windows(model: str) -> None:
+    """Chunks of one, of two and of all whole windows."""
     options = {"method": "diag", "vjp_method": "multi-step", "chunk_size": 5}
     theirs = reference(model, **options)
-    same(own(model, drtrl, 5, windowed=True), theirs)
+    for chunk in (5, 11, T):
+        same(own(model, drtrl, chunk, window=5), theirs)
     assert error(theirs, reference(model)) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("kind", "window"),
+    [(drtrl, 1), (es_drtrl, 3), *(pytest.param(*p, marks=pytest.mark.slow)
+                                  for p in ((drtrl, 3), (es_drtrl, 1)))],
+)  # fmt: skip
+def test_windows_in_chunks(kind: Any, window: int) -> None:
+    """A chunk of several windows is chunks of one; equal parts, and a shorter last window."""
+    decay = [0.8] if kind is es_drtrl else []
+    alone = own(SOME[0], kind, 1, *decay, window=window)
+    for chunk in (7, T):
+        same(own(SOME[0], kind, chunk, *decay, window=window), alone)
+    assert error(alone, own(SOME[0], kind, T, *decay)) > 1e-2
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,19 @@ LIVE_BESIDE, LIVE_ALONE = 8, 3
 
 
 def automatic(learner: OnlineLearner, config: LearnerConfig) -> Automatic:
-    """``--chunk_size auto``, within ``--memory_budget``."""
+    """``--chunk_size auto``, within ``--memory_budget``; one that is given is used."""
     there = memory()
     batch = learner.net.batch_size
+    tuning = current()
+    if config.memory_budget:
+        tuning = dataclasses.replace(tuning, whole=True, beside=0.0)
     return Automatic(
         beside=step_bytes(learner.graph, batch, LIVE_BESIDE),
         alone=step_bytes(learner.graph, batch, LIVE_ALONE),
         trace=learner.trace_bytes,
-        budget=config.memory_budget * 1e9 or current().share * (there.total if there else 4e9),
-        kept=learner.kept, tuning=current(),
-        least=current().least_sparse if has_sparse_traces(learner) else 0,
+        budget=config.memory_budget * 1e9 or tuning.share * (there.total if there else 4e9),
+        kept=learner.kept, tuning=tuning,
+        least=tuning.least_sparse if has_sparse_traces(learner) else 0,
     )  # fmt: skip
 
 
@@ -62,11 +65,11 @@ class Automatic:
 
     ``work`` does not depend on K (the products of a chunk are those of its steps), ``pass`` is
     one reading and writing of the traces. So a sequence that needs no more memory as one chunk
-    than the traces would take (on an accelerator: than the budget) is one chunk, without traces.
-    Otherwise K is what keeps a chunk's memory small beside that of the traces (or both below
-    ``modest_bytes``), or what the budget leaves; never more than ``longest_traced``, beyond which
-    the pass is small beside the work, or ``longest`` where there are no traces to pass over, or so
-    small ones that a cache holds them.
+    than the traces would take (on an accelerator, and with a budget that was given: than the
+    budget) is one chunk, without traces. Otherwise K is what keeps a chunk's memory small beside
+    that of the traces (or both below ``modest_bytes``), or what such a budget leaves; never more
+    than ``longest_traced``, beyond which the pass is small beside the work, or ``longest`` where
+    there are no traces to pass over, or so small ones that a cache holds them.
 
     Of many neurons with few synapses each, a step's vectors are not small beside the traces, and
     its work is that of the synapses of active units, a tenth of what a pass reads. So with sparse

@@ -23,7 +23,7 @@ from snnlab.lazy import lazy
 from snnlab.learners.base import Learner, Objective, Segment, add, template, unscored_prefix
 from snnlab.learners.functional import Params, PureStep
 from snnlab.learners.graph import derivatives, locality, past_states
-from snnlab.learners.graph.derivatives import ByState, Steps, StepSignal
+from snnlab.learners.graph.derivatives import Steps, StepSignal, Windows
 from snnlab.learners.graph.evaluate import Arrays, ByRelation, Frame, make_frame, weights
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.relations.inputs import Events, Input
@@ -174,14 +174,16 @@ class Chunk:
         params: of the network and of the signal.
         signal: the learning signal.
         role: what is to be done.
+        window: steps of a window of backpropagation; 0: there are none.
     """
 
     def __init__(
-        self, frame: Frame, steps: Steps, batch: Any, params: Params, signal: Signal, role: Role
-    ) -> None:
+        self, frame: Frame, steps: Steps, batch: Any, params: Params, signal: Signal, role: Role,
+        window: int = 0,
+    ) -> None:  # fmt: skip
         self.frame, self.steps, self.batch = frame, steps, batch
         self.params, self.signal, self.role = params, signal, role
-        self.graph = frame.graph
+        self.graph, self.window = frame.graph, window
         self.length: int = steps.ts.shape[0]
 
     @functools.cached_property
@@ -207,14 +209,11 @@ class Chunk:
         )  # fmt: skip
 
     @functools.cached_property
-    def window(self) -> tuple[ByState, ByRelation]:
-        """Adjoints of a window: of the states before it, and of drives."""
-        graph, steps = self.graph, self.steps
-        nothing = [jnp.zeros_like(h[0], jnp.float32) for h in derivatives.floats(graph, steps.h)]
-        h_bar, y_bar = derivatives.adjoint(
-            self.frame, steps, self.signal.objective, self.batch, nothing
+    def windows(self) -> Windows:
+        """Backpropagation inside the windows of the chunk."""
+        return derivatives.windows(
+            self.frame, self.steps, self.signal.objective, self.batch, self.window
         )
-        return dict(zip(graph.float_states, h_bar, strict=True)), y_bar
 
     @functools.cached_property
     def kappa(self) -> jax.Array:
@@ -252,8 +251,8 @@ class OnlineLearner(ChunkedLearner):
         choose: the rule of a relation, by its number in the cut step.
         signal: the learning signal; made for the cut step.
         setting: what rules are built with.
-        chunk_size: see :class:`ChunkedLearner`; the gradient does not depend on it, unless chunks
-            are windows of backpropagation.
+        chunk_size: see :class:`ChunkedLearner`; the gradient does not depend on it. With windows of
+            backpropagation a chunk is as many of them as it has room for, one at least.
         precision: of products and traces; see :class:`~snnlab.learners.config.LearnerConfig`.
 
     Raises:
@@ -270,12 +269,12 @@ class OnlineLearner(ChunkedLearner):
         chunk_size: ChunkSize = 1,
         precision: Precision = "float32",
     ) -> None:
-        scope = "window" if setting.windowed else "step"
+        scope = "window" if setting.window else "step"
         graph = StepGraph(net, scope, precision)  # type: ignore[arg-type]
         super().__init__(net, graph, objective, chunk_size, precision)
         locality.check(graph)
-        self.windowed = setting.windowed
-        if not self.windowed:
+        self.window = setting.window
+        if not self.window:
             past_states.check_maps(graph)
         if (batch := objective.example(net.batch_size)) is not None:
             self.check_loss(batch)
@@ -293,7 +292,7 @@ class OnlineLearner(ChunkedLearner):
 
     def check_loss(self, batch: Any) -> None:
         """Refuse a loss that would be followed in part; see :func:`past_states.check_loss`."""
-        if not self.windowed:
+        if not self.window:
             past_states.check_loss(self.graph, self.objective, batch)
 
     def has_kernels(self) -> bool:
@@ -328,7 +327,7 @@ class OnlineLearner(ChunkedLearner):
             h, states, kept, sums = state
             ts = first + jnp.arange(k)
             h, steps = derivatives.forward(frame, h, read_window(stream, first, k), ts, keep=True)
-            chunk = Chunk(frame, steps, batch, fixed, self.signal, role)
+            chunk = Chunk(frame, steps, batch, fixed, self.signal, role, self.window)
             states, new = self._learn(chunk, states)
             gradients, metrics, own = sums
             gradients = {r: g + new[r] if r in new else g for r, g in gradients.items()}
@@ -368,24 +367,27 @@ class OnlineLearner(ChunkedLearner):
     def plan(self, prefix: int, length: int) -> list[Chunks]:
         """A segment's chunks: of its steps without loss, then of those with one.
 
-        A window's gradient depends on where windows begin, so they stay where they are. Otherwise
-        chunks are equal parts. Where traces live in a segment only, the first chunk finds none,
-        and the last leaves none.
+        Chunks are equal parts, of whole windows where there are windows: a gradient depends on
+        where these begin, so they stay where they are, and a shorter one at the end is a chunk of
+        its own. Where traces live in a segment only, the first chunk finds none, and the last
+        leaves none.
         """
-        size = self.longest(length)
-        if not self.kept and length <= size:
+        window = max(1, min(self.window, length))
+        size = max(window, self.longest(length) // window * window)
+        if not self.kept and length <= size and length % window == 0:
             return [Chunks(0, 1, length, Role(reads=False, writes=False))]
-        if self.signal.windowed:
-            prefix -= prefix % size
+        prefix -= prefix % window
         found: list[Chunks] = []
         for first, span, learns in ((0, prefix, False), (prefix, length - prefix, True)):
-            if not span:
-                continue
-            k = min(size, span) if self.signal.windowed else equal_parts(span, min(size, span))
-            n_full, rest = divmod(span, k)
-            found.append(Chunks(first, n_full, k, Role(learns)))
-            if rest:
-                found.append(Chunks(first + n_full * k, 1, rest, Role(learns)))
+            whole, short = divmod(span, window)
+            if whole:
+                k = window * equal_parts(whole, min(size // window, whole))
+                n_full, rest = divmod(window * whole, k)
+                found.append(Chunks(first, n_full, k, Role(learns)))
+                if rest:
+                    found.append(Chunks(first + n_full * k, 1, rest, Role(learns)))
+            if short:
+                found.append(Chunks(first + window * whole, 1, short, Role(learns)))
         if not self.kept:
             found = [*_split(found[0], 1), *found[1:]]
             found = [*found[:-1], *_split(found[-1], found[-1].number - 1)]

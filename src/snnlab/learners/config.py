@@ -82,16 +82,20 @@ class LearnerConfig:
         default=None,
         only={"method": CHUNKED},
         help="steps of a window with --vjp_method multi-step; otherwise of a chunk (snnlab), on "
-        "which the gradient does not depend: auto or none chooses it from --memory_budget",
+        "which the gradient does not depend: auto or none chooses it by --memory_budget",
         unit="steps",
     )
     memory_budget: float = option(
         default=0.0,
-        help="memory for the traces and chunks of --backend snnlab; 0 = half of what is there, on "
-        "an accelerator a quarter, of which it uses all",
+        help="memory that traces and chunks of --backend snnlab may use, for less time; 0: on a "
+        "CPU little beside the traces (half of what is there at most), on an accelerator a "
+        "quarter of its memory",
         unit="GB",
         ge=0,
-        only={"method": CHUNKED, "backend": ("auto", "snnlab"), "chunk_size": (None,)},
+        only=(
+            {"method": CHUNKED, "backend": ("auto", "snnlab"), "chunk_size": (None,)},
+            {"method": WINDOWED, "backend": ("auto", "snnlab"), "vjp_method": ("multi-step",)},
+        ),
     )
     remat: bool = option(
         default=False,

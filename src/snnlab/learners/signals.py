@@ -2,7 +2,7 @@
 
 ============  ==========================================================================
 `Exact`       everything that happens inside the step, upper layers and readout included
-`Window`      backpropagation inside a chunk, whose size then matters
+`Window`      backpropagation inside a window of steps, whose size then matters
 `Feedback`    the readout's error through fixed or learned weights of its own, to every layer
 `Local`       a fixed readout of each layer with a loss of its own
 ============  ==========================================================================
@@ -33,7 +33,7 @@ class Signal:
         at_spikes: whether the rule wants the signal at spikes.
     """
 
-    #: Whether chunks are windows of backpropagation.
+    #: Whether it is backpropagated inside windows.
     windowed = False
     #: Whether the signal passes the maps of layers above.
     through_maps = True

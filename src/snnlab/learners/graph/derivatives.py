@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -202,6 +202,63 @@ def adjoint(
 
     (h_bar, total), y_bar = jax.lax.scan(body, (h_bar, others), steps.each, reverse=True)
     return h_bar, {**y_bar, **{r: value[None] for r, value in total.items()}}
+
+
+@dataclasses.dataclass
+class Windows:
+    """Adjoints of the windows of a chunk, in each of which the loss is that of its own steps.
+
+    Attributes:
+        before: by floating state, of the state before the chunk, from the first window.
+        behind: of the states after each step ``(K, B, n)``, from the window that begins there; 0
+            where none does. Empty if there is but one window.
+        drives: by relation, of the drives, ``(K, B, n)`` of a map, otherwise ``(1, B, n)``.
+    """
+
+    before: ByState
+    behind: ByState
+    drives: ByRelation
+
+    def joined(self, along: ByRelation, relations: Sequence[int]) -> ByRelation:
+        """The drives' adjoints of ``relations``, with those of what is ``behind`` a step."""
+        found = {r: self.drives[r] for r in relations}
+        for r, value in along.items():
+            same = found[r].shape[0] == value.shape[0]
+            found[r] = found[r] + (value if same else value.sum(0, keepdims=True))
+        return found
+
+
+def windows(frame: Frame, steps: Steps, objective: Objective, batch: Any, size: int) -> Windows:
+    """Backpropagation inside windows of ``size`` steps, all of them at once.
+
+    Args:
+        frame, steps, objective, batch: the chunk, of whole windows or a shorter one, and its loss.
+        size: steps of a window.
+    """
+    graph, length = frame.graph, steps.ts.shape[0]
+    size = min(size, length)
+    nothing = [jnp.zeros_like(h[0], jnp.float32) for h in floats(graph, steps.h)]
+
+    def cut(a: jax.Array) -> jax.Array:
+        return a.reshape(-1, size, *a.shape[1:])
+
+    def one_window(each: Any) -> tuple[Arrays, ByRelation]:
+        ts, h, ys, extra = each
+        return adjoint(frame, Steps(ts, h, ys, extra, {}), objective, batch, nothing)
+
+    h_bar, y_bar = jax.vmap(one_window)(jax.tree.map(cut, steps.each))
+    before = {i: v[0] for i, v in zip(graph.float_states, h_bar, strict=True)}
+    drives = {
+        r: v.reshape(length, *v.shape[2:]) if graph.relations[r].is_map else v.sum(0)
+        for r, v in y_bar.items()
+    }
+    behind: ByState = {}
+    if size < length:
+        for i, v in zip(graph.float_states, h_bar, strict=True):
+            later = jnp.concatenate([v[1:], jnp.zeros_like(v[:1])])[:, None]
+            quiet = jnp.zeros((len(v), size - 1, *v.shape[1:]), v.dtype)
+            behind[i] = jnp.concatenate([quiet, later], 1).reshape(length, *v.shape[1:])
+    return Windows(before, behind, drives)
 
 
 def floats(graph: StepGraph, h: Arrays) -> Arrays:

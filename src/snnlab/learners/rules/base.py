@@ -20,13 +20,13 @@ class Setting:
 
     Attributes:
         decay: ``--etrace_decay``, in [0, 1).
-        windowed: chunks are windows of backpropagation.
+        window: steps of a window of backpropagation; 0: there are none.
         resumed: segments are continued (``--update_every``).
         single: every segment is one step (``--update_every 1``).
     """
 
     decay: float = 0.9
-    windowed: bool = False
+    window: int = 0
     resumed: bool = False
     single: bool = False
 

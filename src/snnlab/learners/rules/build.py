@@ -56,14 +56,14 @@ class Request:
                 f"--precision {config.precision} with --method {config.method}: a CPU would need "
                 "more memory and no less time than with float32; use float32, or a GPU or TPU"
             )
-        windowed = config.vjp_method == "multi-step"
-        setting = Setting(config.decay, windowed, config.update_every > 0, config.update_every == 1)
+        window = config.window or 0
+        setting = Setting(config.decay, window, config.update_every > 0, config.update_every == 1)
         made = OnlineLearner(
             self.net, self.objective, choose,
-            (lambda _graph: Window(self.objective)) if windowed else signal,
+            (lambda _graph: Window(self.objective)) if window else signal,
             setting, config.chunk_size or 1, config.precision,
         )  # fmt: skip
-        if config.chunk_size is None:
+        if window or config.chunk_size is None:
             made.chunk_size = automatic(made, config)
         return made
 

@@ -27,7 +27,7 @@ from snnlab.learners.rules.base import Learned, Rule, Setting
 from snnlab.learners.rules.build import Request
 from snnlab.learners.rules.diag import DRTRL
 from snnlab.learners.stores import factors
-from snnlab.learners.stores.dynamics import through_drives
+from snnlab.learners.stores.dynamics import plus, through_drives
 
 if TYPE_CHECKING:
     from snnlab.learners.chunks import Chunk
@@ -57,17 +57,20 @@ class ESDRTRL(Rule):
         f_bar, f_bars = factors.smooth_drives(of, chunk.length, state.f_bar, decay)
         y_bar: ByRelation = {}
         before: ByRelation = {}
-        if chunk.role.learns and self.setting.windowed:
-            h_bar, y_bar = chunk.window
-            y_bar = {r: y_bar[r] for r in mine}
-            warm = factors.warm_up(decay, jnp.maximum(state.steps - 1, 0), 1)[0]
-            before = through_drives(of, h_bar, state.f_bar)
-            before = {r: value / warm for r, value in before.items()}
-        elif chunk.role.learns:
+        if chunk.role.learns:
+            windowed = bool(self.setting.window)
+            signal = chunk.windows.behind if windowed else chunk.found.states
             warm = factors.warm_up(decay, state.steps, chunk.length)[:, None, None]
-            g = through_drives(of, chunk.found.states, f_bars)
-            before, y_bar = factors.smooth_signal({r: v / warm for r, v in g.items()}, decay)
-            y_bar = chunk.direct(y_bar, mine)
+            g = through_drives(of, signal, f_bars)
+            if g:
+                before, y_bar = factors.smooth_signal({r: v / warm for r, v in g.items()}, decay)
+            if windowed:
+                last = factors.warm_up(decay, jnp.maximum(state.steps - 1, 0), 1)[0]
+                first = through_drives(of, chunk.windows.before, state.f_bar)
+                before = plus(before, {r: v / last for r, v in first.items()})
+                y_bar = chunk.windows.joined(y_bar, self.mine)
+            else:
+                y_bar = chunk.direct(y_bar, mine)
         x_bar = factors.smooth_inputs(state.x_bar, chunk.steps.inputs, decay)
         new = Smoothed(x_bar, f_bar, state.steps + chunk.length)
         return Learned(y_bar, factors.outer_before(self.graph, state.x_bar, before), new)

@@ -22,7 +22,7 @@ from snnlab.learners.graph.evaluate import ByRelation
 from snnlab.learners.graph.step import StepGraph
 from snnlab.learners.rules.base import Learned, Rule, Setting
 from snnlab.learners.stores import deferred, synapses
-from snnlab.learners.stores.dynamics import Dynamics, backward, pairs, propagators
+from snnlab.learners.stores.dynamics import Dynamics, backward, pairs, plus, propagators
 from snnlab.learners.stores.kernels.support import on_one_cpu
 from snnlab.learners.stores.traces import (
     Traces,
@@ -59,7 +59,7 @@ class PerParameter(Rule):
         self.trace_bytes = graph.dtype.itemsize * sum(map(math.prod, shapes.values()))
         #: Relations whose traces are not written at every step.
         self.deferred: list[int] = []
-        if setting.single and kept and not setting.windowed:
+        if setting.single and kept and not setting.window:
             self.deferred = deferred.worth_it(graph, shapes)
         if kept:
             waiting = None
@@ -95,10 +95,7 @@ class PerParameter(Rule):
             return self._late_step(chunk, state)
         c: ByState | None = None
         y_bar: ByRelation = {}
-        if role.learns and self.setting.windowed:
-            c, y_bar = chunk.window
-            y_bar = {r: y_bar[r] for r in self.mine}
-        elif role.learns:
+        if role.learns:
             c, y_bar = self._back(chunk, self.mine)
         within: ByRelation = {}
         traces = None if state is None else state.traces
@@ -132,11 +129,16 @@ class PerParameter(Rule):
         return Dynamics(reach, inside, drives, shapes)
 
     def _back(self, chunk: Chunk, relations: Sequence[int]) -> tuple[ByState, ByRelation]:
-        of, d = self._mine(chunk, relations), self.signal(chunk)
-        found: tuple[ByState, ByRelation] = {}, {}
-        if of.shapes:
-            found = backward(of, {b: d[b] for b in of.states})
-        return found[0], chunk.direct(found[1], dict.fromkeys(relations))
+        of, windowed = self._mine(chunk, relations), bool(self.setting.window)
+        d = chunk.windows.behind if windowed else self.signal(chunk)
+        c: ByState = {}
+        y_bar: ByRelation = {}
+        if of.shapes and d:
+            c, y_bar = backward(of, {b: d[b] for b in of.states})
+        if not windowed:
+            return c, chunk.direct(y_bar, dict.fromkeys(relations))
+        c = plus(c, {b: chunk.windows.before[b] for b in of.states})
+        return c, chunk.windows.joined(y_bar, relations)
 
     def _late_step(self, chunk: Chunk, state: Memory) -> Learned:
         """A chunk of one step, which large traces are not written in."""
