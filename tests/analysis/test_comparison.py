@@ -37,6 +37,16 @@ def test_a_panel_without_measurements_is_left_out() -> None:
         figures.comparison_figure({"a": [[{"epoch": 1, "split": "train", "accuracy": 0.5}]]})
 
 
+def test_streams_are_drawn_over_steps() -> None:
+    stream = [
+        {"epoch": k, "split": "train", "accuracy": 0.1, "step": 500 * k, "moving_accuracy": 0.2 * k}
+        for k in (1, 2, 3)
+    ]
+    (ax,) = figures.comparison_figure({"a": [stream]}).axes
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[500, 20], [1000, 40], [1500, 60]])
+    assert ax.get_xlabel() == "step"
+
+
 def test_dependence_is_ordered_with_its_spread() -> None:
     fig = figures.dependence_figure({"a": [(4, [60.0, 80.0]), (1, [50.0])]}, "repeat", "test (%)")
     (ax,) = fig.axes

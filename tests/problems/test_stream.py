@@ -21,6 +21,7 @@ import snnlab
 from exports import exported, for_accelerators
 from snnlab import config as configs
 from snnlab import interrupts
+from snnlab.cli import main as cli
 from snnlab.errors import UsageError
 from snnlab.experiment import assemble
 from snnlab.experiment.info import state_of
@@ -133,8 +134,27 @@ def test_interrupted_and_resumed(
             call(*argv, "--filepath", str(run))
     assert max(places(run / "checkpoints")) == Place((after - 1) // 4, (after - 1) % 4 + 1)
     assert state_of(RunFolder(run), RunFolder(run).read_config()).goes_on
+    ended = json.loads((run / "results.json").read_text())
+    assert ended["steps"] == 20 * after
+    assert ended["accuracy"] is not None
     assert call("--resume", str(run), "--devices", "cpu", "--steps", "640") == 0
     assert_same(run, whole)
+
+
+def test_compared(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Side by side with one that has not its steps yet, which has no results."""
+    shutil.copytree(whole, tmp_path / "other")
+    (tmp_path / "other" / "results.json").unlink()
+    assert (
+        cli.main(["compare", str(whole), str(tmp_path / "other"), "--filepath", str(tmp_path)]) == 0
+    )
+    results = json.loads((whole / "results.json").read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[-1].strip() == "seconds"
+    for line in lines[1:3]:
+        assert f"{100 * results['moving_accuracy']:.1f}" in line
+        assert f"{100 * results['recovered'] / results['changes']:.1f}" in line
+    assert (tmp_path / "comparison.png").stat().st_size > 5000
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import statistics
@@ -259,8 +260,6 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_whatever_files_hold_there_is_a_report(
     one_run: Path, results: dict[str, Any], row: dict[str, Any]
 ) -> None:
-    import json
-
     (one_run / "results.json").write_text(json.dumps(results))
     rows = [{"epoch": 1, "split": "val", **row}, {"epoch": 1, "split": "train", **row},
             {**row, "split": "test", "epoch": 2}]  # fmt: skip
@@ -270,6 +269,29 @@ def test_whatever_files_hold_there_is_a_report(
     reader.feed(reports.page(content))
     assert reader.open == []
     assert reports.text(content, one_run)
+
+
+def test_what_a_program_found_in_rows_is_a_table(tmp_path: Path) -> None:
+    """A gradient analysis: it is named, its seeds are in one folder, and it has not failed."""
+    run = tmp_path / "angles"
+    run.mkdir()
+    (run / "config.yaml").write_text(
+        "analysis:\n  rules: diag,immediate\ndata:\n  data_length: 30\n"
+    )
+    rows = [{"model": "lif-delta", "rule": rule, "update": 0, "cosine": cosine}
+            for rule, cosine in (("diag", 0.85), ("immediate", None))]  # fmt: skip
+    (run / "results.json").write_text(json.dumps({"seeds": [3, 4], "agreement": rows}))
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    page = parsed(tmp_path / "page.html")
+    (_, experiment) = page.tables["Experiments"]
+    assert experiment[1] == "gradient-analysis"
+    assert experiment[4:] == ["3, 4", "finished"]
+    assert page.tables["agreement of angles"] == [
+        ["rule", "cosine"], ["diag", "0.85"], ["immediate", "-"],
+    ]  # fmt: skip
+    text = " ".join(page.text)
+    assert "The same in all rows: model lif-delta, update 0." in text
+    assert "Failures" not in text
 
 
 def test_spread_and_confusion() -> None:

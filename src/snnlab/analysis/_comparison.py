@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from snnlab.analysis import style
 from snnlab.analysis._curves import Measure, Rows, curve, value_of
 from snnlab.scores import SCORES
 
-#: Panels: label -> (splits, measure).
-PANELS: dict[str, tuple[tuple[str, ...], Measure]] = {
-    **{f"validation {s.axis}": (("val",), value_of(s.name, s.scale)) for s in SCORES.values()},
-    "firing rate (Hz)": (("val",), value_of("firing_rates")),
-    "balance": (("initial", "val"), value_of("balance")),
-}
+#: Panels: label -> (splits, measure, the part of a row that is the axis).
+PANELS: dict[str, tuple[tuple[str, ...], Measure, str]] = {
+    **{f"validation {s.axis}": (("val",), value_of(s.name, s.scale), "epoch")
+       for s in SCORES.values()},
+    "firing rate (Hz)": (("val",), value_of("firing_rates"), "epoch"),
+    "balance": (("initial", "val"), value_of("balance"), "epoch"),
+    "accuracy, moving window (%)": (("train",), value_of("moving_accuracy", 100.0), "step"),
+}  # fmt: skip
 
 
 def comparison_figure(experiments: Mapping[str, Sequence[Rows]]) -> Figure:
-    """Validation score, firing rate and balance over the epochs, a colour per experiment.
+    """Validation score, firing rate and balance over the epochs, a colour per experiment; of
+    streams the moving accuracy over the steps.
 
     Args:
         experiments: name -> rows of ``metrics.jsonl`` of each of its seeds. Drawn are the mean
@@ -39,20 +42,23 @@ def comparison_figure(experiments: Mapping[str, Sequence[Rows]]) -> Figure:
         if any(_found(rows, part) for runs in experiments.values() for rows in runs)
     }  # fmt: skip
     if not panels:
-        raise ValueError("no experiment has rows of a validation set")
+        raise ValueError("no experiment has rows of a validation set, or of a stream")
     fig = style.figure(2.7 * len(panels) + 1.2, 2.5)
     colours = dict(zip(experiments, style.CYCLE * len(experiments), strict=False))
-    for ax, (label, (splits, measure)) in zip(
+    for ax, (label, (splits, measure, x)) in zip(
         fig.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         for name, runs in experiments.items():
             joined = [
-                [{**row, "split": "val"} for row in rows if row.get("split") in splits]
+                [{**row, "split": "val", "epoch": row[x]} for row in rows
+                 if row.get("split") in splits and x in row]
                 for rows in runs
-            ]
+            ]  # fmt: skip
             curve(ax, joined, "val", measure, colours[name])
-        style.tidy(ax, x="epoch", y=label)
+        style.tidy(ax, x=x, y=label)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        if x == "step":
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.margins(x=0.03)
         if label.startswith("firing"):
             ax.set_ylim(bottom=0)
@@ -60,9 +66,9 @@ def comparison_figure(experiments: Mapping[str, Sequence[Rows]]) -> Figure:
     return fig
 
 
-def _found(rows: Rows, part: tuple[tuple[str, ...], Measure]) -> bool:
-    splits, measure = part
-    return any(row.get("split") in splits and measure(row) is not None for row in rows)
+def _found(rows: Rows, part: tuple[tuple[str, ...], Measure, str]) -> bool:
+    splits, measure, x = part
+    return any(row.get("split") in splits and x in row and measure(row) is not None for row in rows)
 
 
 #: Letters of a name up to which it stands beside the panels; longer ones stand below.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from snnlab import config as configs
-from snnlab.cli.run import MARKS
 from snnlab.errors import UsageError
 from snnlab.experiment import info
 from snnlab.flags import Parser
@@ -53,7 +52,7 @@ def described(path: Path) -> list[str]:
         options, task = _options(run)
         if not task:
             there = ", ".join(sorted(p.name for p in path.iterdir() if p.name[0] != "."))
-            other = next((name for name, mark in MARKS.items() if mark in options), "")
+            other = info.program_of(options)
             more = f"snnlab run {other} --resume {shlex.quote(str(path))}" if other else ""
             named = _line("task", other or "none that snnlab run trains")
             held = [_line("holds", there), _line("go on", more)]

@@ -94,9 +94,9 @@ def _table(home: Path) -> str:
 
 def _reproduce(given: Any, home: Path) -> int:
     """Run what is asked of a claim, and judge it."""
-    from snnlab.cli.run import MARKS, OTHERS, names
+    from snnlab.cli.run import OTHERS, names
     from snnlab.console import make_console
-    from snnlab.experiment import claims, comparison, sweeps, verdicts
+    from snnlab.experiment import claims, comparison, info, sweeps, verdicts
     from snnlab.experiment.sweep_command import SweepOptions
     from snnlab.problems.tasks import TASKS, read
 
@@ -110,7 +110,7 @@ def _reproduce(given: Any, home: Path) -> int:
     options = SweepOptions(
         sweep=str(claim.path), filepath=str(home / claim.runs), only=given.only, index=index
     )
-    short = OTHERS.keys() - MARKS.keys()
+    short = OTHERS.keys() - info.MARKS.keys()
     sweep = sweeps.Sweep(options, claim.path, file, names(), short)
     chosen = sweep.chosen(options)
     if given.list:

@@ -25,8 +25,6 @@ OTHERS = {
         "snnlab.problems.gradient_analysis:command",
     ),
 }
-#: Of those that can be resumed: an option of ``config.yaml`` that no other has.
-MARKS = {"gradient-analysis": "rules"}
 EXAMPLES = {
     "image-classification": "with the defaults",
     "image-classification --help": "its options, and configs that fit",
@@ -83,14 +81,14 @@ def _task_of(argv: Sequence[str]) -> str:
     except argparse.ArgumentError:  # without a value: the task's own command line says so
         return ""
     if given.resume:
+        from snnlab.experiment import info
         from snnlab.library import load as load_run
         from snnlab.runs import RunFolder
 
         with contextlib.suppress(UsageError):  # the checkpoint of a run says what its config was
             options = RunFolder.existing(given.resume[-1]).read_config()
-            for name, option in MARKS.items():
-                if option in options:
-                    return name
+            if name := info.program_of(options):
+                return name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the resume itself tells of damaged checkpoints
             return load_run(given.resume[-1]).task

@@ -105,7 +105,9 @@ class Outcome:
         ``best_*`` are of the epoch with the best validation score (of equal ones, the least loss),
         averaged over layers; ``last_*`` of the last epoch (of training, the mean over its
         batches); ``initial_*`` of the untrained network; ``balance`` scores the neurons whose
-        currents vary, ``balance_all`` all of them, a constant current as 0.
+        currents vary, ``balance_all`` all of them, a constant current as 0. Of a stream
+        ``moving_accuracy`` is the last one, ``recovered`` the share of the changes that it is back
+        after, ``recovery_steps`` the mean of these.
         """
         found: dict[str, list[float]] = {}
 
@@ -135,6 +137,8 @@ class Outcome:
             for split in ("train", "test"):
                 for row in by_split.get(split, [])[-1:]:
                     add(f"{'last_' * (split == 'train')}{split}_{name}", row.get(name))
+            for measure, value in _of_stream(rows).items():
+                add(measure, value)
         if self.results.get("mode") == "sim":
             add("initial_rate", self.results.get("firing_rates"))
         for results in self.seeds:
@@ -162,6 +166,23 @@ def _of_results(results: Mapping[str, Any]) -> dict[str, Any]:
         found["operations"] = math.fsum(each) if all(map(is_number, each)) else None  # type: ignore[arg-type]
         found["energy_nj"] = costs.get("energy_estimate_nj")
     return found
+
+
+def _of_stream(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Measures of the rows of a stream, whether it has ended or not; empty of others."""
+    mine = [row for row in rows if "moving_accuracy" in row]
+    if not mine:
+        return {}
+
+    def total(name: str) -> float:
+        return math.fsum(row[name] for row in mine if is_number(row.get(name)))
+
+    changes, recovered = total("changes"), total("recovered")
+    return {
+        "moving_accuracy": mine[-1]["moving_accuracy"],
+        "recovered": recovered / changes if changes else None,
+        "recovery_steps": total("recovery_steps") / recovered if recovered else None,
+    }
 
 
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:
@@ -203,6 +224,9 @@ def _of_score(score: Score) -> dict[str, tuple[str, float, int]]:
 COLUMNS = {
     **_of_score(ACCURACY),
     **_of_score(NMSE),
+    "moving accuracy (%)": ("moving_accuracy", 100.0, 1),
+    "recovered (%)": ("recovered", 100.0, 1),
+    "steps to recovery": ("recovery_steps", 1.0, 0),
     "best epoch": ("best_epoch", 1.0, 0),
     "rate, untrained (Hz)": ("initial_rate", 1.0, 2),
     "rate (Hz)": ("best_rate", 1.0, 2),
@@ -284,7 +308,7 @@ def compare(
 
 
 def _epochs(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(row["split"] == "val" for row in rows)
+    return any(row["split"] == "val" or "moving_accuracy" in row for row in rows)
 
 
 def table(found: Mapping[str, Outcome], numbers: Mapping[str, Mapping[str, list[float]]]) -> str:

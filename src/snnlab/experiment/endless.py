@@ -214,15 +214,19 @@ def _run(config: Any, problem: Problem, console: Console, hooks: Sequence[Hook])
                 )  # fmt: skip
         except Diverged as error:
             raise UsageError(note_divergence(this, error)) from None
+        except (Interrupted, SourceFailed):
+            if not training.steps and moving.stretches:  # a signal is its only end
+                this.folder.write_results(_results(this, moving))
+            raise
         return _finish(this, moving, figure, console)
 
 
-def _finish(this: Run, moving: Moving, figure: Figure, console: Console) -> dict[str, Any]:
-    this.writer.wait()
+def _results(this: Run, moving: Moving) -> dict[str, Any]:
+    """What ``results.json`` holds."""
     config, problem, progress = this.config, this.problem, this.progress
     found = moving.facts()
     trained = progress.seconds - progress.compile_seconds
-    results: dict[str, Any] = {
+    return {
         "score": problem.score.name,
         **found,
         "updates": found["steps"] // config.learner.update_every,
@@ -238,6 +242,11 @@ def _finish(this: Run, moving: Moving, figure: Figure, console: Console) -> dict
         **problem.facts,
         "warnings": this.warnings(),
     }
+
+
+def _finish(this: Run, moving: Moving, figure: Figure, console: Console) -> dict[str, Any]:
+    this.writer.wait()
+    progress, found, results = this.progress, moving.facts(), _results(this, moving)
     this.folder.write_results(results)
     if this.logs is not None:
         this.logs.end(results, figure.paths)

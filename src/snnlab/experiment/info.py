@@ -167,6 +167,16 @@ def made_with(folder: RunFolder) -> str:
     return ", ".join([*shown, *([facts["written"]] if "written" in facts else [])])
 
 
+#: Programs that are no task of trials and can be resumed: an option of ``config.yaml`` that no
+#: other has.
+MARKS = {"gradient-analysis": "rules"}
+
+
+def program_of(options: Mapping[str, Any]) -> str:
+    """Which of :data:`MARKS` a run with these options is; empty for a task's."""
+    return next((name for name, mark in MARKS.items() if mark in options), "")
+
+
 def members_of_sweep(folder: Path) -> list[Path]:
     """The run folders of a sweep's folder; empty for any other folder."""
     if not (folder / "sweep.yaml").is_file():

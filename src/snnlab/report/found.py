@@ -110,6 +110,9 @@ class Seed:
 
     @property
     def seed(self) -> str:
+        several = self.results.get("seeds")  # of a program that has them in one folder
+        if isinstance(several, list) and several:
+            return shown(", ".join(map(str, several)), 40)
         found = self.options.get("seed", self.results.get("seed"))
         return "?" if found is None else shown(found, 12)
 

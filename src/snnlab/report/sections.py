@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from snnlab.errors import one_line, shown
+from snnlab.experiment import info
 from snnlab.experiment.statistics import limited, spread_of
 from snnlab.options import shown_value
 from snnlab.report.blocks import Chart, Charts, Commands, Folded, Notes, Section, Table
@@ -22,6 +23,8 @@ from snnlab.report.svg import dots
 from snnlab.scores import SCORES, Score, interval_of_test
 from snnlab.training.checkpoint_files import places
 
+#: Rows of a table of ``results.json`` at most.
+MOST_ROWS = 60
 #: Of the head of ``config.yaml``: what is no version.
 FACTS = ("device", "cores", "processes", "written", "recordings", "transform")
 
@@ -38,7 +41,8 @@ def asked(experiments: Sequence[Experiment]) -> Section:
         first = one.first
         dataset = first.options.get("dataset", first.results.get("dataset", "-"))
         method = first.options.get("method", first.results.get("method", "-"))
-        rows.append([one.name, first.task or "-", shown(method), shown(dataset),
+        task = first.task or info.program_of(first.options) or "-"
+        rows.append([one.name, task, shown(method), shown(dataset),
                      ", ".join(seed.seed for seed in one.seeds), _state(one)])  # fmt: skip
     blocks: list[object] = [
         Table("Experiments", ["run", "task", "method", "dataset", "seeds", "state"], rows)
@@ -103,10 +107,11 @@ def found(experiments: Sequence[Experiment]) -> Section:
         if tested:
             blocks.append(_scores(score, mine))
             blocks.append(_strips(score, tested))
-    others = [one for one in experiments if not one.tested and _scalars(one.first)]
-    for one in others:
+    for one in (one for one in experiments if not one.tested):
         rows = [[name, _value(value)] for name, value in _scalars(one.first).items()]
-        blocks.append(Table(f"Results of {one.name}", ["measure", "value"], rows))
+        if rows:
+            blocks.append(Table(f"Results of {one.name}", ["measure", "value"], rows))
+        blocks += _listed(one)
     if not blocks:
         blocks.append(Notes("No results yet", [(o.name, _state(o)) for o in experiments]))
     blocks.insert(0, notes) if (notes := _notes(experiments)) else None
@@ -189,6 +194,41 @@ def _scalars(seed: Seed) -> dict[str, Any]:
     return {k: v for k, v in found.items() if k not in ("seed", "score", "method", "dataset")}
 
 
+def _lists(seed: Seed) -> dict[str, list[dict[str, Any]]]:
+    """What ``results.json`` holds in rows, such as the cosines of a gradient analysis."""
+    found = {} if seed.failed else seed.results
+    return {
+        name: rows for name, rows in found.items()
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+    }  # fmt: skip
+
+
+def _listed(one: Experiment) -> list[Table]:
+    """A table of each; what is the same in all of its rows stands below."""
+    tables = []
+    for name, rows in _lists(one.first).items():
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        same = [key for key in columns if len({str(row.get(key)) for row in rows}) == 1]
+        words = [k for k in columns if any(isinstance(row.get(k), str) for row in rows)]
+        words = [key for key in words if key not in same]
+        left = [key for key in columns if key not in (*same, *words)]
+        note = ", ".join(f"{key} {_value(rows[0].get(key))}" for key in same)
+        note = f"The same in all rows: {note}." if note else ""
+        if len(rows) > MOST_ROWS:
+            note = f"The first {MOST_ROWS} of {len(rows):,} rows. {note}"
+        cells = [_cells(row, words, left) for row in rows[:MOST_ROWS]]
+        caption = f"{name.replace('_', ' ')} of {one.name}"
+        tables.append(Table(caption, [" ".join(words) or "row", *left], cells, note))
+    return tables
+
+
+def _cells(row: dict[str, Any], words: Sequence[str], left: Sequence[str]) -> list[str]:
+    """A row: its words as its name, then its numbers."""
+    named = dict.fromkeys(shown(row[k]) for k in words if row.get(k) is not None)
+    measured = ("-" if row.get(k) is None else _value(row[k]) for k in left)
+    return [", ".join(named) or "-", *measured]
+
+
 def _value(value: Any) -> str:
     measured = number(value)
     if measured is None:
@@ -210,7 +250,7 @@ def _notes(experiments: Sequence[Experiment]) -> Notes | None:
         for seed in one.seeds:
             name = one.name if len(one.seeds) == 1 else f"{one.name}, seed {seed.seed}"
             told = [*seed.problems]
-            if seed.failed or not (seed.tested or _scalars(seed)):
+            if seed.failed or not (seed.tested or _scalars(seed) or _lists(seed)):
                 told.insert(0, seed.state.words)
             warned = seed.results.get("warnings")
             told += [f"warning: {one_line(str(w))}" for w in warned] if isinstance(warned, list) \
