@@ -237,7 +237,7 @@ class Chunk:
     @functools.cached_property
     def metrics(self) -> Any:
         """The objective's, summed over steps."""
-        if self.role.learns and not self.signal.windowed:
+        if self.role.learns and not self.window:
             return self.found.metrics
         return derivatives.observe(self.frame, self.steps, self.signal.objective, self.batch)[1]
 

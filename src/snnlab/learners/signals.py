@@ -33,8 +33,6 @@ class Signal:
         at_spikes: whether the rule wants the signal at spikes.
     """
 
-    #: Whether it is backpropagated inside windows.
-    windowed = False
     #: Whether the signal passes the maps of layers above.
     through_maps = True
 
@@ -79,8 +77,6 @@ class Exact(Signal):
 
 class Window(Signal):
     """The adjoint within a window of steps (Wang et al. 2026, multi-step)."""
-
-    windowed = True
 
 
 def output_error(objective: Objective, out: StepOutput, t: Any, batch: Any) -> jax.Array:
